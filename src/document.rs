@@ -176,8 +176,18 @@ pub(crate) fn decimal(text: &str) -> Option<Decimal> {
 /// The raw values of the named members of a JSON object, names matched in any case. The last of a repeated member
 /// counts; anything but an object has none.
 pub(crate) fn members<'a, const N: usize>(object: &'a RawValue, names: [&'static str; N]) -> [Option<&'a RawValue>; N] {
-    let mut json = serde_json::Deserializer::from_str(object.get());
-    Members { names }.deserialize(&mut json).unwrap_or([None; N])
+    members_of(object.get(), names).unwrap_or([None; N])
+}
+
+/// [`members`] of a text that is yet to be proven JSON; fails if it is not one object and nothing else.
+pub(crate) fn members_of<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let found = Members { names }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(found)
 }
 
 fn inner<'a, const N: usize>(object: Option<&'a RawValue>, names: [&'static str; N]) -> [Option<&'a RawValue>; N] {
