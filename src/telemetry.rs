@@ -297,3 +297,27 @@ pub fn broker_blocked(blocked: bool) {
 pub fn publish_retried(about: About<'_>, why: &dyn fmt::Display) {
     warn!(job.id = about.job_id, error = %why, "publish not confirmed; publishing again");
 }
+
+/// The worker starts.
+pub fn started(replica: &str, admin: &std::net::SocketAddr, broker: &str, accounts: usize) {
+    info!(replica, accounts, broker, admin.url = %format_args!("http://{admin}"), "irn-worker starts; admin endpoint on http://{admin}");
+}
+
+/// A stop was asked.
+pub fn stop_asked(signal: &'static str) {
+    info!(signal, "{signal}: draining");
+}
+
+/// The worker has stopped.
+pub fn stopped(abandoned: usize) {
+    if abandoned == 0 {
+        info!("drained; nothing left behind");
+    } else {
+        warn!(abandoned, "the drain time ran out; what was under way will be redelivered");
+    }
+}
+
+/// The admin endpoint gave up.
+pub fn admin_failed(error: &std::io::Error) {
+    error!(%error, "the admin endpoint failed");
+}

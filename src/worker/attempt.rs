@@ -5,17 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::calls::{Calls, LookUp};
+use super::calls::{Calls, LookUp, label};
 use super::case::Case;
 use super::lanes::NoTurn;
+use super::accept::accept;
 use super::settle::Ending;
 use crate::document::Document;
 use crate::irn::Irn;
-use crate::irp::{Duplicate, IrpError, Refusal, Registration};
+use crate::irp::{Duplicate, IrpError, Refusal};
 use crate::job::Operation;
-use crate::outcome::{Disposition, ErrorEntry, Reason, SignatureState};
-use crate::signature::{self, Verdict};
-use crate::telemetry;
+use crate::outcome::{Disposition, ErrorEntry, Reason};
 
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
@@ -69,7 +68,7 @@ async fn run(
 ) -> Result<Ending, Ending> {
     if case.in_doubt() {
         match calls.look_up(document).await? {
-            LookUp::Found(registration) => return Ok(adopt(worker, case, document, registration)),
+            LookUp::Found(registration) => return Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => return Ok(too_old(*irn, None)),
             LookUp::Nothing if case.job.redelivered => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
@@ -79,10 +78,7 @@ async fn run(
         return Ok(Ending::Expired);
     }
     match calls.generate(case.job.body.as_bytes()).await? {
-        Ok(registration) => {
-            case.clear_doubt(false);
-            Ok(accept(worker, case, document, Box::new(registration), false))
-        }
+        Ok(registration) => Ok(accept(worker, case, document, Box::new(registration), false)),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
     }
 }
@@ -97,16 +93,16 @@ async fn refused(
     error: IrpError,
 ) -> Result<Ending, Ending> {
     match error.disposition() {
-        Disposition::Retry { .. } if case.in_doubt() => Ok(Ending::Unknown { code: error.label() }),
-        Disposition::Retry { not_before } => Ok(Ending::Transient { code: error.label(), not_before }),
-        Disposition::Resolve => Ok(Ending::Unknown { code: error.label() }),
+        Disposition::Retry { .. } if case.in_doubt() => Ok(Ending::Unknown { code: label(&error) }),
+        Disposition::Retry { not_before } => Ok(Ending::Transient { code: label(&error), not_before }),
+        Disposition::Resolve => Ok(Ending::Unknown { code: label(&error) }),
         // Registered, but under a key we do not hold: with a fresh session its signed data can be fetched.
         Disposition::Reauth if matches!(error, IrpError::Undecipherable) => match calls.look_up(document).await? {
-            LookUp::Found(registration) => Ok(adopt(worker, case, document, registration)),
+            LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => Ok(too_old(*irn, None)),
-            LookUp::Nothing => Ok(Ending::Unknown { code: error.label() }),
+            LookUp::Nothing => Ok(Ending::Unknown { code: label(&error) }),
         },
-        Disposition::Reauth => Ok(Ending::SessionRefused { code: error.label() }),
+        Disposition::Reauth => Ok(Ending::SessionRefused { code: label(&error) }),
         Disposition::RefuseAccount => Ok(calls.account_refused(error).await),
         Disposition::NotRegistered | Disposition::TooOld | Disposition::Park => Ok(calls.unclassified(&error)),
         Disposition::Adopt | Disposition::Conflict | Disposition::SyncGstin | Disposition::Reject => match error {
@@ -123,14 +119,14 @@ async fn refusal_settled(
     document: &Document,
     irn: &Irn,
     calls: &mut Calls<'_>,
-    refusal: Refusal,
+    refusal: Box<Refusal>,
 ) -> Result<Ending, Ending> {
     if refusal.disposition == Disposition::Adopt {
         // Registered: whatever happens from here on, it must be looked up and never be sent again.
         case.doubt();
         let registered = refusal.duplicate.as_ref().and_then(|duplicate| duplicate.irn).unwrap_or(*irn);
         return match calls.fetch(&registered).await? {
-            LookUp::Found(registration) => Ok(adopt(worker, case, document, registration)),
+            LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => Ok(too_old(registered, refusal.duplicate)),
             // Its twin is still on the way: the portal knows the number, but not the data yet.
             LookUp::Nothing => Ok(Ending::Unknown { code: "2150".to_owned() }),
@@ -147,61 +143,6 @@ async fn refusal_settled(
 fn too_old(irn: Irn, duplicate: Option<Duplicate>) -> Ending {
     let message = "registered, but the portal no longer gives out its signed data; the taxpayer can fetch it from the \
                    common portal for six months";
-    let (ack_no, ack_date) = duplicate.map(|known| (known.ack_no, known.ack_date)).unwrap_or_default();
+    let (ack_no, ack_date) = duplicate.map(|known| (known.ack_no.clone(), known.ack_date_rfc3339())).unwrap_or_default();
     Ending::Partial { irn, ack_no, ack_date, errors: vec![ErrorEntry::irp("2283", message)] }
-}
-
-/// A registration that was there before: ours if its content is.
-fn adopt(worker: &Worker, case: &Case, document: &Document, registration: Box<Registration>) -> Ending {
-    accept(worker, case, document, registration, true)
-}
-
-/// Believes a registration only as far as its signatures and contents go.
-fn accept(
-    worker: &Worker,
-    case: &Case,
-    document: &Document,
-    registration: Box<Registration>,
-    recovered: bool,
-) -> Ending {
-    let checked = match worker.keyring.check(worker.config.irp.signatures, &registration) {
-        Ok(checked) => checked,
-        Err(fault) => {
-            telemetry::signature_bad(case.about(), Reason::BadSignature, &[]);
-            let message = format!("the signed data failed its check: {fault}");
-            return Ending::GaveUp {
-                reason: Reason::BadSignature,
-                errors: vec![ErrorEntry::worker(Reason::BadSignature, message)],
-            };
-        }
-    };
-    let signature = match checked.verdict {
-        Verdict::Verified => SignatureState::Verified,
-        Verdict::UnknownKey => SignatureState::UnknownKey,
-        Verdict::Unchecked => SignatureState::Unverified,
-    };
-    let differing = signature::differences(document, &registration.irn, &checked);
-    if differing.is_empty() {
-        telemetry::signature_checked(case.about(), signature);
-        return cancelled_or(registration, signature, recovered);
-    }
-    telemetry::signature_bad(case.about(), Reason::SignedDataMismatch, &differing);
-    let message = format!("what is registered differs from this document in: {}", differing.join(", "));
-    let errors = vec![ErrorEntry::worker(Reason::SignedDataMismatch, message)];
-    if recovered {
-        Ending::Conflict { irn: Some(registration.irn), errors, info: registration.info }
-    } else {
-        Ending::GaveUp { reason: Reason::SignedDataMismatch, errors }
-    }
-}
-
-/// A registration that was cancelled, or rejected by the central register, is no valid invoice any more.
-fn cancelled_or(registration: Box<Registration>, signature: SignatureState, recovered: bool) -> Ending {
-    let (code, message) = match registration.status.as_str() {
-        "CNL" => ("2278", "this document was registered and then cancelled; its number cannot be used again"),
-        "REJ" => ("REJ", "this registration lost against one at another portal, which is the valid one"),
-        _ => return Ending::Registered { registration, signature, recovered },
-    };
-    let errors = vec![ErrorEntry::irp(code, message)];
-    Ending::Conflict { irn: Some(registration.irn), errors, info: registration.info }
 }

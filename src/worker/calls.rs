@@ -144,9 +144,9 @@ impl<'a> Calls<'a> {
         match error.disposition() {
             Disposition::NotRegistered => Ok(LookUp::Nothing),
             Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { not_before } => Err(Ending::Transient { code: error.label(), not_before }),
-            Disposition::Resolve => Err(Ending::Transient { code: error.label(), not_before: None }),
-            Disposition::Reauth => Err(Ending::SessionRefused { code: error.label() }),
+            Disposition::Retry { not_before } => Err(Ending::Transient { code: label(&error), not_before }),
+            Disposition::Resolve => Err(Ending::Transient { code: label(&error), not_before: None }),
+            Disposition::Reauth => Err(Ending::SessionRefused { code: label(&error) }),
             Disposition::RefuseAccount => Err(self.account_refused(error).await),
             Disposition::Park
             | Disposition::Reject
@@ -158,7 +158,7 @@ impl<'a> Calls<'a> {
 
     /// The account is refused in the middle of things: none of its jobs goes on.
     pub(super) async fn account_refused(&self, error: IrpError) -> Ending {
-        let errors = error.entries();
+        let errors = entries(&error);
         self.worker.sessions.refuse(&self.account, Arc::new(error)).await;
         Ending::GaveUp { reason: Reason::CredentialsRefused, errors }
     }
@@ -166,8 +166,8 @@ impl<'a> Calls<'a> {
     /// An answer nobody has decided about: kept for a person, with an alarm.
     pub(super) fn unclassified(&self, error: &IrpError) -> Ending {
         let reason = if matches!(error, IrpError::Refused(_)) { Reason::UnknownCode } else { Reason::Unintelligible };
-        telemetry::unknown_code(self.case.about(), &error.label());
-        Ending::GaveUp { reason, errors: error.entries() }
+        telemetry::unknown_code(self.case.about(), &label(&error));
+        Ending::GaveUp { reason, errors: entries(&error) }
     }
 
     /// A session and the right to call now.
@@ -179,7 +179,7 @@ impl<'a> Calls<'a> {
                 return Err(Ending::GaveUp { reason: Reason::CredentialsRefused, errors: refused_entries(&error) });
             }
             Err(NoSession::Failed(error)) => {
-                self.case.note_code(&error.label());
+                self.case.note_code(&label(&error));
                 return Err(login_failed(&error));
             }
         };
@@ -210,7 +210,7 @@ impl<'a> Calls<'a> {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken),
             Err(error) => {
                 telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
-                self.case.note_code(&error.label());
+                self.case.note_code(&label(&error));
             }
         }
         answer
@@ -220,7 +220,7 @@ impl<'a> Calls<'a> {
     async fn renew_once(&mut self, session: &Session, error: &IrpError) -> Result<(), Ending> {
         self.worker.sessions.invalidate(session).await;
         if self.reauthenticated {
-            return Err(Ending::SessionRefused { code: error.label() });
+            return Err(Ending::SessionRefused { code: label(&error) });
         }
         self.reauthenticated = true;
         Ok(())
@@ -251,12 +251,33 @@ fn login_failed(error: &IrpError) -> Ending {
         | Disposition::TooOld
         | Disposition::Park => None,
     };
-    Ending::Transient { code: error.label(), not_before }
+    Ending::Transient { code: label(&error), not_before }
 }
 
 fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
     let message = "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
     let mut entries = vec![ErrorEntry::worker(Reason::CredentialsRefused, message)];
-    entries.extend(error.entries());
+    entries.extend(entries(&error));
     entries
+}
+
+/// An error's code or kind, short and safe to log: never the portal's text.
+pub(super) fn label(error: &IrpError) -> String {
+    error.code().unwrap_or_else(|| error.call_result_label()).to_owned()
+}
+
+/// An error as it goes into a result.
+fn entries(error: &IrpError) -> Vec<ErrorEntry> {
+    match error {
+        IrpError::Refused(refusal) => refusal.entries(),
+        IrpError::NotSent(_)
+        | IrpError::Unsendable { .. }
+        | IrpError::Unconfirmed { .. }
+        | IrpError::Server { .. }
+        | IrpError::Throttled { .. }
+        | IrpError::Undecipherable
+        | IrpError::Unintelligible { .. } => {
+            vec![ErrorEntry::worker(Reason::Unintelligible, format!("the portal's answer cannot be used: {error}"))]
+        }
+    }
 }

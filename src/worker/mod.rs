@@ -3,6 +3,7 @@
 //! The life of a job: decode → view the document → its turn in the GSTIN's lane → session and rate → look up if in
 //! doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always last.
 
+mod accept;
 mod attempt;
 mod batch;
 mod calls;
