@@ -7,10 +7,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use lapin::acker::Acker;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, Event};
+use lapin::{Acker, Channel, Connection, Consumer, Event};
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerError, Endpoint, JOBS_QUEUE, Topology, URGENT_QUEUE};

@@ -167,7 +167,7 @@ impl Publisher {
                     Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
                     Some(Event::ConnectionUnblocked) => self.set_blocked(false),
                     Some(Event::Error(error)) => return error.into(),
-                    Some(Event::Connected | Event::SendFlow(_)) => {}
+                    Some(_) => {}
                     None => return BrokerError::Lost("the connection ended".to_owned()),
                 },
             }

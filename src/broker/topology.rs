@@ -160,7 +160,7 @@ impl Topology {
             arguments.iter().map(|(name, value)| format!(" {name}={}", value.json())).collect::<String>()
         };
         let exchanges =
-            self.exchanges.iter().map(|e| format!("exchange {} ({}){}", e.name, e.kind, arguments(&e.arguments)));
+            self.exchanges.iter().map(|e| format!("exchange {} ({}){}", e.name, kind(&e.kind), arguments(&e.arguments)));
         let queues = self.queues.iter().map(|q| format!("queue {}{}", q.name, arguments(&q.arguments)));
         let bindings = self.bindings.iter().map(|b| format!("binding {} -[{}]-> {}", b.exchange, b.key, b.queue));
         exchanges.chain(queues).chain(bindings).collect()
@@ -174,7 +174,7 @@ impl Topology {
         json!({
             "vhosts": [{"name": vhost}],
             "exchanges": self.exchanges.iter().map(|e| json!({
-                "name": e.name, "vhost": vhost, "type": e.kind.to_string(), "durable": true, "auto_delete": false,
+                "name": e.name, "vhost": vhost, "type": kind(&e.kind), "durable": true, "auto_delete": false,
                 "internal": false, "arguments": arguments(&e.arguments)})).collect::<Vec<_>>(),
             "queues": self.queues.iter().map(|q| json!({
                 "name": q.name, "vhost": vhost, "durable": true, "auto_delete": false,
@@ -233,6 +233,16 @@ fn at_least_once(exchange: &str) -> Vec<(&'static str, Argument)> {
         ("x-dead-letter-strategy", Argument::text("at-least-once")),
         ("x-overflow", Argument::text("reject-publish")),
     ]
+}
+
+fn kind(kind: &ExchangeKind) -> &str {
+    match kind {
+        ExchangeKind::Custom(name) => name,
+        ExchangeKind::Direct => "direct",
+        ExchangeKind::Fanout => "fanout",
+        ExchangeKind::Headers => "headers",
+        ExchangeKind::Topic => "topic",
+    }
 }
 
 fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {

@@ -33,11 +33,15 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
     let batch_id = job.batch_id().unwrap_or(&id).to_owned();
     let size = documents.len();
     let started = Instant::now();
-    let published = stream::iter(documents.into_iter().enumerate())
-        .map(|(at, document)| {
-            let properties = member(&job, &batch_id, at + 1, size);
+    // Collected first, unpolled: a closure inside the stream would not be general enough for a spawned task.
+    let publishing: Vec<_> = (1..)
+        .zip(documents)
+        .map(|(sequence, document)| {
+            let properties = member(&job, &batch_id, sequence, size);
             publish(worker, &job, document, properties, &acknowledger, &id)
         })
+        .collect();
+    let published = stream::iter(publishing)
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<()>()
         .await;

@@ -39,6 +39,29 @@ pub(super) enum LookUp {
     TooOld,
 }
 
+/// A call that changes nothing.
+enum Question<'q> {
+    /// A document and its date as the portal writes it.
+    Document(&'q Document, String),
+    Irn(&'q Irn),
+}
+
+impl Question<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Document(..) => "get_by_doc",
+            Self::Irn(_) => "get_by_irn",
+        }
+    }
+
+    async fn ask(&self, irp: &Irp, access: Access<'_>) -> Result<Registration, IrpError> {
+        match self {
+            Self::Document(document, date) => irp.by_document(&access, document.kind, &document.number, date).await,
+            Self::Irn(irn) => irp.by_irn(&access, irn).await,
+        }
+    }
+}
+
 /// An answer, the portal's error, or the attempt is over.
 type Answer<T> = Result<Result<T, IrpError>, Ending>;
 
@@ -59,7 +82,7 @@ impl<'a> Calls<'a> {
                 Err(error) => error,
             };
             match &error {
-                IrpError::NotSent(_) => self.case.clear_doubt(false),
+                IrpError::NotSent(_) | IrpError::Unsendable { .. } => self.case.clear_doubt(false),
                 IrpError::Throttled { .. } => self.case.clear_doubt(true),
                 // A passing fault of the portal's own may have struck after it registered: that stays in doubt.
                 IrpError::Refused(_) if !matches!(error.disposition(), Disposition::Retry { .. }) => {
@@ -88,29 +111,22 @@ impl<'a> Calls<'a> {
 
     /// Looks the document up by its details.
     pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Ending> {
-        let date = document.date_text();
-        let answer = self.repeated("get_by_doc", async |irp, access| {
-            irp.by_document(&access, document.kind, &document.number, &date).await
-        });
-        let answer = answer.await?;
+        let answer = self.repeated(Question::Document(document, document.date_text())).await?;
         self.understood(answer).await
     }
 
     /// Fetches a registration by its IRN.
     pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Ending> {
-        let answer = self.repeated("get_by_irn", async |irp, access| irp.by_irn(&access, irn).await).await?;
+        let answer = self.repeated(Question::Irn(irn)).await?;
         self.understood(answer).await
     }
 
     /// A call that changes nothing: passing faults are tried again at once, within the attempt's time.
-    async fn repeated<T>(
-        &mut self,
-        call: &'static str,
-        request: impl AsyncFn(&Irp, Access<'_>) -> Result<T, IrpError>,
-    ) -> Answer<T> {
+    async fn repeated(&mut self, question: Question<'_>) -> Answer<Registration> {
         loop {
             let session = self.ready().await?;
-            let answer = self.observed(call, request(&self.worker.irp, session.access())).await;
+            let asking = question.ask(&self.worker.irp, session.access());
+            let answer = self.observed(question.name(), asking).await;
             let error = match answer {
                 Ok(value) => return Ok(Ok(value)),
                 Err(error) => error,
@@ -256,9 +272,9 @@ fn login_failed(error: &IrpError) -> Ending {
 
 fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
     let message = "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
-    let mut entries = vec![ErrorEntry::worker(Reason::CredentialsRefused, message)];
-    entries.extend(entries(&error));
-    entries
+    let mut refused = vec![ErrorEntry::worker(Reason::CredentialsRefused, message)];
+    refused.extend(entries(error));
+    refused
 }
 
 /// An error's code or kind, short and safe to log: never the portal's text.

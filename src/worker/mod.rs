@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::document::{self, BadDocument};
 use crate::irp::Irp;
-use crate::job::{self, Job, Operation};
+use crate::job::{self, Operation};
 use crate::limits::Limits;
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
