@@ -40,4 +40,4 @@ pub mod worker;
 
 // The composition root and the command line.
 pub mod app;
-pub mod cli;
+//pub mod cli;

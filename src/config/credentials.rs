@@ -1,4 +1,7 @@
 //! Who may log in where: client pairs and taxpayers' users (contract, section 5, "Credentials file").
+//!
+//! The rule: an account can only be had whole, with the client it belongs to, because a user works with that one
+//! only (NIC, API user creation).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,11 +11,16 @@ use zeroize::Zeroizing;
 
 use crate::gstin::Gstin;
 
+pub use load::{Loaded, load};
+
+mod load;
+
 /// A password or client secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Takes it over; the text is wiped when the last copy is dropped.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -32,22 +40,68 @@ impl fmt::Debug for Secret {
 /// One integrator's pair (or one per PAN, for a taxpayer that connects directly).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Client {
+    /// What the taxpayers of the credentials file call it.
     pub name: String,
+    /// `client_id`
     pub id: String,
+    /// `client_secret`
     pub secret: Secret,
 }
 
 /// What one session is for: a GSTIN's user, through one client.
+///
+/// Two that are equal log in alike: after a reload, that is how a changed password is noticed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Account {
+    /// Whose invoices it registers.
     pub gstin: Gstin,
+    /// The only client the user works with.
     pub client: Arc<Client>,
+    /// The API user.
     pub username: String,
+    /// Its password.
     pub password: Secret,
+}
+
+impl Account {
+    /// How much of [`LONGEST_LOGIN_BYTES`] the user and password take.
+    pub fn login_bytes(&self) -> usize {
+        escaped_bytes(&self.username) + escaped_bytes(self.password.expose())
+    }
 }
 
 /// All accounts, by GSTIN.
 #[derive(Debug, Default)]
 pub struct Credentials {
+    /// Never empty when it was loaded.
     pub accounts: HashMap<Gstin, Arc<Account>>,
+}
+
+impl Credentials {
+    /// The GSTINs whose account is new, gone or different since `earlier`, in order. A session or a refusal that
+    /// was remembered for one of them is stale.
+    pub fn changed_since(&self, earlier: &Self) -> Vec<Gstin> {
+        let of_either = self.accounts.keys().chain(earlier.accounts.keys());
+        let mut changed: Vec<Gstin> = of_either
+            .filter(|gstin| self.accounts.get(gstin) != earlier.accounts.get(gstin))
+            .copied()
+            .collect();
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
+}
+
+/// What user and password may take together, JSON-escaped.
+///
+/// RSA-2048 with PKCS#1 v1.5 holds 245 bytes, hence 183 of JSON once in base64, and the login's JSON takes 117 of
+/// them for its names and the app key (RFC 8017, section 7.2.1; NIC, authentication page, v1.04).
+pub const LONGEST_LOGIN_BYTES: usize = 66;
+
+/// The length of a text inside the quotes of compact JSON.
+fn escaped_bytes(text: &str) -> usize {
+    serde_json::Value::from(text)
+        .to_string()
+        .len()
+        .saturating_sub(2)
 }

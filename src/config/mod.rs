@@ -1,26 +1,56 @@
 //! What was configured, validated as a whole: one struct per concern, no program state.
 //!
-//! A `Config` can only be had from [`load`], which names every fault it finds, not just the first.
+//! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use fault::{ConfigFaults, Fault, Source};
+pub use files::mode as file_mode;
+pub use load::{Loaded, load, process_environment};
+pub use tree::VARIABLE_PREFIX;
+
+use credentials::Secret;
+
+mod addresses;
+mod checks;
+pub mod credentials;
+mod fault;
+mod files;
+mod findings;
+mod load;
+mod section;
+mod setting;
+mod tree;
+
 /// The whole of `config/worker.toml` (contract, section 5).
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How to reach RabbitMQ.
     pub broker: BrokerConfig,
+    /// Who declares the queues.
     pub topology: TopologyConfig,
+    /// Where results may go.
     pub replies: RepliesConfig,
+    /// Where the accounts are listed.
     pub credentials: CredentialsConfig,
+    /// How to reach the portal and what to believe of it.
     pub irp: IrpConfig,
+    /// How often it may be called.
     pub limits: LimitsConfig,
+    /// When to try again.
     pub retry: RetryConfig,
+    /// What is judged before it is called.
     pub validate: ValidateConfig,
+    /// What is kept of jobs that were given up.
     pub dead_letter: DeadLetterConfig,
+    /// How to stop.
     pub shutdown: ShutdownConfig,
+    /// Where to ask how it is.
     pub admin: AdminConfig,
+    /// How it tells what happens.
     pub log: LogConfig,
 }
 
@@ -31,7 +61,9 @@ pub struct BrokerConfig {
     pub url: SecretUrl,
     /// PEM file of roots that `amqps` trusts in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM certificate that `amqps` shows the broker; only with `client_key_file`.
     pub client_cert_file: Option<PathBuf>,
+    /// The private key of `client_cert_file`, PEM.
     pub client_key_file: Option<PathBuf>,
     /// Unacknowledged deliveries the broker may hand us; `broker.prefetch`, 0 there meaning twice `irp.concurrency`.
     pub prefetch: u16,
@@ -47,6 +79,7 @@ pub struct TopologyConfig {
 /// `[replies]`
 #[derive(Clone, Debug)]
 pub struct RepliesConfig {
+    /// For jobs that name no reply queue, or one that is gone.
     pub default_queue: String,
     /// Globs a job's `reply_to` must match one of.
     pub allow: Vec<glob::Pattern>,
@@ -55,6 +88,7 @@ pub struct RepliesConfig {
 /// `[credentials]`
 #[derive(Clone, Debug)]
 pub struct CredentialsConfig {
+    /// A file, or a folder of such files; see [`credentials::load()`].
     pub path: PathBuf,
 }
 
@@ -63,6 +97,7 @@ pub struct CredentialsConfig {
 pub enum Environment {
     /// GSTINs need not have a valid check digit.
     Sandbox,
+    /// Every registration is a tax document.
     Production,
 }
 
@@ -96,7 +131,9 @@ pub enum SignaturePolicy {
 /// `[irp]`
 #[derive(Clone, Debug)]
 pub struct IrpConfig {
+    /// Which of the two worlds the address, keys and credentials are of.
     pub environment: Environment,
+    /// Whose interface is spoken.
     pub provider: Provider,
     /// Scheme and host, perhaps a path prefix; no trailing slash.
     pub base_url: String,
@@ -105,17 +142,27 @@ pub struct IrpConfig {
     /// PEM files of signing keys or certificates, globs expanded. With an optional `kid` named beside the file:
     /// an entry is `"path"` or `{ file = "path", kid = "…" }`.
     pub signing_keys: Vec<SigningKeyFile>,
+    /// What becomes of signatures that cannot be checked.
     pub signatures: SignaturePolicy,
     /// Attempts under way at once.
     pub concurrency: usize,
+    /// Of them, those of one GSTIN.
     pub concurrency_per_gstin: usize,
+    /// For the connection alone; a part of `request_timeout`.
     pub connect_timeout: Duration,
+    /// From the first byte sent to the last one read.
     pub request_timeout: Duration,
+    /// How long the portal may still be at work on a request whose answer was lost.
     pub settle_time: Duration,
+    /// The address of this machine to call from: the portal admits only registered ones.
     pub local_address: Option<IpAddr>,
-    pub proxy: Option<String>,
+    /// May hold a password.
+    pub proxy: Option<SecretUrl>,
+    /// PEM file of roots to trust for the portal in place of the system's.
     pub ca_file: Option<PathBuf>,
-    pub extra_headers: Vec<(String, String)>,
+    /// Sent with every call, for gateways in front of the portal; their values may be keys.
+    pub extra_headers: Vec<(String, Secret)>,
+    /// How the client pair's headers are spelt.
     pub header_style: HeaderStyle,
     /// Codes of the portal that this build does not know, and what the operator decided they mean:
     /// `irp.unknown_codes = { "4711" = "retry" }` with `retry`, `reject` or `dead_letter` (the default for all others).
@@ -125,32 +172,44 @@ pub struct IrpConfig {
 /// What the operator decided an unclassified code of the portal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownCode {
+    /// It will pass.
     Retry,
+    /// The document is at fault.
     Reject,
+    /// A person must look.
     DeadLetter,
 }
 
 /// One of `irp.signing_keys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeyFile {
+    /// A PEM key or certificate.
     pub file: PathBuf,
+    /// The `kid` of the tokens it signs, where the file itself does not tell.
     pub kid: Option<String>,
 }
 
 /// So many in a period: `10/s`, `2/m`, `2000/day`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
+    /// How many.
     pub count: NonZeroU32,
+    /// In how long.
     pub period: Duration,
 }
 
 /// `[limits]`
 #[derive(Clone, Copy, Debug)]
 pub struct LimitsConfig {
+    /// Calls for one GSTIN.
     pub per_gstin: Rate,
+    /// Calls in all.
     pub total: Rate,
+    /// Logins for one GSTIN.
     pub auth_per_gstin: Rate,
+    /// Answers for one GSTIN that the portal counts as errors.
     pub error_budget_per_gstin: Rate,
+    /// The same in all.
     pub error_budget_total: Rate,
 }
 
@@ -159,6 +218,7 @@ pub struct LimitsConfig {
 pub struct RetryConfig {
     /// `retry.immediate.max_elapsed`: how long one attempt goes on trying in process.
     pub immediate_max_elapsed: Duration,
+    /// Over the ladder; at least one.
     pub max_attempts: NonZeroU32,
     /// The ladder's rungs, ascending.
     pub delays: Vec<Rung>,
@@ -169,33 +229,41 @@ pub struct RetryConfig {
 pub struct Rung {
     /// `15s`: the queue is `irn.retry.15s`.
     pub name: String,
+    /// How long a job waits on it.
     pub delay: Duration,
 }
 
 /// `[validate]`
 #[derive(Clone, Copy, Debug)]
 pub struct ValidateConfig {
+    /// How much of a document is judged before the portal sees it.
     pub preflight: Preflight,
 }
 
 /// `validate.preflight`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preflight {
+    /// Schema and business rules.
     Strict,
+    /// The schema only.
     Schema,
+    /// Neither.
     Off,
 }
 
 /// `[dead_letter]`
 #[derive(Clone, Copy, Debug)]
 pub struct DeadLetterConfig {
+    /// Whether the document stays with the dead letter.
     pub payload: DeadLetterPayload,
+    /// How long a dead letter can be replayed.
     pub ttl: Duration,
 }
 
 /// `dead_letter.payload`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterPayload {
+    /// It can be replayed.
     Keep,
     /// For service providers who may not store the taxpayer's document.
     Drop,
@@ -204,25 +272,30 @@ pub enum DeadLetterPayload {
 /// `[shutdown]`
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownConfig {
+    /// How long running attempts may take to finish.
     pub drain_timeout: Duration,
 }
 
 /// `[admin]`
 #[derive(Clone, Copy, Debug)]
 pub struct AdminConfig {
+    /// Port 0 picks a free one.
     pub listen: SocketAddr,
 }
 
 /// `log.format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people.
     Text,
+    /// For machines, one object a line.
     Json,
 }
 
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct LogConfig {
+    /// How a line looks.
     pub format: LogFormat,
     /// `error`, `warn`, `info` (default), `debug` or `trace`: for the worker's own events. Libraries beneath it are
     /// never let below `info`, because at `trace` they print what passes through them.
@@ -234,6 +307,7 @@ pub struct LogConfig {
 pub struct SecretUrl(String);
 
 impl SecretUrl {
+    /// Takes it over.
     pub fn new(url: String) -> Self {
         Self(url)
     }

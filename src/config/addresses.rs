@@ -1,0 +1,226 @@
+//! Addresses of the broker, the portal and a proxy, and the headers sent along.
+//!
+//! The rule: an address is judged by the parser that will use it, and never quoted, because it may hold a password.
+
+use std::net::IpAddr;
+
+use lapin::uri::AMQPUri;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::credentials::Secret;
+use super::fault::Source;
+use super::section::Section;
+use super::{Environment, SecretUrl};
+
+/// Whether there is a password in it that is not RabbitMQ's well-known one.
+pub(super) fn has_own_password(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    url.is_some_and(|url| url.password().is_some_and(|password| password != "guest"))
+}
+
+/// `broker.url`, already read.
+pub(super) fn broker(s: &Section<'_>, text: &str) -> SecretUrl {
+    const REMEDY: &str = "write \"amqp://user:password@host:5672/vhost\" or \"amqps://…\", with %2f for the vhost `/` and special characters percent-encoded";
+    match broker_problem(text) {
+        Some(problem) => s.fault("url", problem, REMEDY),
+        None if text.starts_with("amqp:") && !is_on_loopback(text) => s.warn(
+            "url",
+            "sends the password and every document unencrypted",
+            "use amqps://, unless the network between is trusted",
+        ),
+        None => {}
+    }
+    SecretUrl::new(text.to_owned())
+}
+
+fn broker_problem(text: &str) -> Option<&'static str> {
+    let Ok(url) = Url::parse(text) else {
+        return Some("is not a URL");
+    };
+    if !matches!(url.scheme(), "amqp" | "amqps") {
+        return Some("is not an amqp or amqps URL");
+    }
+    let host = url.host_str().unwrap_or_default();
+    if host.is_empty() {
+        return Some("names no host");
+    }
+    // The client's parser takes an IPv6 literal for an absent host and connects to localhost.
+    if host.starts_with('[') {
+        return Some("names its host by an IPv6 address, which the AMQP client cannot use");
+    }
+    if url.path() == "/" {
+        return Some("names the vhost with the empty name");
+    }
+    text.parse::<AMQPUri>()
+        .is_err()
+        .then_some("has a parameter that the AMQP client cannot use")
+}
+
+/// `irp.base_url`, without a slash at its end.
+pub(super) fn portal(s: &mut Section<'_>, environment: Environment) -> String {
+    const REMEDY: &str = "set it to the scheme and host that came with your credentials, for example \"https://irp.example.in\"";
+    let Some(text) = s.required::<String>("base_url", REMEDY) else {
+        return String::new();
+    };
+    match Url::parse(&text) {
+        Ok(url) => {
+            for problem in portal_problems(&url, &text) {
+                s.fault("base_url", problem, REMEDY);
+            }
+            judge_transport(s, &url, environment);
+            judge_host(s, &url, environment);
+        }
+        Err(_) => s.fault("base_url", "is not a URL", REMEDY),
+    }
+    text.trim_end_matches('/').to_owned()
+}
+
+/// The first segments of the portal's own paths (NIC, API list), which the worker appends.
+const ENDPOINTS: [&str; 3] = ["/eivital", "/eicore", "/eiewb"];
+
+fn portal_problems(url: &Url, text: &str) -> impl Iterator<Item = &'static str> {
+    let path = url.path().trim_end_matches('/');
+    let found = [
+        (!is_http(url), "is not an http or https URL"),
+        (has_userinfo(url), "holds a user or password"),
+        (
+            url.query().is_some() || url.fragment().is_some(),
+            "has a query or fragment",
+        ),
+        (text.contains(char::is_whitespace), "has a space in it"),
+        (
+            path.contains("//") || text.ends_with("//"),
+            "has a doubled slash in its path",
+        ),
+        (
+            ENDPOINTS.iter().any(|endpoint| path.contains(endpoint)),
+            "ends in the path of one call; the worker appends it",
+        ),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(is_so, problem)| is_so.then_some(problem))
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+}
+
+fn has_userinfo(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn judge_transport(s: &Section<'_>, url: &Url, environment: Environment) {
+    const PROBLEM: &str = "sends client secrets and tokens unencrypted to another machine";
+    const REMEDY: &str = "use https://";
+    if url.scheme() != "http" || is_loopback(url) {
+        return;
+    }
+    match environment {
+        Environment::Production => s.fault("base_url", PROBLEM, REMEDY),
+        Environment::Sandbox => s.warn("base_url", PROBLEM, REMEDY),
+    }
+}
+
+/// Hosts of the portal's sandbox (NIC, sandbox portal).
+const SANDBOX_HOSTS: [&str; 2] = ["gstsandbox.nic.in", "einv-apisandbox.nic.in"];
+/// Hosts of the portal's production, pages included.
+const PRODUCTION_HOSTS: [&str; 2] = ["einvoice1.gst.gov.in", "einvoice2.gst.gov.in"];
+
+/// A test document registered in production is a tax document, so the two must not be mixed up.
+fn judge_host(s: &Section<'_>, url: &Url, environment: Environment) {
+    let host = url.host_str().unwrap_or_default();
+    let is_in = |hosts: &[&str]| {
+        hosts.iter().any(|known| {
+            host.strip_suffix(known)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    };
+    match environment {
+        Environment::Production if is_in(&SANDBOX_HOSTS) => s.fault(
+            "base_url",
+            "is the portal's sandbox, but `irp.environment` is `production`",
+            "set irp.environment = \"sandbox\", or use the production host",
+        ),
+        Environment::Sandbox if is_in(&PRODUCTION_HOSTS) => s.fault(
+            "base_url",
+            "is the portal's production, but `irp.environment` is `sandbox`",
+            "set irp.environment = \"production\", or use the sandbox host",
+        ),
+        Environment::Production | Environment::Sandbox => {}
+    }
+    if PRODUCTION_HOSTS.contains(&host) {
+        let problem = "is the portal's web site, which does not serve its API";
+        s.fault("base_url", problem, &format!("use https://api.{host}"));
+    }
+}
+
+/// `irp.proxy`
+pub(super) fn proxy(s: &mut Section<'_>) -> Option<SecretUrl> {
+    let text = s.secret("proxy", has_own_password)?;
+    let is_usable =
+        Url::parse(text.expose()).is_ok_and(|url| is_http(&url) && url.host().is_some());
+    if !is_usable {
+        let remedy =
+            "write \"http://host:3128\", with user:password@ before the host if it wants them";
+        s.fault("proxy", "is not an http or https URL", remedy);
+    }
+    Some(SecretUrl::new(text.expose().to_owned()))
+}
+
+/// What the worker or its HTTP client sets. A second GSTIN header would be merged with the first and refused.
+const OWN_HEADERS: [&str; 13] = [
+    "authtoken",
+    "client-id",
+    "client-secret",
+    "client_id",
+    "client_secret",
+    "connection",
+    "content-length",
+    "content-type",
+    "gstin",
+    "host",
+    "transfer-encoding",
+    "user-name",
+    "user_name",
+];
+
+/// Whether `irp.extra_headers` may hold this; if not, the fault is noted.
+pub(super) fn header(
+    s: &Section<'_>,
+    source: &Source,
+    key: &str,
+    name: &str,
+    value: &Secret,
+) -> bool {
+    let problem = if name.parse::<HeaderName>().is_err() {
+        "is not a header's name"
+    } else if OWN_HEADERS.contains(&name.to_lowercase().as_str()) {
+        "is a header that the worker sets itself"
+    } else if HeaderValue::from_str(value.expose()).is_err() {
+        "has a value that no header can carry"
+    } else {
+        return true;
+    };
+    s.fault_at(
+        source,
+        key,
+        problem,
+        "write { \"name\" = \"value\" } with a header of your gateway, in plain ASCII",
+    );
+    false
+}
+
+fn is_on_loopback(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| is_loopback(&url))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

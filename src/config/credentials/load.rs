@@ -1,0 +1,355 @@
+//! The credentials file, or a folder with one file per GSTIN.
+//!
+//! The rule: everything or nothing. A reload must never lose a taxpayer because a file was half written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reqwest::header::HeaderValue;
+
+use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret};
+use crate::config::fault::{ConfigFaults, Fault, Source};
+use crate::config::findings::Findings;
+use crate::config::section::Section;
+use crate::config::setting::quoted;
+use crate::config::{Environment, files, tree};
+use crate::gstin::Gstin;
+
+/// Credentials without fault, and what was noticed in them all the same.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The accounts, at least one.
+    pub credentials: Credentials,
+    /// Allowed, and probably not meant.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads a credentials file, or all `*.toml` files of a folder as if they were one; clients may be in any of them.
+///
+/// Relative paths of secret files start at the folder of the file that names them. In production, a GSTIN with a
+/// wrong check digit is a typing mistake; the sandbox hands such numbers out.
+///
+/// # Errors
+/// All faults, not just the first.
+pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFaults> {
+    let findings = Findings::default();
+    let mut drafts = Drafts::default();
+    for file in toml_files(path, &findings) {
+        read_file(&file, &findings, &mut drafts);
+    }
+    let credentials = drafts.link(path, environment, &findings);
+    let warnings = findings.finish()?;
+    Ok(Loaded {
+        credentials,
+        warnings,
+    })
+}
+
+fn toml_files(path: &Path, findings: &Findings) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let mut files: Vec<PathBuf> = match entries {
+        Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+        Err(e) => {
+            note_file(findings, path, &format!("cannot be listed: {e}"));
+            return Vec::new();
+        }
+    };
+    // Hidden entries are how orchestrators swap mounted secrets; folders hold the secrets themselves.
+    files.retain(|file| !is_hidden(file) && !file.is_dir());
+    files.sort();
+    let (toml, other): (Vec<PathBuf>, Vec<PathBuf>) = files
+        .into_iter()
+        .partition(|file| file.extension().is_some_and(|e| e == "toml"));
+    for file in other {
+        let source = Source::file(&Arc::from(file));
+        findings.warn(
+            source,
+            "",
+            "is not read",
+            "let its name end in .toml, or move it elsewhere",
+        );
+    }
+    toml
+}
+
+fn is_hidden(file: &Path) -> bool {
+    file.file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn note_file(findings: &Findings, path: &Path, problem: &str) {
+    let source = Source::file(&Arc::from(path));
+    let remedy =
+        "create it, or set `credentials.path` to the file or folder that holds the credentials";
+    findings.fault(source, "", problem, remedy);
+}
+
+fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
+    let text = match files::read_text(file) {
+        Ok(text) => text,
+        Err(problem) => {
+            drafts.is_partial = true;
+            return note_file(findings, file, &problem);
+        }
+    };
+    let path: Arc<Path> = Arc::from(file);
+    let (root, faults) = tree::parse(&path, &text);
+    drafts.is_partial |= !faults.is_empty();
+    findings.syntax(faults);
+    let base = file.parent().unwrap_or(Path::new(""));
+    Section::read_root(findings, Source::file(&path), base, root, |root| {
+        drafts.clients.extend(root.tables("client", client));
+        drafts.taxpayers.extend(root.tables("taxpayer", taxpayer));
+    });
+}
+
+/// What was read, entry by entry; a part that is at fault is missing.
+#[derive(Default)]
+struct Drafts {
+    clients: Vec<ClientDraft>,
+    taxpayers: Vec<TaxpayerDraft>,
+    /// Something could not be read, so that what seems missing may be there.
+    is_partial: bool,
+}
+
+struct ClientDraft {
+    source: Source,
+    name: Option<String>,
+    id: Option<String>,
+    secret: Option<Secret>,
+}
+
+struct TaxpayerDraft {
+    source: Source,
+    /// How faults call the entry.
+    key: String,
+    gstin: Option<Gstin>,
+    client: Option<String>,
+    username: Option<String>,
+    password: Option<Secret>,
+}
+
+fn client(s: &mut Section<'_>) -> ClientDraft {
+    let name: Option<String> = s.required("name", "give it a name for the taxpayers to refer to");
+    if let Some(name) = &name {
+        s.rename(name);
+    }
+    let id = s.required("client_id", "write the client id that the portal issued");
+    let secret = s.required_secret("client_secret");
+    must_fit_a_header(s, "client_id", id.as_deref());
+    must_fit_a_header(s, "client_secret", secret.as_ref().map(Secret::expose));
+    ClientDraft {
+        source: s.source().clone(),
+        name,
+        id,
+        secret,
+    }
+}
+
+fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
+    let number: Option<String> = s.required("gstin", "write the taxpayer's GSTIN");
+    let gstin = number.and_then(|number| {
+        let gstin = number.parse::<Gstin>();
+        gstin
+            .map_err(|e| {
+                s.fault(
+                    "gstin",
+                    &format!("{} is no GSTIN", quoted(&number)),
+                    &e.to_string(),
+                )
+            })
+            .ok()
+    });
+    if let Some(gstin) = gstin {
+        s.rename(gstin.as_str());
+    }
+    let client = s.required("client", "write the name of one of the [[client]] entries");
+    let username: Option<String> = s.required(
+        "username",
+        "write the API user that was created for this GSTIN and client",
+    );
+    let password = s.required_secret("password");
+    must_fit_a_header(s, "username", username.as_deref());
+    if let (Some(username), Some(password)) = (&username, &password) {
+        must_fit_the_login(s, username, password);
+    }
+    TaxpayerDraft {
+        source: s.source().clone(),
+        key: s.key(""),
+        gstin,
+        client,
+        username,
+        password,
+    }
+}
+
+/// Client pair and user name travel in headers (NIC, generate-irn page).
+fn must_fit_a_header(s: &Section<'_>, key: &str, text: Option<&str>) {
+    let Some(text) = text else { return };
+    let is_plain = HeaderValue::from_str(text).is_ok_and(|value| value.to_str().is_ok());
+    if !is_plain || text.trim() != text {
+        let problem = "has characters that no header can carry, or spaces around it";
+        s.fault(key, problem, "copy it again; it is plain ASCII");
+    }
+}
+
+fn must_fit_the_login(s: &Section<'_>, username: &str, password: &Secret) {
+    let used = super::escaped_bytes(username) + super::escaped_bytes(password.expose());
+    if used > LONGEST_LOGIN_BYTES {
+        let problem = format!(
+            "and `username` take {used} characters together; the portal's encrypted login holds {LONGEST_LOGIN_BYTES}"
+        );
+        s.fault(
+            "password",
+            &problem,
+            "choose a shorter password at the portal",
+        );
+    }
+    if password.expose().trim() != password.expose() {
+        s.warn(
+            "password",
+            "begins or ends with a space",
+            "remove it, unless it was set so at the portal",
+        );
+    }
+}
+
+impl Drafts {
+    /// Joins taxpayers with their clients and notes what does not join.
+    fn link(self, path: &Path, environment: Environment, findings: &Findings) -> Credentials {
+        if self.taxpayers.is_empty() && !self.is_partial {
+            note_file(findings, path, "lists no [[taxpayer]]");
+        }
+        let (clients, unused) = unique_clients(self.clients, findings);
+        let mut links = Links {
+            clients,
+            unused,
+            seen: HashMap::new(),
+            findings,
+            environment,
+            is_partial: self.is_partial,
+        };
+        let accounts = self
+            .taxpayers
+            .into_iter()
+            .filter_map(|draft| links.account(draft));
+        let accounts = accounts
+            .map(|account| (account.gstin, Arc::new(account)))
+            .collect();
+        links.warn_of_unused();
+        Credentials { accounts }
+    }
+}
+
+type Clients = BTreeMap<String, Option<Arc<Client>>>;
+
+/// Clients by name, without value where one is at fault, and where each of them is.
+fn unique_clients(
+    drafts: Vec<ClientDraft>,
+    findings: &Findings,
+) -> (Clients, BTreeMap<String, Source>) {
+    let (mut clients, mut sources) = (Clients::new(), BTreeMap::<String, Source>::new());
+    for ClientDraft {
+        source,
+        name,
+        id,
+        secret,
+    } in drafts
+    {
+        let Some(name) = name else { continue };
+        if let Some(first) = sources.get(&name) {
+            let key = format!("client[{name}].name");
+            findings.fault(
+                source,
+                &key,
+                &format!("is already used at {first}"),
+                "give each client a name of its own",
+            );
+            continue;
+        }
+        sources.insert(name.clone(), source);
+        let client = id.zip(secret).map(|(id, secret)| {
+            Arc::new(Client {
+                name: name.clone(),
+                id,
+                secret,
+            })
+        });
+        clients.insert(name, client);
+    }
+    (clients, sources)
+}
+
+struct Links<'f> {
+    clients: Clients,
+    unused: BTreeMap<String, Source>,
+    seen: HashMap<Gstin, Source>,
+    findings: &'f Findings,
+    environment: Environment,
+    is_partial: bool,
+}
+
+impl Links<'_> {
+    fn account(&mut self, draft: TaxpayerDraft) -> Option<Account> {
+        let client = self.client_of(&draft);
+        let gstin = draft.gstin?;
+        self.judge_gstin(gstin, &draft);
+        Some(Account {
+            gstin,
+            client: client?,
+            username: draft.username?,
+            password: draft.password?,
+        })
+    }
+
+    fn client_of(&mut self, draft: &TaxpayerDraft) -> Option<Arc<Client>> {
+        let name = draft.client.as_ref()?;
+        self.unused.remove(name);
+        if let Some(client) = self.clients.get(name) {
+            return client.clone();
+        }
+        if !self.is_partial {
+            let problem = format!("names {}, which no [[client]] is called", quoted(name));
+            let names: Vec<&str> = self.clients.keys().map(String::as_str).collect();
+            let remedy = format!("add that client, or name one of: {}", names.join(", "));
+            self.fault(draft, "client", &problem, &remedy);
+        }
+        None
+    }
+
+    fn judge_gstin(&mut self, gstin: Gstin, draft: &TaxpayerDraft) {
+        if let Some(first) = self.seen.get(&gstin) {
+            let problem = format!("is already listed at {first}");
+            self.fault(draft, "gstin", &problem, "keep one user per GSTIN");
+        } else {
+            self.seen.insert(gstin, draft.source.clone());
+        }
+        if self.environment == Environment::Production && !gstin.has_valid_check_digit() {
+            let remedy = "correct the number; made-up numbers need irp.environment = \"sandbox\"";
+            self.fault(draft, "gstin", "has a wrong check digit", remedy);
+        }
+    }
+
+    fn fault(&self, draft: &TaxpayerDraft, key: &str, problem: &str, remedy: &str) {
+        let key = format!("{}{key}", draft.key);
+        self.findings
+            .fault(draft.source.clone(), &key, problem, remedy);
+    }
+
+    fn warn_of_unused(self) {
+        for (name, source) in self.unused {
+            let key = format!("client[{name}]");
+            self.findings.warn(
+                source,
+                &key,
+                "is used by no [[taxpayer]]",
+                "remove it, or refer to it",
+            );
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! `config/worker.toml` and the environment, key by key with its default (contract, section 5).
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::credentials::Secret;
+use super::fault::{ConfigFaults, Fault, Source};
+use super::findings::Findings;
+use super::section::Section;
+use super::setting::{ReadableFile, Setting as _};
+use super::tree::{self, Item, Value};
+use super::{
+    AdminConfig, BrokerConfig, Config, CredentialsConfig, DeadLetterConfig, DeadLetterPayload,
+    Environment, HeaderStyle, IrpConfig, LimitsConfig, LogConfig, LogFormat, Preflight, Provider,
+    Rate, RepliesConfig, RetryConfig, Rung, ShutdownConfig, SignaturePolicy, SigningKeyFile,
+    TopologyConfig, ValidateConfig, addresses, checks, files,
+};
+
+/// A configuration without fault, and what was noticed in it all the same.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is to be done.
+    pub config: Config,
+    /// Allowed, and probably not meant.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads the file, lays `environment` over it, and checks the whole.
+///
+/// Relative paths in it start at the working directory. Of `environment`, only names that begin with
+/// [`super::VARIABLE_PREFIX`] count; [`super::process_environment`] is the process's own.
+///
+/// # Errors
+/// All faults, not just the first. When the file is not TOML throughout, what only seems missing is left out.
+pub fn load(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigFaults> {
+    let path: Arc<Path> = Arc::from(path);
+    let source = Source::file(&path);
+    let findings = Findings::default();
+    let text = match files::read_text(&path) {
+        Ok(text) => text,
+        Err(problem) => return Err(unreadable(source, problem)),
+    };
+    let (mut root, faults) = tree::parse(&path, &text);
+    findings.syntax(faults);
+    findings.extend(tree::overlay(&mut root, environment));
+    let config = Section::read_root(&findings, source, Path::new(""), root, worker);
+    checks::across_sections(&config, &findings);
+    let warnings = findings.finish()?;
+    Ok(Loaded { config, warnings })
+}
+
+/// The process's own environment, for [`load`]. A byte that is not UTF-8 becomes a replacement character.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, text)| (lossy(name), lossy(text)))
+}
+
+fn unreadable(source: Source, problem: String) -> ConfigFaults {
+    let fault = Fault {
+        source,
+        key: String::new(),
+        problem,
+        remedy: "create it, or name another with --config".to_owned(),
+    };
+    ConfigFaults {
+        faults: vec![fault],
+        warnings: Vec::new(),
+    }
+}
+
+fn worker(root: &mut Section<'_>) -> Config {
+    let irp = root.section("irp", irp);
+    Config {
+        broker: root.section("broker", |s| broker(s, irp.concurrency)),
+        topology: root.section("topology", |s| TopologyConfig {
+            declare: s.or("declare", true),
+        }),
+        replies: root.section("replies", replies),
+        credentials: root.section("credentials", |s| CredentialsConfig {
+            path: s.or("path", PathBuf::from("config/credentials.toml")),
+        }),
+        irp,
+        limits: root.section("limits", limits),
+        retry: root.section("retry", retry),
+        validate: root.section("validate", |s| ValidateConfig {
+            preflight: s.or("preflight", Preflight::Strict),
+        }),
+        dead_letter: root.section("dead_letter", |s| DeadLetterConfig {
+            payload: s.or("payload", DeadLetterPayload::Keep),
+            ttl: s.or("ttl", Duration::from_secs(72 * 3600)),
+        }),
+        shutdown: root.section("shutdown", |s| ShutdownConfig {
+            drain_timeout: s.or("drain_timeout", Duration::from_secs(25)),
+        }),
+        admin: root.section("admin", |s| AdminConfig {
+            listen: s.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        }),
+        log: root.section("log", log),
+    }
+}
+
+/// RabbitMQ's own default, which it admits from loopback only.
+pub(super) const DEFAULT_BROKER_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+
+fn broker(s: &mut Section<'_>, concurrency: usize) -> BrokerConfig {
+    let url = s.secret("url", addresses::has_own_password);
+    BrokerConfig {
+        url: addresses::broker(s, url.as_ref().map_or(DEFAULT_BROKER_URL, Secret::expose)),
+        ca_file: file(s, "ca_file"),
+        client_cert_file: file(s, "client_cert_file"),
+        client_key_file: file(s, "client_key_file"),
+        prefetch: match s.or("prefetch", 0) {
+            0 => u16::try_from(2 * concurrency).unwrap_or(u16::MAX),
+            prefetch => prefetch,
+        },
+    }
+}
+
+fn file(s: &mut Section<'_>, key: &str) -> Option<PathBuf> {
+    s.optional(key).map(|ReadableFile(path)| path)
+}
+
+fn replies(s: &mut Section<'_>) -> RepliesConfig {
+    // "irn.results" and "erp.*" are globs: no brackets, no doubled stars.
+    let default = ["irn.results", "erp.*"].map(|glob| glob::Pattern::new(glob).unwrap_or_default());
+    RepliesConfig {
+        default_queue: s.or("default_queue", "irn.results".to_owned()),
+        allow: s.list(
+            "allow",
+            "write a list of globs, for example [\"irn.results\", \"erp.*\"]",
+            default.to_vec(),
+        ),
+    }
+}
+
+fn irp(s: &mut Section<'_>) -> IrpConfig {
+    let environment = s.or("environment", Environment::Production);
+    let signing_keys = signing_keys(s);
+    IrpConfig {
+        environment,
+        provider: s.or("provider", Provider::Nic),
+        base_url: addresses::portal(s, environment),
+        public_key_file: public_key_file(s),
+        signatures: s.or("signatures", default_policy(&signing_keys)),
+        signing_keys,
+        concurrency: s.or("concurrency", 64),
+        concurrency_per_gstin: s.or("concurrency_per_gstin", 8),
+        connect_timeout: s.or("connect_timeout", Duration::from_secs(5)),
+        request_timeout: s.or("request_timeout", Duration::from_secs(30)),
+        settle_time: s.or("settle_time", Duration::from_secs(30)),
+        local_address: s.optional("local_address"),
+        proxy: addresses::proxy(s),
+        ca_file: file(s, "ca_file"),
+        extra_headers: extra_headers(s),
+        header_style: s.or("header_style", HeaderStyle::Underscore),
+        unknown_codes: unknown_codes(s),
+    }
+}
+
+fn public_key_file(s: &mut Section<'_>) -> PathBuf {
+    let remedy = "name the PEM file of the RSA key that the portal issues for authentication";
+    let file = s.required("public_key_file", remedy);
+    file.map(|ReadableFile(path)| path).unwrap_or_default()
+}
+
+fn default_policy(signing_keys: &[SigningKeyFile]) -> SignaturePolicy {
+    if signing_keys.is_empty() {
+        SignaturePolicy::Warn
+    } else {
+        SignaturePolicy::Require
+    }
+}
+
+const SIGNING_KEYS_REMEDY: &str =
+    "write a list of paths or globs, or of { file = \"path\", kid = \"name\" }";
+
+/// By path, so that overlapping globs name a file once; a `kid` beside the file wins.
+fn signing_keys(s: &mut Section<'_>) -> Vec<SigningKeyFile> {
+    let mut by_path: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
+    for (key, item) in s
+        .items("signing_keys", SIGNING_KEYS_REMEDY)
+        .unwrap_or_default()
+    {
+        if let Value::Table(_) = item.value {
+            let named = s.nested("signing_keys", &key, &item, |entry| {
+                let file = entry.required("file", "name the key's PEM file");
+                let kid = entry.required(
+                    "kid",
+                    "name the `kid` of the tokens it signs, or list the bare path",
+                );
+                file.zip(kid)
+            });
+            by_path.extend(named.map(|(ReadableFile(path), kid): (_, String)| (path, Some(kid))));
+        } else {
+            for path in matching_files(s, &key, &item) {
+                by_path.entry(path).or_default();
+            }
+        }
+    }
+    by_path
+        .into_iter()
+        .map(|(file, kid)| SigningKeyFile { file, kid })
+        .collect()
+}
+
+fn matching_files(s: &Section<'_>, key: &str, item: &Item) -> Vec<PathBuf> {
+    let Some(pattern) = s.one::<glob::Pattern>(key, item) else {
+        return Vec::new();
+    };
+    let found: Vec<PathBuf> = glob::glob(pattern.as_str())
+        .map(|paths| paths.flatten().filter(|path| path.is_file()).collect())
+        .unwrap_or_default();
+    if found.is_empty() {
+        let problem = "names no file that can be found";
+        s.fault_at(&item.source, key, problem, &ReadableFile::remedy());
+    }
+    let readable = |path: &PathBuf| s.one::<ReadableFile>(key, &path_item(item, path)).is_some();
+    found.into_iter().filter(readable).collect()
+}
+
+/// A path that a glob found, as if it had been written in the glob's place.
+fn path_item(glob: &Item, path: &Path) -> Item {
+    Item {
+        source: glob.source.clone(),
+        value: Value::Text(path.to_string_lossy().into_owned().into()),
+    }
+}
+
+fn extra_headers(s: &mut Section<'_>) -> Vec<(String, Secret)> {
+    let entries = s.entries("extra_headers", "write { \"name\" = \"value\" }");
+    entries
+        .into_iter()
+        .filter_map(|(name, item)| {
+            let key = format!("extra_headers.{name}");
+            let value = match item.value {
+                Value::Table(_) => s.nested("extra_headers", &key, &item, |entry| {
+                    entry.required_secret("value")
+                }),
+                _ => s.inline_secret(&key, &item, |_| true),
+            }?;
+            addresses::header(s, &item.source, &key, &name, &value).then_some((name, value))
+        })
+        .collect()
+}
+
+fn unknown_codes(s: &mut Section<'_>) -> Vec<(String, super::UnknownCode)> {
+    let entries = s.entries("unknown_codes", "write { \"4711\" = \"retry\" }");
+    entries
+        .into_iter()
+        .filter_map(|(code, item)| {
+            let meaning = s.one(&format!("unknown_codes.{code}"), &item)?;
+            Some((code, meaning))
+        })
+        .collect()
+}
+
+fn limits(s: &mut Section<'_>) -> LimitsConfig {
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(86_400);
+    LimitsConfig {
+        per_gstin: s.or("per_gstin", rate(10, SECOND)),
+        total: s.or("total", rate(100, SECOND)),
+        auth_per_gstin: s.or("auth_per_gstin", rate(2, MINUTE)),
+        error_budget_per_gstin: s.or("error_budget_per_gstin", rate(2_000, DAY)),
+        error_budget_total: s.or("error_budget_total", rate(20_000, DAY)),
+    }
+}
+
+fn rate(count: u32, period: Duration) -> Rate {
+    let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+    Rate { count, period }
+}
+
+fn retry(s: &mut Section<'_>) -> RetryConfig {
+    const MINUTE: u64 = 60;
+    let default = [
+        ("15s", 15),
+        ("1m", MINUTE),
+        ("5m", 5 * MINUTE),
+        ("15m", 15 * MINUTE),
+        ("1h", 60 * MINUTE),
+    ];
+    let default = default.map(|(name, seconds)| Rung {
+        name: name.to_owned(),
+        delay: Duration::from_secs(seconds),
+    });
+    RetryConfig {
+        immediate_max_elapsed: s.section("immediate", |s| {
+            s.or("max_elapsed", Duration::from_secs(10))
+        }),
+        max_attempts: s.or("max_attempts", NonZeroU32::MIN.saturating_add(11)),
+        delays: s.list(
+            "delays",
+            "write a list of ascending delays, for example [\"15s\", \"1m\"]",
+            default.to_vec(),
+        ),
+    }
+}
+
+fn log(s: &mut Section<'_>) -> LogConfig {
+    let default = if std::io::stderr().is_terminal() {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
+    LogConfig {
+        format: s.or("format", default),
+        level: s.or("level", tracing::Level::INFO),
+    }
+}

@@ -1,0 +1,4 @@
+//! What the commands do.
+
+pub mod check;
+pub mod submit;

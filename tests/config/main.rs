@@ -1,0 +1,9 @@
+//! Configuration as an operator meets it: what loads, what is refused, and what each refusal says.
+
+mod check;
+mod credentials;
+mod faults;
+mod samples;
+mod secrets;
+mod settings;
+mod support;
