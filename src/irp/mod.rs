@@ -25,7 +25,6 @@ pub use answer::{AuthToken, Cancellation, GstinDetails, Login, Registration};
 pub use codes::Call;
 pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;
-pub use nic::login_length_fault;
 
 use http::Answer;
 use nic::Nic;

@@ -15,10 +15,6 @@ use crate::irn::{DocumentType, Irn};
 use crate::irp::Access;
 use crate::irp::error::IrpError;
 
-/// What of user name and password fits into one block of RSA-2048 beside the other members of a login: the block
-/// holds 245 bytes, base64 of at most 183 bytes of JSON, of which 117 are the rest.
-const MAX_LOGIN_CHARACTERS: usize = 66;
-
 const USER_NAME: HeaderName = HeaderName::from_static("user_name");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("authtoken");
 const GSTIN: HeaderName = HeaderName::from_static("gstin");
@@ -209,16 +205,4 @@ pub(super) fn cancel_json(irn: &Irn, reason: &str, remark: &str) -> Zeroizing<St
 
 fn json_string(text: &str) -> Zeroizing<String> {
     Zeroizing::new(serde_json::Value::from(text).to_string())
-}
-
-/// Why a user name and password cannot be used for a login at all, or nothing if they can: the portal's RSA block
-/// leaves 66 characters for both, counted as JSON writes them (a quotation mark counts two).
-pub fn login_length_fault(username: &str, password: &str) -> Option<String> {
-    let length = json_string(username).len() + json_string(password).len() - 4;
-    (length > MAX_LOGIN_CHARACTERS).then(|| {
-        format!(
-            "user name and password have {length} characters together, and the portal's login holds \
-             {MAX_LOGIN_CHARACTERS}: choose a shorter password"
-        )
-    })
 }

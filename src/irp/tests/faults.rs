@@ -364,7 +364,7 @@ async fn refused_logins_stop_the_account_and_failed_ones_are_tried_again() {
 async fn credentials_that_cannot_be_sent_cost_no_call() {
     let portal = Portal::start(|_| Vec::new());
     let mut taxpayer = Taxpayer::new();
-    taxpayer.account.password = crate::config::credentials::Secret::new("p".repeat(80));
+    taxpayer.account.password = Secret::new("p".repeat(80));
     let error = portal
         .irp()
         .login(&taxpayer.account, false)
@@ -451,11 +451,13 @@ async fn configuration_faults_name_key_and_remedy() {
         ),
         (
             "irp.proxy",
-            with(&|config| config.proxy = Some("::".to_owned())),
+            with(&|config| config.proxy = Some(SecretUrl::new("::".to_owned()))),
         ),
         (
             "irp.extra_headers",
-            with(&|config| config.extra_headers = vec![("a b".to_owned(), "c".to_owned())]),
+            with(&|config| {
+                config.extra_headers = vec![("a b".to_owned(), Secret::new("c".to_owned()))]
+            }),
         ),
     ];
     for (key, fault) in faults {
