@@ -13,6 +13,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Proxy, RequestBuilder, Respons
 use zeroize::Zeroizing;
 
 use crate::config::IrpConfig;
+use crate::config::credentials::Secret;
 use crate::irp::codes::Call;
 use crate::irp::error::{IrpError, Unreadable};
 
@@ -78,7 +79,7 @@ fn with_proxy(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
     let Some(proxy) = &config.proxy else {
         return Ok(builder.no_proxy());
     };
-    let proxy = Proxy::all(proxy).map_err(|_| IrpConfigFault {
+    let proxy = Proxy::all(proxy.expose()).map_err(|_| IrpConfigFault {
         key: "irp.proxy",
         file: None,
         problem: "not a proxy's URL".to_owned(),
@@ -110,12 +111,12 @@ fn with_roots(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
     Ok(builder.tls_certs_only(roots))
 }
 
-fn extra_headers(pairs: &[(String, String)]) -> Result<HeaderMap, IrpConfigFault> {
+fn extra_headers(pairs: &[(String, Secret)]) -> Result<HeaderMap, IrpConfigFault> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let parsed = HeaderName::try_from(name)
             .ok()
-            .zip(HeaderValue::try_from(value).ok());
+            .zip(HeaderValue::try_from(value.expose()).ok());
         let (name, mut value) = parsed.ok_or_else(|| IrpConfigFault {
             key: "irp.extra_headers",
             file: None,
