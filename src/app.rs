@@ -1,0 +1,159 @@
+//! The composition root: configuration → parts → a running worker → why it stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{Admin, Listener};
+use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
+use crate::config::Config;
+use crate::config::credentials::Credentials;
+use crate::irp::{Irp, IrpConfigFault};
+use crate::limits::Limits;
+use crate::retry::Ladder;
+use crate::sessions::Sessions;
+use crate::signature::{KeyFault, Keyring};
+use crate::telemetry::{self, Readiness};
+use crate::worker::{self, Parts, Stopped, Worker};
+
+/// How often quiet GSTINs are dropped from the limiters.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Why the worker could not start. All of them are faults of the configuration or the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The broker's address or TLS files.
+    #[error(transparent)]
+    Broker(#[from] BadEndpoint),
+    /// The portal's settings.
+    #[error(transparent)]
+    Irp(#[from] IrpConfigFault),
+    /// Signing keys.
+    #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
+    Keys(Vec<KeyFault>),
+    /// An empty ladder.
+    #[error("retry.delays has no rung: give at least one delay")]
+    NoRungs,
+    /// The admin address is taken or not ours.
+    #[error("cannot listen on admin.listen = {address}: {error}; choose another address, or port 0 for any free one")]
+    Admin {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The process cannot be prepared.
+    #[error("cannot prepare the process: {0}")]
+    Process(String),
+}
+
+/// Runs the worker until SIGTERM or SIGINT, then drains.
+pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, StartError> {
+    let metrics = telemetry::init_metrics().map_err(|error| StartError::Process(error.to_string()))?;
+    let signals = Signals::install().map_err(|error| StartError::Process(error.to_string()))?;
+    let config = Arc::new(config);
+    let replica = replica_name();
+    let endpoint = Endpoint::try_new(&config.broker, &replica)?;
+    let topology = Topology::of(&config);
+    let irp = Arc::new(Irp::try_new(&config.irp)?);
+    let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
+    let address = config.admin.listen;
+    let listener = Listener::bind(address).await.map_err(|error| StartError::Admin { address, error })?;
+    telemetry::started(&replica, &listener.address, &endpoint.address(), credentials.accounts.len());
+
+    let limits = Arc::new(Limits::new(&config.limits));
+    let background = TaskTracker::new();
+    let sessions = Arc::new(Sessions::new(Arc::clone(&irp), Arc::clone(&limits), background.clone()));
+    let readiness = Readiness::default();
+    let publisher = Publisher::default();
+    let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    background.spawn(signals.stop(stop.clone()));
+    background.spawn(housekeeping(Arc::clone(&limits), ended.clone()));
+    background.spawn(publish(publisher.clone(), endpoint.clone(), topology.clone(), config.topology.declare, ended.clone()));
+    let admin = Admin {
+        replica: replica.as_str().into(),
+        readiness: readiness.clone(),
+        metrics,
+        sessions: Arc::clone(&sessions),
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
+
+    let parts = Parts {
+        config,
+        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        irp,
+        keyring,
+        sessions,
+        limits,
+        ladder,
+        publisher,
+        replica,
+        stop: stop.clone(),
+    };
+    let stopped = worker::run(Arc::new(Worker::new(parts)), &endpoint, &topology, &readiness).await;
+    stop.cancel();
+    ended.cancel();
+    background.close();
+    // Whatever still lingers (a login under way) may not keep the process past its grace.
+    drop(tokio::time::timeout(Duration::from_secs(1), background.wait()).await);
+    telemetry::stopped(match stopped {
+        Stopped::Drained => 0,
+        Stopped::GraceOver { abandoned } => abandoned,
+    });
+    Ok(stopped)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end.
+    async fn stop(mut self, stop: CancellationToken) {
+        tokio::select! {
+            _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
+            _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
+            () = stop.cancelled() => {}
+        }
+        stop.cancel();
+    }
+}
+
+async fn housekeeping(limits: Arc<Limits>, ended: CancellationToken) {
+    while ended.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
+        limits.forget_the_quiet();
+    }
+}
+
+async fn publish(publisher: Publisher, endpoint: Endpoint, topology: Topology, declare: bool, ended: CancellationToken) {
+    publisher.run(&endpoint, &topology, declare, &ended).await;
+}
+
+async fn serve(listener: Listener, admin: Admin, ended: CancellationToken) {
+    if let Err(error) = listener.serve(admin, ended).await {
+        telemetry::admin_failed(&error);
+    }
+}
+
+/// Names this process among the replicas: host and process id.
+fn replica_name() -> String {
+    let host = rustix::system::uname();
+    format!("{}-{}", host.nodename().to_string_lossy(), std::process::id())
+}
+
+/// Keeps documents and keys out of core files, whatever the system's default.
+pub fn forbid_core_files() -> Result<(), StartError> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
+}

@@ -1,0 +1,355 @@
+//! One request from arrival to answer: counted, delayed, held, refused, spoilt or answered, as the faults in force say.
+//! It runs to its end even when the client has gone: a portal that was asked goes on working.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use crate::answer::{Answer, Granted, Payload, Refused, Registration};
+use crate::call::{Call, Request};
+use crate::clock::{financial_year, http_date};
+use crate::crypto::Key;
+use crate::envelope::{Shapes, render};
+use crate::faults::{Ending, Failure, Incoming, Pause, Plan, Spoil, When};
+use crate::held::HeldRequest;
+use crate::jwt;
+use crate::node::Node;
+use crate::portal::{Opened, without_inner_base64};
+use crate::rules::invoice::Invoice;
+use crate::sandbox::Sandbox;
+
+/// Marks a response that must not be sent: the connection is to be closed instead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HangUp;
+
+const HTML: &str = "<!DOCTYPE html><html><head><title>Request Rejected</title></head><body>The requested URL was \
+    rejected. Please consult with your administrator.<br>Your support ID is: 1234567890</body></html>";
+
+/// What a truncated answer shows of itself when the portal never acted.
+const HALF_AN_ENVELOPE: &str =
+    r#"{"Status":1,"Data":"GIhOG99b+MPee6D5cDrWdpKWzYu7SpI0+JWGF0RN9RuSls2Lu0qS"#;
+
+impl Sandbox {
+    /// Takes one request to its end.
+    pub(crate) async fn exchange(self: Arc<Self>, request: Request) -> Response {
+        let endpoint = request.call.endpoint();
+        let gstin = request.headers.gstin.as_str();
+        self.stats.arrived(endpoint, gstin);
+        let plain = self.open(&request);
+        let node = plain.as_deref().and_then(Node::parse);
+        let subject = self.subject(&request, node.as_ref());
+        let flight = subject
+            .document
+            .map(|document| self.stats.submitted(gstin, document));
+        let number = subject.number.as_deref();
+        let plan = self.faults.plan(&Incoming {
+            endpoint,
+            gstin,
+            number,
+        });
+
+        self.pause(&plan.before, &request, number, false).await;
+        let opened = Opened {
+            request: &request,
+            plain: plain.as_deref(),
+            node: node.as_ref(),
+            document: flight.as_ref().map(|flight| flight.document()),
+        };
+        let response = self.end(&plan, &opened);
+        self.pause(&plan.after, &request, number, true).await;
+        self.dated(response)
+    }
+
+    /// Decrypts the body under the session its token names, whatever the gates will say of it.
+    fn open(&self, request: &Request) -> Option<Vec<u8>> {
+        if !request.call.has_data() {
+            return None;
+        }
+        let key = self
+            .sessions()
+            .find(&request.headers.token, self.now())?
+            .key;
+        let plain = key.open(&request.data()?)?;
+        Some(if request.call == Call::EwbCancel {
+            without_inner_base64(plain)
+        } else {
+            plain
+        })
+    }
+
+    /// Which document the request is about.
+    fn subject(&self, request: &Request, node: Option<&Node<'_>>) -> Subject {
+        match &request.call {
+            Call::Generate => node
+                .map(|node| self.subject_of_document(node))
+                .unwrap_or_default(),
+            Call::GetByDoc(query) => Subject {
+                number: query.docnum.clone(),
+                document: None,
+            },
+            Call::GetByIrn(irn) | Call::EwbGet(irn) => self.subject_of_irn(irn),
+            Call::Cancel | Call::EwbGenerate => {
+                let irn = node.and_then(|node| node.text("Irn"));
+                irn.map(|irn| self.subject_of_irn(irn)).unwrap_or_default()
+            }
+            Call::Auth | Call::Rejected(_) | Call::Gstin(_) | Call::Sync(_) | Call::EwbCancel => {
+                Subject::default()
+            }
+        }
+    }
+
+    fn subject_of_document(&self, node: &Node<'_>) -> Subject {
+        let invoice = Invoice::read(node);
+        if invoice.number.is_empty() {
+            return Subject::default();
+        }
+        let year = invoice.date.map_or_else(|| "?".to_owned(), financial_year);
+        let number = self.hashed_number(&invoice.number);
+        let document = format!("{}/{}/{number}/{year}", invoice.seller.gstin, invoice.typ);
+        Subject {
+            number: Some(invoice.number),
+            document: Some(document),
+        }
+    }
+
+    fn subject_of_irn(&self, irn: &str) -> Subject {
+        let number = self
+            .documents()
+            .find(&irn.to_lowercase())
+            .map(|document| document.number.clone());
+        Subject {
+            number,
+            document: None,
+        }
+    }
+
+    async fn pause(
+        &self,
+        pauses: &[Pause],
+        request: &Request,
+        number: Option<&str>,
+        committed: bool,
+    ) {
+        for pause in pauses {
+            match pause {
+                Pause::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
+                Pause::Hold(rule) => {
+                    let held = HeldRequest {
+                        id: 0,
+                        rule: rule.clone(),
+                        endpoint: request.call.endpoint(),
+                        gstin: request.headers.gstin.clone(),
+                        number: number.map(str::to_owned),
+                        committed,
+                    };
+                    self.held.keep(held).await;
+                }
+            }
+        }
+    }
+
+    fn end(&self, plan: &Plan, opened: &Opened<'_>) -> Response {
+        match &plan.ending {
+            Ending::Normal => json_response(self.deserved(opened, &plan.shapes)),
+            Ending::Revoked => {
+                let token = &opened.request.headers.token;
+                self.sessions().revoke(|session| session.token == *token);
+                json_response(self.deserved(opened, &plan.shapes))
+            }
+            Ending::Spoilt(spoil) => {
+                let (answer, key) = self.act(opened);
+                match self.spoilt(*spoil, answer, key) {
+                    Ok((answer, key)) => json_response(render(&answer, key.as_ref(), &plan.shapes)),
+                    Err(_) => status_response(StatusCode::INTERNAL_SERVER_ERROR),
+                }
+            }
+            Ending::Failed(When::Before, Failure::Truncated) => {
+                json_response(HALF_AN_ENVELOPE.to_owned())
+            }
+            Ending::Failed(When::After, Failure::Truncated) => {
+                json_response(half(&self.deserved(opened, &plan.shapes)))
+            }
+            Ending::Failed(when, failure) => {
+                if *when == When::After {
+                    // The client is not to see this answer.
+                    drop(self.act(opened));
+                }
+                self.failed(failure, opened, &plan.shapes)
+            }
+        }
+    }
+
+    /// The body of the answer the request deserves.
+    fn deserved(&self, opened: &Opened<'_>, shapes: &Shapes) -> String {
+        let (answer, key) = self.act(opened);
+        render(&answer, key.as_ref(), shapes)
+    }
+
+    /// Answers and counts.
+    fn act(&self, opened: &Opened<'_>) -> (Answer, Option<Key>) {
+        let (answer, key) = self.answer(opened);
+        let headers = &opened.request.headers;
+        if let Err(refused) = &answer {
+            let duplicate = refused
+                .errors
+                .iter()
+                .any(|error| matches!(error.code.as_ref(), "2150" | "2278"));
+            if let Some(document) = opened.document.filter(|_| duplicate) {
+                self.stats.duplicate(&headers.gstin, document);
+            }
+            self.stats
+                .refused(&headers.gstin, &headers.client_id, &refused.errors);
+        }
+        (answer, key)
+    }
+
+    fn failed(&self, failure: &Failure, opened: &Opened<'_>, shapes: &Shapes) -> Response {
+        match failure {
+            Failure::Drop => {
+                let mut response = Response::new(Body::empty());
+                response.extensions_mut().insert(HangUp);
+                response
+            }
+            Failure::Status {
+                status,
+                retry_after,
+            } => {
+                let mut response = status_response(status_code(*status));
+                if let Some(seconds) = retry_after {
+                    response
+                        .headers_mut()
+                        .insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+                }
+                response
+            }
+            Failure::Html { status } => {
+                response(status_code(*status), "text/html", HTML.to_owned())
+            }
+            Failure::Empty { status } => {
+                response(status_code(*status), "application/json", String::new())
+            }
+            Failure::Truncated => json_response(HALF_AN_ENVELOPE.to_owned()),
+            Failure::Error {
+                code,
+                message,
+                info,
+            } => {
+                let mut refused = Refused::one(code.clone(), message.clone());
+                refused.info.clone_from(info);
+                let headers = &opened.request.headers;
+                if opened.request.call == Call::Auth {
+                    self.stats.logged_in(&headers.gstin, false);
+                }
+                self.stats
+                    .refused(&headers.gstin, &headers.client_id, &refused.errors);
+                json_response(render(&Err(refused), None, shapes))
+            }
+        }
+    }
+
+    /// Spoils an answer; one that has nothing to spoil stays as it is.
+    fn spoilt(
+        &self,
+        spoil: Spoil,
+        answer: Answer,
+        key: Option<Key>,
+    ) -> Result<(Answer, Option<Key>)> {
+        let Ok(granted) = answer else {
+            return Ok((answer, key));
+        };
+        let Granted { payload, info } = granted;
+        match (spoil, payload) {
+            (Spoil::WrongKey, Payload::Login(mut login)) => {
+                login["Sek"] = Key::random().wrapped_under(&Key::random()).into();
+                Ok((
+                    Ok(Granted {
+                        payload: Payload::Login(login),
+                        info,
+                    }),
+                    key,
+                ))
+            }
+            (Spoil::WrongKey, payload) => Ok((Ok(Granted { payload, info }), Some(Key::random()))),
+            (spoil, Payload::Registration(mut registration)) => {
+                self.forge(spoil, &mut registration)?;
+                Ok((
+                    Ok(Granted {
+                        payload: Payload::Registration(registration),
+                        info,
+                    }),
+                    key,
+                ))
+            }
+            (_, payload) => Ok((Ok(Granted { payload, info }), key)),
+        }
+    }
+
+    fn forge(&self, spoil: Spoil, registration: &mut Registration) -> Result<()> {
+        for token in [
+            &mut registration.signed_invoice,
+            &mut registration.signed_qr,
+        ] {
+            *token = match spoil {
+                Spoil::WrongKey => continue,
+                Spoil::BadSignature => jwt::with_broken_signature(token),
+                Spoil::WrongSigningKey => jwt::resigned(token, self.stranger()?)?,
+                Spoil::Mismatch => jwt::of_another_document(token, &self.keys.signer)?,
+            }
+            .into();
+        }
+        Ok(())
+    }
+
+    /// The portal's clock shows in the `Date` header.
+    fn dated(&self, mut response: Response) -> Response {
+        if let Ok(date) = HeaderValue::try_from(http_date(self.now())) {
+            response.headers_mut().insert(header::DATE, date);
+        }
+        response
+    }
+}
+
+/// Which document a request is about.
+#[derive(Debug, Default)]
+struct Subject {
+    number: Option<String>,
+    /// Its name in the counters, when it is submitted for registration.
+    document: Option<String>,
+}
+
+fn half(body: &str) -> String {
+    let middle = (0..=body.len() / 2)
+        .rev()
+        .find(|index| body.is_char_boundary(*index))
+        .unwrap_or(0);
+    body[..middle].to_owned()
+}
+
+fn json_response(body: String) -> Response {
+    response(StatusCode::OK, "application/json; charset=utf-8", body)
+}
+
+fn status_response(status: StatusCode) -> Response {
+    response(
+        status,
+        "text/plain",
+        status.canonical_reason().unwrap_or_default().to_owned(),
+    )
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,171 @@
+//! The portal's addresses (NIC, API pages), each turned into a `Call`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio_util::task::TaskTracker;
+
+use crate::call::{Call, DocumentQuery, Headers, Request};
+use crate::clock::ist;
+use crate::control;
+use crate::sandbox::Sandbox;
+
+/// Bodies beyond this are cut off by HTTP (413); the portal's own limit, on the document, answers 5002.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) sandbox: Arc<Sandbox>,
+    tasks: TaskTracker,
+}
+
+/// All routes of the portal and of the control API.
+pub(crate) fn router(sandbox: Arc<Sandbox>) -> Router {
+    let app = App {
+        sandbox,
+        tasks: TaskTracker::new(),
+    };
+    Router::new()
+        .merge(vital())
+        .merge(core())
+        .merge(eway_bills())
+        .nest("/_sandbox", control::routes())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(app)
+}
+
+fn vital() -> Router<App> {
+    let details = || {
+        get(async |State(app): State<App>, Path(gstin), headers, body| {
+            app.take(Call::Gstin(gstin), &headers, body).await
+        })
+    };
+    let sync = || {
+        get(async |State(app): State<App>, Path(gstin), headers, body| {
+            app.take(Call::Sync(gstin), &headers, body).await
+        })
+    };
+    Router::new()
+        .route(
+            "/eivital/v1.04/auth",
+            post(async |State(app): State<App>, headers, body| {
+                app.take(Call::Auth, &headers, body).await
+            }),
+        )
+        .route("/eivital/v1.04/Master/gstin/{gstin}", details())
+        .route("/eivital/v1.03/Master/gstin/{gstin}", details())
+        .route("/eivital/v1.04/Master/syncgstin/{gstin}", sync())
+        .route("/eivital/v1.03/Master/syncgstin/{gstin}", sync())
+        .route(
+            "/eivital/v1.04/heartbeat/ping",
+            get(async |State(app): State<App>| app.heartbeat("Vital")),
+        )
+}
+
+fn core() -> Router<App> {
+    let cancel = || {
+        post(async |State(app): State<App>, headers, body| {
+            app.take(Call::Cancel, &headers, body).await
+        })
+    };
+    Router::new()
+        .route(
+            "/eicore/v1.03/Invoice",
+            post(async |State(app): State<App>, headers, body| {
+                app.take(Call::Generate, &headers, body).await
+            }),
+        )
+        // Both are documented somewhere; the first is the one that clients were seen to use.
+        .route("/eicore/v1.03/Invoice/Cancel", cancel())
+        .route("/eicore/v1.03/Cancel", cancel())
+        .route(
+            "/eicore/v1.03/Invoice/irn/{irn}",
+            get(async |State(app): State<App>, Path(irn), headers, body| {
+                app.take(Call::GetByIrn(irn), &headers, body).await
+            }),
+        )
+        .route("/eicore/v1.03/Invoice/irnbydocdetails", get(by_document))
+        .route("/eicore/v1.03/Invoice/rejectedirns", get(rejected))
+        .route(
+            "/eicore/v1.03/heartbeat/ping",
+            get(async |State(app): State<App>| app.heartbeat("Core")),
+        )
+}
+
+fn eway_bills() -> Router<App> {
+    Router::new()
+        .route(
+            "/eiewb/v1.03/ewaybill",
+            post(async |State(app): State<App>, headers, body| {
+                app.take(Call::EwbGenerate, &headers, body).await
+            }),
+        )
+        .route(
+            "/eiewb/v1.03/ewaybill/irn/{irn}",
+            get(async |State(app): State<App>, Path(irn), headers, body| {
+                app.take(Call::EwbGet(irn), &headers, body).await
+            }),
+        )
+        .route(
+            "/ewaybillapi/v1.03/ewayapi",
+            post(async |State(app): State<App>, headers, body| {
+                app.take(Call::EwbCancel, &headers, body).await
+            }),
+        )
+        .route(
+            "/eiewb/v1.03/heartbeat/ping",
+            get(async |State(app): State<App>| app.heartbeat("EWB")),
+        )
+}
+
+async fn by_document(
+    State(app): State<App>,
+    Query(query): Query<DocumentQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    app.take(Call::GetByDoc(query), &headers, body).await
+}
+
+#[derive(Deserialize)]
+struct DayQuery {
+    date: Option<String>,
+}
+
+async fn rejected(
+    State(app): State<App>,
+    Query(query): Query<DayQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    app.take(Call::Rejected(query.date), &headers, body).await
+}
+
+impl App {
+    /// Runs the request in a task of its own: a client that gives up does not stop the portal.
+    async fn take(&self, call: Call, headers: &HeaderMap, body: Bytes) -> Response {
+        let request = Request {
+            call,
+            headers: Headers::read(headers),
+            body,
+        };
+        let exchange = Arc::clone(&self.sandbox).exchange(request);
+        let answered = self.tasks.spawn(exchange).await;
+        answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    }
+
+    /// The liveness text of one of the portal's systems, as it was seen in production.
+    fn heartbeat(&self, system: &str) -> String {
+        format!(
+            "e-Invoice {system}:-{}",
+            ist(self.sandbox.now()).strftime("%d-%m-%Y %H:%M:%S")
+        )
+    }
+}

@@ -1,0 +1,128 @@
+//! Where the broker is and how to reach it.
+
+use std::fmt;
+use std::time::Duration;
+
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+
+use crate::config::BrokerConfig;
+
+/// A connection that is not up after this long will not come up: lapin itself would wait for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Half of it without a byte makes a heartbeat, twice of it a lost connection: a worker behind a silent firewall
+/// should notice within the settle time, not after the broker's default of a minute.
+const HEARTBEAT_SECONDS: u16 = 15;
+
+/// Smaller than the protocol's 128 KiB: lapin keeps 32 buffers of this size each way for every connection.
+const FRAME_MAX: u32 = 64 * 1024;
+
+/// Why talking to the broker failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The connection or channel failed; carries lapin's reason in words that quote no message.
+    #[error("{0}")]
+    Lost(String),
+    /// The broker sent bytes lapin cannot read: some message carries properties that are not well-formed.
+    #[error("the broker delivered a message whose properties are not well-formed AMQP")]
+    Malformed,
+    /// The broker did not answer in time.
+    #[error("the broker did not answer within {0:?}")]
+    Timeout(Duration),
+    /// An exchange or queue is missing or has other arguments.
+    #[error("{what}: {remedy}")]
+    Topology {
+        /// What is wrong, naming the queue or exchange.
+        what: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+}
+
+impl From<lapin::Error> for BrokerError {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            // The parser's own text quotes the frame.
+            ErrorKind::ParsingError(_) => Self::Malformed,
+            _ => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+/// Why the configured endpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadEndpoint {
+    /// The URL does not parse. Its text is left out: it has a password in it.
+    #[error("broker.url is not an AMQP URL: use amqp://user:password@host:5672/vhost, the vhost / written as %2f")]
+    Url,
+    /// A TLS file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+}
+
+/// The broker's address and credentials, ready to connect.
+#[derive(Clone)]
+pub struct Endpoint {
+    uri: AMQPUri,
+    tls: OwnedTLSConfig,
+    replica: String,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.address())
+    }
+}
+
+impl Endpoint {
+    /// Reads the URL and the TLS files. `replica` names the connections in the broker's own lists.
+    pub fn try_new(config: &BrokerConfig, replica: &str) -> Result<Self, BadEndpoint> {
+        let mut uri: AMQPUri = config.url.expose().parse().map_err(|_| BadEndpoint::Url)?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
+        let read = |path: &std::path::Path| {
+            std::fs::read(path).map_err(|error| BadEndpoint::File { path: path.display().to_string(), error })
+        };
+        let cert_chain = config.ca_file.as_deref().map(read).transpose()?;
+        let identity = match (&config.client_cert_file, &config.client_key_file) {
+            (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert)?, key: read(key)? }),
+            _ => None,
+        };
+        let cert_chain = cert_chain.map(|pem| String::from_utf8_lossy(&pem).into_owned());
+        Ok(Self { uri, tls: OwnedTLSConfig { identity, cert_chain }, replica: replica.to_owned() })
+    }
+
+    /// Host, port and virtual host, without credentials.
+    pub fn address(&self) -> String {
+        format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.vhost())
+    }
+
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// The user that connects.
+    pub fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
+    /// Opens a connection for one role, `consume` or `publish`.
+    pub async fn connect(&self, role: &str) -> Result<Connection, BrokerError> {
+        let name = format!("irn-worker {} {role}", self.replica);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let runtime = lapin::runtime::default_runtime()?;
+        let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, self.tls.clone(), runtime);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! One attachment to the job queues: a connection, a channel and two consumers that live and end together.
+//!
+//! One rule: the end of the stream is a failure, never quiet. A deleted queue, a `basic.cancel` and a closed channel
+//! all look like that.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use lapin::acker::Acker;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer, Event};
+use tokio_util::sync::CancellationToken;
+
+use super::{BrokerError, Endpoint, JOBS_QUEUE, Topology, URGENT_QUEUE};
+use crate::job::{Properties, short};
+
+/// A broker that takes longer than this over one small request is as good as gone.
+const RPC_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
+
+/// Attached to the job queues.
+pub struct Attached {
+    connection: Connection,
+    channel: Channel,
+    urgent: Consumer,
+    jobs: Consumer,
+    events: Events,
+    lost: CancellationToken,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attached(..)")
+    }
+}
+
+/// A message as the broker handed it out.
+pub struct Delivery {
+    /// The key it was published with.
+    pub routing_key: String,
+    /// Handed out before, to somebody who did not acknowledge it.
+    pub redelivered: bool,
+    /// AMQP properties and headers.
+    pub properties: Properties,
+    /// The message body.
+    pub body: Vec<u8>,
+    /// The right to acknowledge it, once.
+    pub acknowledger: Acknowledger,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Delivery(..)")
+    }
+}
+
+/// Why an attachment ended.
+#[derive(Debug)]
+pub enum Loss {
+    /// Connection, channel, consumer or queue is gone.
+    Broken(BrokerError),
+    /// A message that lapin cannot read tore the connection down: attach again with a prefetch of one, so that the
+    /// broker's delivery limit counts against that message and not against its neighbours.
+    Malformed,
+}
+
+impl From<BrokerError> for Loss {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Malformed => Self::Malformed,
+            BrokerError::Lost(_) | BrokerError::Timeout(_) | BrokerError::Topology { .. } => Self::Broken(error),
+        }
+    }
+}
+
+impl Attached {
+    /// Connects, sees to the topology and starts consuming both job queues, the urgent one first.
+    pub async fn open(
+        endpoint: &Endpoint,
+        topology: &Topology,
+        declare: bool,
+        prefetch: u16,
+    ) -> Result<Self, BrokerError> {
+        let connection = endpoint.connect("consume").await?;
+        let opening = async {
+            if declare { topology.apply(&connection).await? } else { topology.verify(&connection).await? }
+            let events: Events = Box::pin(connection.events_listener());
+            let channel = connection.create_channel().await?;
+            let (urgent, jobs) = consume(&channel, prefetch).await?;
+            Ok::<_, BrokerError>((channel, urgent, jobs, events))
+        };
+        let (channel, urgent, jobs, events) = timed(opening).await??;
+        Ok(Self { connection, channel, urgent, jobs, events, lost: CancellationToken::new() })
+    }
+
+    /// The next delivery, or why there will be none.
+    pub async fn next(&mut self) -> Result<Delivery, Loss> {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.next() => match event {
+                    Some(Event::Error(error)) => return Err(BrokerError::from(error).into()),
+                    None => return Err(gone("the connection ended")),
+                    Some(_) => {}
+                },
+                delivery = self.urgent.next() => return self.received(delivery),
+                delivery = self.jobs.next() => return self.received(delivery),
+            }
+        }
+    }
+
+    /// Ends only when the attachment does; deliveries stay where they are.
+    pub async fn lost(&mut self) -> Loss {
+        loop {
+            match self.events.next().await {
+                Some(Event::Error(error)) => return BrokerError::from(error).into(),
+                None => return gone("the connection ended"),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn received(&self, delivery: Option<lapin::Result<lapin::message::Delivery>>) -> Result<Delivery, Loss> {
+        match delivery {
+            Some(Ok(delivery)) => Ok(self.delivery(delivery)),
+            Some(Err(error)) => Err(BrokerError::from(error).into()),
+            None => Err(gone("the broker cancelled a consumer; was a queue deleted?")),
+        }
+    }
+
+    fn delivery(&self, delivery: lapin::message::Delivery) -> Delivery {
+        Delivery {
+            routing_key: delivery.routing_key.into(),
+            redelivered: delivery.redelivered,
+            properties: delivery.properties,
+            body: delivery.data,
+            acknowledger: Acknowledger { acker: delivery.acker, lost: self.lost.clone() },
+        }
+    }
+
+    /// Tells the broker to hand out no more, and gives back what it had handed out already and nobody has taken up.
+    pub async fn stop_consuming(&mut self) -> Result<Vec<Delivery>, BrokerError> {
+        let mut untouched = Vec::new();
+        for tag in [self.urgent.tag(), self.jobs.tag()] {
+            timed(self.channel.basic_cancel(tag, BasicCancelOptions::default())).await??;
+        }
+        while let Some(Ok(delivery)) = timed(self.urgent.next()).await? {
+            untouched.push(self.delivery(delivery));
+        }
+        while let Some(Ok(delivery)) = timed(self.jobs.next()).await? {
+            untouched.push(self.delivery(delivery));
+        }
+        Ok(untouched)
+    }
+
+    /// Consumes anew with another prefetch on the same channel: what is under way stays acknowledgeable.
+    pub async fn change_prefetch(&mut self, prefetch: u16) -> Result<Vec<Delivery>, BrokerError> {
+        let untouched = self.stop_consuming().await?;
+        (self.urgent, self.jobs) = timed(consume(&self.channel, prefetch)).await??;
+        Ok(untouched)
+    }
+
+    /// Closes the connection in an orderly way; what is still unacknowledged is redelivered.
+    pub async fn close(self) -> Result<(), BrokerError> {
+        timed(self.connection.close(200, short("worker stops"))).await??;
+        Ok(())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.lost.cancel();
+    }
+}
+
+fn gone(why: &str) -> Loss {
+    Loss::Broken(BrokerError::Lost(why.to_owned()))
+}
+
+async fn timed<F: Future>(request: F) -> Result<F::Output, BrokerError> {
+    tokio::time::timeout(RPC_TIMEOUT, request).await.map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
+}
+
+async fn consume(channel: &Channel, prefetch: u16) -> Result<(Consumer, Consumer), BrokerError> {
+    // Before consuming, so that it holds for these consumers; per consumer, because quorum queues know no other.
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let start = |queue| {
+        channel.basic_consume(short(queue), short(""), BasicConsumeOptions::default(), FieldTable::default())
+    };
+    Ok((start(URGENT_QUEUE).await?, start(JOBS_QUEUE).await?))
+}
+
+/// The right to acknowledge one delivery.
+#[derive(Debug)]
+pub struct Acknowledger {
+    acker: Acker,
+    lost: CancellationToken,
+}
+
+impl Acknowledger {
+    /// Ends when the delivery is no longer ours: the broker will hand it to somebody else.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Whether an acknowledgement would still reach the broker.
+    pub fn is_live(&self) -> bool {
+        !self.lost.is_cancelled() && self.acker.usable()
+    }
+
+    /// Acknowledges; false if it is no longer ours, so that it will be redelivered.
+    pub async fn ack(self) -> bool {
+        // lapin answers Ok(false) for a channel that is gone, and an error for one that goes just now.
+        matches!(timed(self.acker.ack(BasicAckOptions::default())).await, Ok(Ok(true)))
+    }
+}

@@ -1,0 +1,17 @@
+//! RabbitMQ: connections, topology, consuming and publishing. Nothing here knows of invoices or the portal.
+//!
+//! One rule: this module owns its loops. lapin's own recovery stays off, because a reconnect that the consumer loop
+//! cannot see hands the same job out twice within one process.
+
+mod connection;
+mod consumer;
+mod publisher;
+mod topology;
+
+pub use connection::{BadEndpoint, BrokerError, Endpoint};
+pub use consumer::{Acknowledger, Attached, Delivery, Loss};
+pub use publisher::{Payload, Publication, PublishError, Publisher};
+pub use topology::{DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange};
+
+/// lapin's property and header types, for those who build messages.
+pub use lapin::types::{AMQPValue, FieldTable};

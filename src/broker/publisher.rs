@@ -1,0 +1,194 @@
+//! Publishing with proof: persistent, mandatory, confirmed, many in flight on one channel of a connection of its own.
+//!
+//! A connection that publishes can be blocked by the broker, and a blocked connection in lapin sends nothing at all,
+//! not even acknowledgements: hence its own.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, Connection, Event};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{BrokerError, Endpoint, Topology};
+use crate::job::{Properties, short};
+use crate::retry::Backoffs;
+use crate::telemetry;
+
+/// A confirm that takes longer is as good as none. The message may still arrive: a timeout is "unknown".
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(20);
+
+const FIRST_RECONNECT: Duration = Duration::from_millis(100);
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+
+/// A connection that held this long starts the delays anew.
+const HELD: Duration = Duration::from_secs(10);
+
+/// A message's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a>(pub &'a [u8]);
+
+/// One message to publish.
+#[derive(Clone, Debug)]
+pub struct Publication<'a> {
+    /// The exchange; empty for the default one, whose routing key is a queue's name.
+    pub exchange: Cow<'a, str>,
+    /// The routing key.
+    pub routing_key: Cow<'a, str>,
+    /// Properties and headers; published persistent whatever they say.
+    pub properties: Properties,
+    /// The body.
+    pub payload: Payload<'a>,
+}
+
+/// Why a message is not proven to be in a queue.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// There is no connection now.
+    #[error("not connected")]
+    NotConnected,
+    /// No queue took it.
+    #[error("returned: no queue takes it")]
+    Returned,
+    /// The broker refused it, for example because a queue is full.
+    #[error("refused by the broker")]
+    Nacked,
+    /// No answer; it may or may not have arrived.
+    #[error("not confirmed: {0}")]
+    Unconfirmed(String),
+}
+
+/// A handle to the publishing connection, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher(Arc<watch::Sender<Option<Live>>>);
+
+#[derive(Clone)]
+struct Live {
+    channel: Channel,
+    blocked: bool,
+    broken: CancellationToken,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Live(blocked: {})", self.blocked)
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Publisher {
+    /// Whether messages can be published now.
+    pub fn is_ready(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|live| !live.blocked)
+    }
+
+    /// Waits until messages can be published.
+    pub async fn ready(&self) {
+        let mut live = self.0.subscribe();
+        // The sender lives as long as this handle, so the wait cannot fail.
+        drop(live.wait_for(|live| live.as_ref().is_some_and(|live| !live.blocked)).await);
+    }
+
+    /// Publishes one message. `Ok` means that a queue holds it on disk.
+    pub async fn publish(&self, publication: &Publication<'_>) -> Result<(), PublishError> {
+        let Some(live) = self.0.borrow().clone() else { return Err(PublishError::NotConnected) };
+        let confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirm(&live.channel, publication)).await;
+        match confirmed {
+            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),
+            Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Nacked),
+            Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Unconfirmed("confirms are off".to_owned())),
+            Ok(Err(error)) => {
+                live.broken.cancel();
+                Err(PublishError::Unconfirmed(BrokerError::from(error).to_string()))
+            }
+            Err(_) => Err(PublishError::Unconfirmed(format!("no answer within {CONFIRM_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Keeps the connection up until told to stop.
+    pub async fn run(&self, endpoint: &Endpoint, topology: &Topology, declare: bool, stop: &CancellationToken) {
+        let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
+        loop {
+            let started = tokio::time::Instant::now();
+            let Some(lost) = stop.run_until_cancelled(self.hold(endpoint, topology, declare)).await else { break };
+            self.0.send_replace(None);
+            telemetry::broker_lost("publish", &lost);
+            if started.elapsed() > HELD {
+                delays.reset();
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
+                break;
+            }
+        }
+        self.0.send_replace(None);
+    }
+
+    /// Opens a connection and serves it until it is lost.
+    async fn hold(&self, endpoint: &Endpoint, topology: &Topology, declare: bool) -> BrokerError {
+        match self.open(endpoint, topology, declare).await {
+            Ok((connection, broken)) => self.serve(&connection, &broken).await,
+            Err(error) => error,
+        }
+    }
+
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        topology: &Topology,
+        declare: bool,
+    ) -> Result<(Connection, CancellationToken), BrokerError> {
+        let connection = endpoint.connect("publish").await?;
+        if declare {
+            topology.apply(&connection).await?;
+        }
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let broken = CancellationToken::new();
+        self.0.send_replace(Some(Live { channel, blocked: false, broken: broken.clone() }));
+        telemetry::broker_connected("publish");
+        Ok((connection, broken))
+    }
+
+    async fn serve(&self, connection: &Connection, broken: &CancellationToken) -> BrokerError {
+        let mut events = Box::pin(connection.events_listener());
+        loop {
+            tokio::select! {
+                () = broken.cancelled() => return BrokerError::Lost("a publish failed with the channel".to_owned()),
+                event = events.next() => match event {
+                    Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
+                    Some(Event::ConnectionUnblocked) => self.set_blocked(false),
+                    Some(Event::Error(error)) => return error.into(),
+                    Some(Event::Connected | Event::SendFlow(_)) => {}
+                    None => return BrokerError::Lost("the connection ended".to_owned()),
+                },
+            }
+        }
+    }
+
+    fn set_blocked(&self, blocked: bool) {
+        self.0.send_if_modified(|live| match live {
+            Some(live) if live.blocked != blocked => {
+                live.blocked = blocked;
+                true
+            }
+            _ => false,
+        });
+        telemetry::broker_blocked(blocked);
+    }
+}
+
+async fn confirm(channel: &Channel, publication: &Publication<'_>) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let (exchange, key) = (short(&publication.exchange), short(&publication.routing_key));
+    let properties = publication.properties.clone().with_delivery_mode(2);
+    channel.basic_publish(exchange, key, options, publication.payload.0, properties).await?.await
+}

@@ -1,0 +1,287 @@
+//! What a successful call returns, read from the opened `Data` through borrowed, partial views.
+//!
+//! One rule: what the portal sent stays as it was. Acknowledgement numbers are digits, not numbers; the signed
+//! texts are copied and not looked into here.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::crypto::{AppKey, SessionKey};
+use crate::document::{members_of, string};
+use crate::gstin::Gstin;
+use crate::irn::Irn;
+use crate::irp::error::IrpError;
+use crate::irp::ist;
+use crate::irp::wire::{is_null, owned_text, read_info, text_of};
+use crate::outcome::Info;
+
+/// Longer than any token of the portal lives; an expiry beyond it is a clock gone wrong.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Assumed where the expiry cannot be read: the shortest lifetime NIC names (sandbox, 60 minutes). A token that
+/// dies sooner is answered 1005, which renews it.
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A session's token. Sent as a header, printed never.
+pub struct AuthToken(Zeroizing<String>);
+
+impl AuthToken {
+    /// A token as the portal gave it.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The token itself, for the one who sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AuthToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthToken(..)")
+    }
+}
+
+/// A successful login: token and session key belong together and are kept together.
+#[derive(Debug)]
+pub struct Login {
+    /// To be sent with every call.
+    pub token: AuthToken,
+    /// Seals and opens what is exchanged.
+    pub key: SessionKey,
+    /// How long the token lives from now on, corrected by the portal's own clock.
+    pub expires_in: Duration,
+    /// How far the portal's clock is ahead of ours, if it said what time it is.
+    pub clock_skew: Option<jiff::SignedDuration>,
+}
+
+impl Login {
+    /// Reads the `Data` of a login's answer: an object, or (at some portals) one sealed with the app key.
+    pub(super) fn read(
+        data: &RawValue,
+        app_key: &AppKey,
+        portal_time: Option<Timestamp>,
+    ) -> Result<Self, IrpError> {
+        let opened;
+        let json = if let Some(sealed) = string(data) {
+            opened = app_key
+                .open(&sealed)
+                .map_err(|_| IrpError::Undecipherable)?;
+            std::str::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?
+        } else {
+            data.get()
+        };
+        let [token, sek, expiry] =
+            members_of(json, ["AuthToken", "Sek", "TokenExpiry"]).map_err(|_| {
+                IrpError::Unintelligible {
+                    why: "a login without data",
+                }
+            })?;
+        let token = owned_text(token)
+            .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+            .ok_or(IrpError::Unintelligible {
+                why: "a login without a token",
+            })?;
+        let sek = sek.and_then(text_of).ok_or(IrpError::Unintelligible {
+            why: "a login without a session key",
+        })?;
+        let key = app_key
+            .unwrap_session_key(&sek)
+            .map_err(|_| IrpError::Undecipherable)?;
+        let now = Timestamp::now();
+        Ok(Self {
+            token: AuthToken::new(token),
+            key,
+            expires_in: lifetime(owned_text(expiry).as_deref(), portal_time.unwrap_or(now)),
+            clock_skew: portal_time.map(|time| time.duration_since(now)),
+        })
+    }
+}
+
+/// What is left of a token at `now`, within [0, 24 h].
+fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
+    let Some(expiry) = expiry.and_then(ist::parse) else {
+        return ASSUMED_LIFETIME;
+    };
+    Duration::try_from(expiry.duration_since(now))
+        .unwrap_or_default()
+        .min(MAX_LIFETIME)
+}
+
+/// A registered document, as the portal answers a registration or a look-up.
+pub struct Registration {
+    /// `Irn`
+    pub irn: Irn,
+    /// `AckNo`: its digits as sent, whether number or text.
+    pub ack_no: String,
+    /// `AckDt` as sent.
+    pub ack_date: Option<String>,
+    /// `Status`: `ACT`, `CNL` (cancelled) or `REJ` (lost to another portal); `ACT` where it is not said.
+    pub status: String,
+    /// `SignedInvoice`: a JWT; empty only where the status is not `ACT`.
+    pub signed_invoice: Zeroizing<String>,
+    /// `SignedQRCode`: a JWT; empty only where the status is not `ACT`.
+    pub signed_qr_code: Zeroizing<String>,
+    /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, if there is an e-way bill.
+    pub eway_bill: Option<Box<RawValue>>,
+    /// Additional information.
+    pub info: Vec<Info>,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registration({})", self.irn)
+    }
+}
+
+impl Registration {
+    pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let [irn, ack_no, ack_date, status, invoice, qr_code, inner_info] = members_of(
+            json,
+            [
+                "Irn",
+                "AckNo",
+                "AckDt",
+                "Status",
+                "SignedInvoice",
+                "SignedQRCode",
+                "InfoDtls",
+            ],
+        )
+        .map_err(|_| IrpError::Undecipherable)?;
+        let irn = irn
+            .and_then(text_of)
+            .and_then(|irn| irn.trim().parse().ok());
+        let status = owned_text(status).unwrap_or_else(|| "ACT".to_owned());
+        let (signed_invoice, signed_qr_code) = (signed_text(invoice), signed_text(qr_code));
+        if status == "ACT" && (signed_invoice.is_empty() || signed_qr_code.is_empty()) {
+            return Err(IrpError::Unintelligible {
+                why: "a registration without its signed data",
+            });
+        }
+        let mut info = info;
+        info.extend(read_info(inner_info).0);
+        Ok(Self {
+            irn: irn.ok_or(IrpError::Unintelligible {
+                why: "a registration without an IRN",
+            })?,
+            ack_no: owned_text(ack_no).ok_or(IrpError::Unintelligible {
+                why: "a registration without an acknowledgement number",
+            })?,
+            ack_date: owned_text(ack_date),
+            status,
+            signed_invoice,
+            signed_qr_code,
+            eway_bill: eway_bill(json),
+            info,
+        })
+    }
+
+    /// The acknowledgement date as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
+    pub fn ack_date_rfc3339(&self) -> Option<String> {
+        ist::rfc3339(self.ack_date.as_deref()?)
+    }
+}
+
+fn signed_text(raw: Option<&RawValue>) -> Zeroizing<String> {
+    Zeroizing::new(
+        raw.and_then(string)
+            .map_or_else(String::new, |text| text.into_owned()),
+    )
+}
+
+/// The e-way bill's members with their values as sent.
+fn eway_bill(json: &str) -> Option<Box<RawValue>> {
+    const NAMES: [&str; 4] = ["EwbNo", "EwbDt", "EwbValidTill", "Remarks"];
+    let values = members_of(json, NAMES).ok()?;
+    values[0]
+        .and_then(text_of)
+        .filter(|number| !matches!(number.trim(), "" | "0"))?;
+    let members: Vec<String> = NAMES
+        .iter()
+        .zip(values)
+        .filter_map(|(name, value)| Some((name, value.filter(|value| !is_null(value))?)))
+        .map(|(name, value)| format!("\"{name}\":{}", value.get()))
+        .collect();
+    RawValue::from_string(format!("{{{}}}", members.join(","))).ok()
+}
+
+/// What the portal knows of a GSTIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GstinDetails {
+    /// `Gstin`
+    pub gstin: Gstin,
+    /// `Status`: `ACT`, `CNL`, `INA`, `PRO` or `SUS`.
+    pub status: String,
+    /// `BlkStatus`: `U` (not blocked) or `B` (blocked).
+    pub block_status: Option<String>,
+    /// `TxpType`: `REG`, `SEZ` and so on.
+    pub taxpayer_type: Option<String>,
+    /// `DtReg`, `yyyy-MM-dd`
+    pub registered_on: Option<String>,
+    /// `DtDReg`, `yyyy-MM-dd`
+    pub deregistered_on: Option<String>,
+}
+
+impl GstinDetails {
+    pub(super) fn read(json: &str) -> Result<Self, IrpError> {
+        let [gstin, status, block, kind, registered, deregistered] = members_of(
+            json,
+            ["Gstin", "Status", "BlkStatus", "TxpType", "DtReg", "DtDReg"],
+        )
+        .map_err(|_| IrpError::Undecipherable)?;
+        Ok(Self {
+            gstin: owned_text(gstin)
+                .and_then(|gstin| gstin.parse().ok())
+                .ok_or(IrpError::Unintelligible {
+                    why: "details of a GSTIN without the GSTIN",
+                })?,
+            status: owned_text(status).ok_or(IrpError::Unintelligible {
+                why: "details of a GSTIN without its status",
+            })?,
+            block_status: owned_text(block),
+            taxpayer_type: owned_text(kind),
+            registered_on: owned_text(registered),
+            deregistered_on: owned_text(deregistered),
+        })
+    }
+
+    /// Whether documents may be registered under it, or for it.
+    pub fn is_active(&self) -> bool {
+        self.status == "ACT"
+    }
+}
+
+/// A cancelled registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// `Irn`
+    pub irn: Irn,
+    /// `CancelDate` as sent.
+    pub cancel_date: Option<String>,
+}
+
+impl Cancellation {
+    pub(super) fn read(json: &str) -> Result<Self, IrpError> {
+        let [irn, date] =
+            members_of(json, ["Irn", "CancelDate"]).map_err(|_| IrpError::Undecipherable)?;
+        Ok(Self {
+            irn: owned_text(irn).and_then(|irn| irn.parse().ok()).ok_or(
+                IrpError::Unintelligible {
+                    why: "a cancellation without an IRN",
+                },
+            )?,
+            cancel_date: owned_text(date),
+        })
+    }
+
+    /// The cancel date as RFC 3339 with India's offset.
+    pub fn cancel_date_rfc3339(&self) -> Option<String> {
+        ist::rfc3339(self.cancel_date.as_deref()?)
+    }
+}

@@ -1,0 +1,250 @@
+//! What the portal's codes mean and oblige the worker to do.
+//!
+//! One rule: a code that is not in the table is not guessed at. It keeps the job for a person, unless the operator
+//! said otherwise (`irp.unknown_codes`).
+
+mod table;
+
+use std::time::Duration;
+
+use crate::config::UnknownCode;
+use crate::irp::error::Fault;
+use crate::outcome::Disposition;
+
+/// The call an answer belongs to: the same code obliges to different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Authentication.
+    Login,
+    /// Registering a document.
+    Generate,
+    /// By document or by IRN.
+    LookUp,
+    /// Details of a GSTIN, or having the portal synchronise them.
+    Gstin,
+    /// Cancelling an IRN.
+    Cancel,
+}
+
+impl Call {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Generate => "generate",
+            Self::LookUp => "look_up",
+            Self::Gstin => "gstin",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    /// Whether the portal may have changed something when its answer was lost.
+    pub fn changes_something(self) -> bool {
+        matches!(self, Self::Generate | Self::Cancel)
+    }
+}
+
+/// What a code is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The token or the session key.
+    Session,
+    /// The credentials, the client or the account.
+    Account,
+    /// What was asked for stands already.
+    Done,
+    /// The number is cancelled, or registered elsewhere.
+    Conflict,
+    /// The portal's copy of a GSTIN.
+    StaleGstin,
+    /// A look-up found nothing.
+    Absent,
+    /// A look-up found something too old to be handed out.
+    TooOld,
+    /// The document.
+    Document,
+    /// A fault that passes, with nothing done.
+    Passing,
+    /// A fault that passes; the portal may have acted before it.
+    Uncertain,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Code {
+    /// As the portal writes it.
+    pub code: &'static str,
+    /// What it says, in our words.
+    pub meaning: &'static str,
+    /// What it is about.
+    pub class: Class,
+    /// Who does what about it.
+    pub remedy: &'static str,
+}
+
+impl Code {
+    /// Who has to act.
+    pub fn fixed_by(&self) -> &'static str {
+        match self.class {
+            Class::Document | Class::Conflict => "the ERP's user",
+            Class::Account => "the taxpayer or the operator",
+            Class::TooOld => "the taxpayer",
+            Class::StaleGstin => "the worker, then the ERP's user",
+            Class::Session | Class::Done | Class::Absent | Class::Passing | Class::Uncertain => {
+                "nobody: the worker goes on by itself"
+            }
+        }
+    }
+
+    /// What the worker does when a document is answered so.
+    pub fn worker_does(&self) -> &'static str {
+        match self.class {
+            Class::Session => "drops the session, logs in once and tries once more",
+            Class::Account => "stops every job of this GSTIN until its credentials change",
+            Class::Done => "fetches the registration, compares it and delivers it as signed",
+            Class::Conflict => "delivers the result `conflict`",
+            Class::StaleGstin => "has the portal synchronise the GSTIN, then submits once more",
+            Class::Absent => "takes the document for not registered",
+            Class::TooOld => "delivers the result `partial`",
+            Class::Document => "delivers the result `rejected`; it never sends the document again",
+            Class::Passing => "tries again later, a bounded number of times",
+            Class::Uncertain => {
+                "looks the document up later and submits it only if it is not there"
+            }
+        }
+    }
+
+    /// What this code obliges us to do after `call`.
+    pub fn disposition(&self, call: Call) -> Disposition {
+        match (self.class, call) {
+            // No token was used: what is refused is the login itself.
+            (Class::Session, Call::Login) | (Class::Account, _) => Disposition::RefuseAccount,
+            (Class::Session, _) => Disposition::Reauth,
+            (Class::Done, _) | (Class::TooOld, Call::Generate) => Disposition::Adopt,
+            (Class::Conflict, _) => Disposition::Conflict,
+            (Class::StaleGstin, _) => Disposition::SyncGstin,
+            // A registration cannot be answered with "not found".
+            (Class::Absent, Call::Login | Call::Generate) => Disposition::Park,
+            (Class::Absent, _) => Disposition::NotRegistered,
+            (Class::TooOld, _) => Disposition::TooOld,
+            (Class::Document, _) => Disposition::Reject,
+            (Class::Uncertain, Call::Generate | Call::Cancel) => Disposition::Resolve,
+            (Class::Uncertain | Class::Passing, _) => Disposition::Retry { not_before: None },
+        }
+    }
+}
+
+/// The row of a code, written in any case.
+pub fn explain(code: &str) -> Option<&'static Code> {
+    table::TABLE
+        .iter()
+        .find(|row| row.code.eq_ignore_ascii_case(code))
+}
+
+/// All rows, in the order of what they oblige us to do.
+pub fn all() -> &'static [Code] {
+    table::TABLE
+}
+
+/// What an answer with these faults obliges us to do, and which of them decides: the most severe, whatever the
+/// portal's order. `None` for an answer without faults.
+pub(super) fn decide(
+    call: Call,
+    faults: &[Fault],
+    operator: &[(String, UnknownCode)],
+    retry_after: Option<Duration>,
+) -> Option<(usize, Disposition)> {
+    let mut decisive: Option<(u8, usize, Disposition)> = None;
+    for (position, fault) in faults.iter().enumerate() {
+        let disposition = dispose(call, fault, operator);
+        let severity = severity(disposition);
+        if decisive.is_none_or(|(worst, ..)| severity > worst) {
+            decisive = Some((severity, position, disposition));
+        }
+    }
+    decisive.map(|(_, position, disposition)| (position, with_wait(disposition, retry_after)))
+}
+
+fn with_wait(disposition: Disposition, retry_after: Option<Duration>) -> Disposition {
+    if matches!(disposition, Disposition::Retry { .. }) {
+        return Disposition::Retry {
+            not_before: retry_after,
+        };
+    }
+    disposition
+}
+
+/// Token before credentials before what is registered before the document before what passes. An unknown code
+/// beside a refused document changes nothing, beside anything milder it decides.
+fn severity(disposition: Disposition) -> u8 {
+    match disposition {
+        Disposition::Reauth => 10,
+        Disposition::RefuseAccount => 9,
+        Disposition::Conflict => 8,
+        Disposition::Adopt => 7,
+        Disposition::TooOld => 6,
+        Disposition::NotRegistered => 5,
+        Disposition::Reject => 4,
+        Disposition::Park => 3,
+        Disposition::SyncGstin => 2,
+        Disposition::Resolve => 1,
+        Disposition::Retry { .. } => 0,
+    }
+}
+
+fn dispose(call: Call, fault: &Fault, operator: &[(String, UnknownCode)]) -> Disposition {
+    if fault.code == "5002" && is_application_error(&fault.message) || is_outage(&fault.message) {
+        return uncertain(call);
+    }
+    if let Some(row) = explain(&fault.code) {
+        return row.disposition(call);
+    }
+    if call == Call::Login && is_of_the_account(&fault.code) {
+        return Disposition::RefuseAccount;
+    }
+    match operator
+        .iter()
+        .find(|(code, _)| *code == fault.code)
+        .map(|(_, meaning)| meaning)
+    {
+        Some(UnknownCode::Retry) => Disposition::Retry { not_before: None },
+        Some(UnknownCode::Reject) => Disposition::Reject,
+        Some(UnknownCode::DeadLetter) | None => Disposition::Park,
+    }
+}
+
+fn uncertain(call: Call) -> Disposition {
+    if call.changes_something() {
+        Disposition::Resolve
+    } else {
+        Disposition::Retry { not_before: None }
+    }
+}
+
+/// 5002 is both "a field is wrong" and "the portal failed"; only the text tells (NIC error list).
+fn is_application_error(message: &str) -> bool {
+    message
+        .trim_start()
+        .get(..17)
+        .is_some_and(|start| start.eq_ignore_ascii_case("application error"))
+}
+
+/// How service providers word an outage between themselves and the portal, under codes of their own.
+fn is_outage(message: &str) -> bool {
+    [
+        "GSPGSTDOWN",
+        "GSPERR300",
+        "Connection reset",
+        "No route to host",
+    ]
+    .iter()
+    .any(|marker| message.contains(marker))
+}
+
+/// 1xxx and 30xx are the portal's ranges for clients, users and accounts. The codes of a blocked account are not
+/// published, so on a login an unknown one of these ranges stops the GSTIN rather than being tried again.
+fn is_of_the_account(code: &str) -> bool {
+    code.len() == 4
+        && code.bytes().all(|byte| byte.is_ascii_digit())
+        && (code.starts_with('1') || code.starts_with("30"))
+}

@@ -1,0 +1,273 @@
+//! What can go wrong with a call, told apart by what it obliges the worker to do.
+//!
+//! One rule: whether the portal may have acted is decided here, where the call was made, and not by the caller.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::UnknownCode;
+use crate::irn::Irn;
+use crate::irp::codes::{self, Call};
+use crate::outcome::{Disposition, ErrorEntry, Info};
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum IrpError {
+    /// No connection: the request never left.
+    #[error("the portal could not be reached")]
+    NotSent(#[source] Box<reqwest::Error>),
+    /// The credentials cannot be put into a request: nothing was sent, and nothing could be.
+    #[error("the credentials cannot be sent: {why}")]
+    Unsendable {
+        /// What is wrong with them.
+        why: &'static str,
+    },
+    /// A request that changes something left, and no readable answer came: it may have been carried out.
+    #[error("the request left, but its answer is lost")]
+    Unconfirmed {
+        /// What came instead of an answer.
+        #[source]
+        why: Unreadable,
+    },
+    /// A login or look-up without a readable answer: nothing was changed.
+    #[error("the portal gave no readable answer")]
+    Server {
+        /// The HTTP status, if one came.
+        status: Option<u16>,
+        /// What came instead of an answer.
+        #[source]
+        why: Unreadable,
+        /// `Retry-After`
+        retry_after: Option<Duration>,
+    },
+    /// HTTP 429: refused before it was looked at.
+    #[error("the portal asks to slow down")]
+    Throttled {
+        /// `Retry-After`
+        retry_after: Option<Duration>,
+    },
+    /// A readable refusal.
+    #[error("the portal refused: {}", .0.code())]
+    Refused(Box<Refusal>),
+    /// A success that our session key does not open: the session is not the portal's. What was asked for *was*
+    /// done.
+    #[error("the answer was sealed with another session key")]
+    Undecipherable,
+    /// A success that opens, but does not say what a success must.
+    #[error("the answer makes no sense: {why}")]
+    Unintelligible {
+        /// What it lacks.
+        why: &'static str,
+    },
+}
+
+/// What came instead of an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Nothing within `irp.request_timeout`.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection ended first.
+    #[error("the connection broke before the answer was complete")]
+    Broken(#[source] Box<reqwest::Error>),
+    /// A status other than 2xx and nothing readable in the body.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// No body.
+    #[error("an empty answer")]
+    Empty,
+    /// More than the cap.
+    #[error("an answer larger than 16 MiB")]
+    TooLarge,
+    /// HTML, truncated JSON, or other text.
+    #[error("an answer that is not JSON")]
+    NotJson,
+    /// JSON that is neither a success nor says what was refused.
+    #[error("an answer that is neither a success nor a refusal")]
+    NoVerdict,
+}
+
+impl Unreadable {
+    /// What a failed send or read was, once the request may have left.
+    pub(super) fn from_transport(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::TimedOut;
+        }
+        // The URL of a look-up names the document.
+        Self::Broken(Box::new(error.without_url()))
+    }
+}
+
+impl IrpError {
+    /// A call whose answer could not be read.
+    pub(super) fn lost(
+        call: Call,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+        why: Unreadable,
+    ) -> Self {
+        if call.changes_something() {
+            Self::Unconfirmed { why }
+        } else {
+            Self::Server {
+                status,
+                why,
+                retry_after,
+            }
+        }
+    }
+
+    /// What it obliges the worker to do.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::NotSent(_) => Disposition::Retry { not_before: None },
+            Self::Server { retry_after, .. } | Self::Throttled { retry_after } => {
+                Disposition::Retry {
+                    not_before: *retry_after,
+                }
+            }
+            Self::Unconfirmed { .. } => Disposition::Resolve,
+            Self::Refused(refusal) => refusal.disposition,
+            Self::Unsendable { .. } => Disposition::RefuseAccount,
+            Self::Undecipherable => Disposition::Reauth,
+            Self::Unintelligible { .. } => Disposition::Park,
+        }
+    }
+
+    /// The portal's code that decides, if it sent one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code()).filter(|code| !code.is_empty()),
+            Self::NotSent(_)
+            | Self::Unsendable { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Server { .. }
+            | Self::Throttled { .. }
+            | Self::Undecipherable
+            | Self::Unintelligible { .. } => None,
+        }
+    }
+
+    /// Whether the portal counts it against the taxpayer: it answered, and the answer was an error.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
+    /// The `result` label of `irp_requests_total`.
+    pub fn call_result_label(&self) -> &'static str {
+        match self {
+            Self::NotSent(_) | Self::Unsendable { .. } => "not_sent",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Server { .. } => "server_error",
+            Self::Throttled { .. } => "throttled",
+            Self::Refused(refusal) => refusal.label(),
+            Self::Undecipherable => "undecipherable",
+            Self::Unintelligible { .. } => "unintelligible",
+        }
+    }
+}
+
+/// One error of a refusal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The portal's code; empty where it sent a bare text.
+    pub code: String,
+    /// Its text, which may quote the document.
+    pub message: String,
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({})", self.code)
+    }
+}
+
+/// What is registered already, as the refusal of a duplicate tells it (`DUPIRN`, `DUPIRNGLP`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Duplicate {
+    /// `Irn`
+    pub irn: Option<Irn>,
+    /// `AckNo`, its digits as sent.
+    pub ack_no: Option<String>,
+    /// `AckDt` as sent, IST without saying so.
+    pub ack_date: Option<String>,
+    /// `IrnDtl.RegIrp`: the portal that registered it, where that was another one.
+    pub registered_at: Option<String>,
+}
+
+impl Duplicate {
+    /// The acknowledgement date as RFC 3339, with India's offset.
+    pub fn ack_date_rfc3339(&self) -> Option<String> {
+        super::ist::rfc3339(self.ack_date.as_deref()?)
+    }
+}
+
+/// A readable refusal.
+pub struct Refusal {
+    /// All errors, in the portal's order; at least one.
+    pub faults: Vec<Fault>,
+    /// Additional information.
+    pub info: Vec<Info>,
+    /// What is registered already.
+    pub duplicate: Option<Duplicate>,
+    /// What the most severe error obliges us to do.
+    pub disposition: Disposition,
+    decisive: usize,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refusal({:?}, {:?})", self.faults, self.disposition)
+    }
+}
+
+impl Refusal {
+    /// Judges an answer's errors; `None` if there are none.
+    pub(super) fn judge(
+        call: Call,
+        operator: &[(String, UnknownCode)],
+        retry_after: Option<Duration>,
+        faults: Vec<Fault>,
+        info: Vec<Info>,
+        duplicate: Option<Duplicate>,
+    ) -> Option<Box<Self>> {
+        let (decisive, disposition) = codes::decide(call, &faults, operator, retry_after)?;
+        Some(Box::new(Self {
+            faults,
+            info,
+            duplicate,
+            disposition,
+            decisive,
+        }))
+    }
+
+    /// The code that decides; empty where the portal sent a bare text.
+    pub fn code(&self) -> &str {
+        self.faults
+            .get(self.decisive)
+            .map_or("", |fault| &fault.code)
+    }
+
+    /// The errors as they go into a result.
+    pub fn entries(&self) -> Vec<ErrorEntry> {
+        self.faults
+            .iter()
+            .map(|fault| ErrorEntry::irp(fault.code.as_str(), fault.message.as_str()))
+            .collect()
+    }
+
+    fn label(&self) -> &'static str {
+        match self.disposition {
+            Disposition::Retry { .. } | Disposition::Resolve => "refused_for_now",
+            Disposition::Reauth => "session_refused",
+            Disposition::Adopt => "duplicate",
+            Disposition::Conflict => "conflict",
+            Disposition::SyncGstin => "stale_gstin",
+            Disposition::Reject => "rejected",
+            Disposition::RefuseAccount => "account_refused",
+            Disposition::NotRegistered => "not_registered",
+            Disposition::TooOld => "too_old",
+            Disposition::Park => "unknown_code",
+        }
+    }
+}

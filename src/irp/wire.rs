@@ -1,0 +1,353 @@
+//! The shapes of the portal's answers, read tolerantly where the portal and the gateways before it vary.
+//!
+//! One rule: only what is looked at is read, and it is borrowed; an answer is never turned into a tree. Every form
+//! accepted here was documented by NIC or seen in the field.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::value::RawValue;
+
+use crate::document::{members, members_of, string};
+use crate::irn::Irn;
+use crate::irp::codes;
+use crate::irp::error::{Duplicate, Fault, Unreadable};
+use crate::outcome::Info;
+
+/// How deep a text may hold JSON that holds a text that holds JSON.
+const MAX_NESTING: u8 = 4;
+
+const CODE_NAMES: [&str; 4] = ["ErrorCode", "error_code", "error_cd", "errorCodes"];
+const MESSAGE_NAMES: [&str; 5] = [
+    "ErrorMessage",
+    "error_message",
+    "errorDesc",
+    "error_desc",
+    "message",
+];
+
+/// An answer's outer object.
+#[derive(Debug)]
+pub(super) struct Envelope<'a> {
+    status: Option<bool>,
+    /// `Data`, unless it is null.
+    pub(super) data: Option<&'a RawValue>,
+    /// Everything the answer says went wrong.
+    pub(super) faults: Vec<Fault>,
+    /// `InfoDtls` and `Alert`.
+    pub(super) info: Vec<Info>,
+    /// From the `InfoDtls` of a duplicate.
+    pub(super) duplicate: Option<Duplicate>,
+}
+
+/// What an answer is, taken together with its HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Success,
+    Refusal,
+    /// Neither: for example a gateway's own JSON error page.
+    Neither,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the outer object of an answer.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Unreadable> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        if body.trim_ascii().is_empty() {
+            return Err(Unreadable::Empty);
+        }
+        let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotJson)?;
+        let [
+            status,
+            gateway_status,
+            data,
+            details,
+            info,
+            alert,
+            description,
+            error,
+        ] = members_of(
+            text,
+            [
+                "Status",
+                "status_cd",
+                "Data",
+                "ErrorDetails",
+                "InfoDtls",
+                "Alert",
+                "status_desc",
+                "error",
+            ],
+        )
+        .map_err(|_| Unreadable::NotJson)?;
+        let status = status
+            .and_then(flag)
+            .or_else(|| gateway_status.and_then(flag));
+        let (mut info, duplicate) = read_info(info);
+        if let Some(alert) = alert.and_then(text_of).filter(|alert| !alert.is_empty()) {
+            info.push(Info {
+                code: "ALERT".to_owned(),
+                detail: alert.into_owned(),
+            });
+        }
+        let mut envelope = Self {
+            status,
+            data: data.filter(|data| !is_null(data)),
+            faults: Vec::new(),
+            info,
+            duplicate,
+        };
+        if status != Some(true) {
+            envelope.read_faults([details, description, error], text);
+        }
+        Ok(envelope)
+    }
+
+    fn read_faults(&mut self, sources: [Option<&RawValue>; 3], top: &str) {
+        for source in sources.into_iter().flatten() {
+            collect_faults(source.get(), MAX_NESTING, &mut self.faults);
+            if !self.faults.is_empty() {
+                return;
+            }
+        }
+        // Some gateways put code and text at the top; a bare `message` there is not the portal's word.
+        collect_faults(top, MAX_NESTING, &mut self.faults);
+        self.faults.retain(|fault| !fault.code.is_empty());
+        if let (true, Some(duplicate)) = (self.faults.is_empty(), &self.duplicate) {
+            // The portal sends this block with these two refusals only; their text was lost on the way.
+            let code = if duplicate.registered_at.is_some() {
+                "2295"
+            } else {
+                "2150"
+            };
+            self.faults.push(Fault {
+                code: code.to_owned(),
+                message: "registered already".to_owned(),
+            });
+        }
+    }
+
+    /// What the answer is. The HTTP status proves little (refusals come with 200), but with another status only
+    /// what is certainly the portal's word counts.
+    pub(super) fn verdict(&self, http_success: bool) -> Verdict {
+        let known = || {
+            self.faults
+                .iter()
+                .any(|fault| codes::explain(&fault.code).is_some())
+        };
+        let coded = || self.faults.iter().any(|fault| !fault.code.is_empty());
+        match self.status {
+            Some(true) if http_success => Verdict::Success,
+            Some(false) if http_success && !self.faults.is_empty() => Verdict::Refusal,
+            Some(false) if coded() => Verdict::Refusal,
+            None if known() => Verdict::Refusal,
+            None if http_success && self.faults.is_empty() && self.data.is_some() => {
+                Verdict::Success
+            }
+            Some(_) | None => Verdict::Neither,
+        }
+    }
+}
+
+/// A JSON value's text: a string's content, a number as it is printed, nothing for `null`.
+pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    match raw.get().as_bytes().first()? {
+        b'"' => string(raw),
+        b'0'..=b'9' | b'-' | b't' | b'f' => Some(Cow::Borrowed(raw.get())),
+        _ => None,
+    }
+}
+
+/// As [`text_of`], trimmed and owned; nothing for an empty text either.
+pub(super) fn owned_text(raw: Option<&RawValue>) -> Option<String> {
+    let text = text_of(raw?)?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub(super) fn is_null(raw: &RawValue) -> bool {
+    raw.get() == "null"
+}
+
+/// `1`, `"1"`, `true` or `0`, `"0"`, `false`; anything else says nothing.
+fn flag(raw: &RawValue) -> Option<bool> {
+    match text_of(raw)?.trim() {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads errors from an array, an object, a text, a text that holds JSON, or base64 of JSON.
+fn collect_faults(json: &str, nesting: u8, faults: &mut Vec<Fault>) {
+    let Some(nesting) = nesting.checked_sub(1) else {
+        return;
+    };
+    match json.as_bytes().first() {
+        Some(b'[') => {
+            for entry in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
+                collect_faults(entry.get(), nesting, faults);
+            }
+        }
+        Some(b'{') => faults.extend(fault_of_object(json)),
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json).unwrap_or_default();
+            match inner_json(&text) {
+                Some(inner) => collect_faults(&inner, nesting, faults),
+                None => faults.extend(fault_of_text(&text)),
+            }
+        }
+        Some(b'0'..=b'9') => faults.push(Fault {
+            code: json.to_owned(),
+            message: String::new(),
+        }),
+        _ => {}
+    }
+}
+
+fn fault_of_object(json: &str) -> Option<Fault> {
+    let codes = members_of(json, CODE_NAMES).ok()?;
+    let messages = members_of(json, MESSAGE_NAMES).ok()?;
+    let first = |values: &[Option<&RawValue>]| values.iter().copied().find_map(owned_text);
+    let code = first(&codes).map(|code| code.trim_end_matches(',').to_owned());
+    match (code, first(&messages)) {
+        (None, None) => None,
+        (None, Some(message)) => fault_of_text(&message),
+        (Some(code), message) => Some(Fault {
+            code,
+            message: message.unwrap_or_default(),
+        }),
+    }
+}
+
+/// A bare text, perhaps with its code in front: `2150 : Duplicate IRN`.
+fn fault_of_text(text: &str) -> Option<Fault> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (code, rest) = text.split_at(digits);
+    let is_code = (3..=5).contains(&digits)
+        && (rest.is_empty() || rest.trim_start().starts_with([':', '-', '–']));
+    if !is_code {
+        return Some(Fault {
+            code: String::new(),
+            message: text.to_owned(),
+        });
+    }
+    let message = rest
+        .trim_start()
+        .trim_start_matches([':', '-', '–'])
+        .trim_start();
+    Some(Fault {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    })
+}
+
+/// The JSON that a text holds, plainly or in base64.
+fn inner_json(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    if text.starts_with(['[', '{', '"']) && serde_json::from_str::<&RawValue>(text).is_ok() {
+        return Some(Cow::Borrowed(text));
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok()?;
+    let json = decoded.trim();
+    (json.starts_with(['[', '{']) && serde_json::from_str::<&RawValue>(json).is_ok())
+        .then(|| Cow::Owned(json.to_owned()))
+}
+
+/// Reads `InfoDtls`, and from it what is said of a duplicate, wherever it stands in the list.
+pub(super) fn read_info(raw: Option<&RawValue>) -> (Vec<Info>, Option<Duplicate>) {
+    let (mut info, mut duplicate) = (Vec::new(), None);
+    if let Some(raw) = raw {
+        collect_info(raw.get(), MAX_NESTING, &mut info, &mut duplicate);
+    }
+    (info, duplicate)
+}
+
+fn collect_info(json: &str, nesting: u8, info: &mut Vec<Info>, duplicate: &mut Option<Duplicate>) {
+    let Some(nesting) = nesting.checked_sub(1) else {
+        return;
+    };
+    match json.as_bytes().first() {
+        Some(b'[') => {
+            for entry in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
+                collect_info(entry.get(), nesting, info, duplicate);
+            }
+        }
+        Some(b'{') => {
+            let [code, misspelt, detail] =
+                members_of(json, ["InfCd", "InfoCode", "Desc"]).unwrap_or_default();
+            let code = owned_text(code)
+                .or_else(|| owned_text(misspelt))
+                .unwrap_or_default();
+            if matches!(code.as_str(), "DUPIRN" | "DUPIRNGLP") {
+                *duplicate = Some(read_duplicate(
+                    detail.map_or(json, RawValue::get),
+                    MAX_NESTING,
+                ));
+            }
+            let detail = detail.map(|detail| match detail.get().as_bytes().first() {
+                Some(b'"') => string(detail).unwrap_or_default().into_owned(),
+                _ if is_null(detail) => String::new(),
+                _ => detail.get().to_owned(),
+            });
+            info.push(Info {
+                code,
+                detail: detail.unwrap_or_default(),
+            });
+        }
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json).unwrap_or_default();
+            match inner_json(&text) {
+                Some(inner) => collect_info(&inner, nesting, info, duplicate),
+                None if text.trim().is_empty() => {}
+                None => info.push(Info {
+                    code: String::new(),
+                    detail: text,
+                }),
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `{"AckNo":…,"AckDt":…,"Irn":…,"IrnDtl":{"RegIrp":…}}`, in an array or a text if need be.
+fn read_duplicate(json: &str, nesting: u8) -> Duplicate {
+    let Some(nesting) = nesting.checked_sub(1) else {
+        return Duplicate::default();
+    };
+    match json.as_bytes().first() {
+        Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(json)
+            .unwrap_or_default()
+            .first()
+            .map(|first| read_duplicate(first.get(), nesting))
+            .unwrap_or_default(),
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json).unwrap_or_default();
+            inner_json(&text)
+                .map(|inner| read_duplicate(&inner, nesting))
+                .unwrap_or_default()
+        }
+        _ => {
+            let [irn, ack_no, ack_date, details, at] =
+                members_of(json, ["Irn", "AckNo", "AckDt", "IrnDtl", "RegIrp"]).unwrap_or_default();
+            let [inner_at] = details
+                .map(|details| members(details, ["RegIrp"]))
+                .unwrap_or_default();
+            Duplicate {
+                irn: owned_text(irn).and_then(|irn| irn.parse::<Irn>().ok()),
+                ack_no: owned_text(ack_no),
+                ack_date: owned_text(ack_date),
+                registered_at: owned_text(inner_at).or_else(|| owned_text(at)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! What becomes of a job: stable codes, what an error obliges the worker to do, and the result message.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::gstin::Gstin;
+use crate::irn::hex;
+
+/// What an error obliges the worker to do, whatever the layer it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Nothing was done and the fault will pass: again, no sooner than the portal asked.
+    Retry {
+        /// The wait the portal asked for, if it did.
+        not_before: Option<Duration>,
+    },
+    /// The portal may have acted: look the document up before anything is sent again.
+    Resolve,
+    /// The session is stale: drop it, log in, once more. Once per attempt.
+    Reauth,
+    /// The document is registered already (2150): fetch what is there and compare.
+    Adopt,
+    /// Its number is burnt: cancelled (2278), or registered at another portal (2295).
+    Conflict,
+    /// The portal's copy of a GSTIN is stale (3028, 3029).
+    SyncGstin,
+    /// The document is at fault and would be refused every time.
+    Reject,
+    /// The credentials or the account are refused: every job of this GSTIN is.
+    RefuseAccount,
+    /// A look-up's answer: nothing of the kind is registered here.
+    NotRegistered,
+    /// A look-up's answer: registered, but its signed data can no longer be fetched (2283).
+    TooOld,
+    /// Nobody has said what this answer means: keep the job for a person and raise an alarm.
+    Park,
+}
+
+/// Stable codes of section 3 of the contract, for `errors` with source `worker` and for `x-irn-reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Every attempt failed for a passing reason.
+    RetriesExhausted,
+    /// The portal refused the GSTIN's credentials or account.
+    CredentialsRefused,
+    /// No credentials are configured for this GSTIN.
+    NoCredentials,
+    /// The session was refused again right after a fresh login.
+    SessionRefused,
+    /// The delivery could not be read.
+    Unreadable,
+    /// This publisher may not use this GSTIN, or this reply queue is not allowed.
+    NotPermitted,
+    /// A signature failed against the key it names.
+    BadSignature,
+    /// Genuine signed data, but of another document.
+    SignedDataMismatch,
+    /// The portal's answer has a code that nobody has classified.
+    UnknownCode,
+    /// A readable answer that makes no sense, for example success without an IRN.
+    Unintelligible,
+    /// An operation this version does not perform yet.
+    Unsupported,
+    /// The attempt panicked: a bug of the worker.
+    Panicked,
+}
+
+impl Reason {
+    /// The code as it appears in messages, metrics and filters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RetriesExhausted => "RETRIES_EXHAUSTED",
+            Self::CredentialsRefused => "CREDENTIALS_REFUSED",
+            Self::NoCredentials => "NO_CREDENTIALS",
+            Self::SessionRefused => "SESSION_REFUSED",
+            Self::Unreadable => "UNREADABLE",
+            Self::NotPermitted => "NOT_PERMITTED",
+            Self::BadSignature => "BAD_SIGNATURE",
+            Self::SignedDataMismatch => "SIGNED_DATA_MISMATCH",
+            Self::UnknownCode => "UNKNOWN_CODE",
+            Self::Unintelligible => "UNINTELLIGIBLE",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::Panicked => "PANICKED",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The terminal statuses of section 3 of the contract that this version produces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Registered, now or before, with signed data that passed the checks.
+    Signed,
+    /// Registered, but the signed data can no longer be fetched.
+    Partial,
+    /// The number is taken by other content, cancelled, or at another portal.
+    Conflict,
+    /// The document was refused.
+    Rejected,
+    /// Its deadline passed before it could be submitted.
+    Expired,
+    /// The worker gave up.
+    Failed,
+}
+
+impl Status {
+    /// The word in messages and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signed => "signed",
+            Self::Partial => "partial",
+            Self::Conflict => "conflict",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How far the signatures of a registration are proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureState {
+    /// Both tokens verified against a known key.
+    Verified,
+    /// No key is configured, or checking is off.
+    Unverified,
+    /// The tokens name a key nobody has configured.
+    UnknownKey,
+}
+
+impl SignatureState {
+    /// The word in messages and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+}
+
+/// Who found an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorSource {
+    /// The worker's own look at the document, before any call.
+    Preflight,
+    /// The portal.
+    Irp,
+    /// The worker, giving up.
+    Worker,
+}
+
+/// One error of a result.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorEntry {
+    /// Who found it.
+    pub source: ErrorSource,
+    /// The portal's code, or a [`Reason`].
+    pub code: String,
+    /// What is wrong, for a person. May quote the portal, so it goes to the reply and nowhere else.
+    pub message: String,
+    /// JSON Pointer to the member at fault, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl fmt::Debug for ErrorEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorEntry({})", self.code)
+    }
+}
+
+impl ErrorEntry {
+    /// An error the worker itself reports.
+    pub fn worker(reason: Reason, message: impl Into<String>) -> Self {
+        Self { source: ErrorSource::Worker, code: reason.as_str().to_owned(), message: message.into(), path: None }
+    }
+
+    /// An error the portal reported.
+    pub fn irp(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { source: ErrorSource::Irp, code: code.into(), message: message.into(), path: None }
+    }
+}
+
+/// Additional information the portal sent beside its answer (`InfoDtls`).
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// `InfCd`
+    pub code: String,
+    /// `Desc`: a text as it is, anything else as JSON text.
+    pub detail: String,
+}
+
+impl fmt::Debug for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Info({})", self.code)
+    }
+}
+
+/// The document a result speaks of.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResultDocument<'a> {
+    /// `INV`, `CRN` or `DBN`
+    pub r#type: &'a str,
+    /// The number as sent.
+    pub number: &'a str,
+    /// `dd/mm/yyyy`
+    pub date: &'a str,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timing {
+    /// From the ERP's `timestamp` (or the first delivery) to this delivery.
+    pub queued: u64,
+    /// Waiting for the portal's answers.
+    pub irp: u64,
+    /// From this delivery to the result.
+    pub total: u64,
+}
+
+/// The result message (contract, section 3). Borrowed, because the signed data is large and passed on as it came.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the members are the contract's, described there one by one")]
+pub struct ResultMessage<'a> {
+    pub version: u8,
+    pub job_id: &'a str,
+    pub operation: &'a str,
+    pub status: Status,
+    pub gstin: Option<Gstin>,
+    pub document: Option<ResultDocument<'a>>,
+    pub irn: Option<&'a str>,
+    pub ack_no: Option<&'a str>,
+    pub ack_date: Option<&'a str>,
+    pub irn_status: Option<&'a str>,
+    pub signed_invoice: Option<&'a str>,
+    pub signed_qr_code: Option<&'a str>,
+    pub signature: Option<SignatureState>,
+    pub recovered: bool,
+    pub eway_bill: Option<&'a RawValue>,
+    pub info: &'a [Info],
+    pub errors: &'a [ErrorEntry],
+    pub attempts: u32,
+    pub dead_lettered: bool,
+    pub timing_ms: Timing,
+}
+
+/// The `message_id` of a result: the same for a repeated result, so that the receiver can drop the second.
+pub fn result_message_id(job_id: &str, status: Status, irn: Option<&str>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [job_id, "|", status.as_str(), "|", irn.unwrap_or("")] {
+        context.update(part.as_bytes());
+    }
+    let mut id = hex(context.finish().as_ref());
+    id.truncate(32);
+    id
+}

@@ -1,0 +1,282 @@
+//! One live session per account: single flight however many jobs wait, renewed in the background, and dropped
+//! exactly once when the portal refuses it.
+//!
+//! One rule: a login costs the taxpayer. Whoever waits shares the one under way, its failure included, and a refused
+//! password is never sent again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::{Mutex, RwLock};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::config::credentials::Account;
+use crate::gstin::Gstin;
+use crate::irp::{Access, AuthToken, Irp, IrpError};
+use crate::crypto::SessionKey;
+use crate::limits::{Admission, Limits};
+use crate::outcome::Disposition;
+use crate::telemetry;
+
+/// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
+/// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
+const RENEW_WITHIN: Duration = Duration::from_secs(8 * 60);
+
+/// A token this close to its end may die between our check and the portal's.
+const UNUSABLE_WITHIN: Duration = Duration::from_secs(20);
+
+/// After a failed renewal the running token serves on; the next try comes no sooner than this.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// A login that must wait longer for its rate leaves its job to the ladder.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A running login at the portal.
+pub struct Session {
+    account: Arc<Account>,
+    token: AuthToken,
+    key: SessionKey,
+    expires: Instant,
+    generation: u64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({}, generation {})", self.account.gstin, self.generation)
+    }
+}
+
+impl Session {
+    /// What a call needs.
+    pub fn access(&self) -> Access<'_> {
+        Access { account: &self.account, token: &self.token, key: &self.key }
+    }
+
+    /// How long the token is good for.
+    pub fn remaining(&self) -> Duration {
+        self.expires.saturating_duration_since(Instant::now())
+    }
+
+    fn is_usable(&self) -> bool {
+        self.remaining() > UNUSABLE_WITHIN
+    }
+}
+
+/// Why there is no session.
+#[derive(Clone, Debug)]
+pub enum NoSession {
+    /// The portal refused these credentials, now or earlier; they are not tried again.
+    Refused(Arc<IrpError>),
+    /// The login rate allows none for so long.
+    Limited(Duration),
+    /// The login failed for a reason that may pass.
+    Failed(Arc<IrpError>),
+}
+
+/// All sessions of this process.
+#[derive(Debug)]
+pub struct Sessions {
+    irp: Arc<Irp>,
+    limits: Arc<Limits>,
+    lanes: DashMap<Gstin, Arc<Lane>>,
+    tasks: TaskTracker,
+}
+
+/// One account's session. `current` is read by every job; `login` is held across a login, which makes it single flight.
+#[derive(Debug, Default)]
+struct Lane {
+    current: RwLock<Option<Arc<Session>>>,
+    login: Mutex<LoginState>,
+}
+
+#[derive(Debug, Default)]
+struct LoginState {
+    generation: u64,
+    /// The credentials the portal refused, and its answer.
+    refused: Option<(Arc<Account>, Arc<IrpError>)>,
+    /// When the last login failed in passing: who was waiting then shares the failure.
+    failed: Option<(Instant, NoSession)>,
+    renewal_failed: Option<Instant>,
+}
+
+/// One session, for those who watch.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// Whose.
+    pub gstin: Gstin,
+    /// Seconds the token is good for; `None` if there is none.
+    pub remaining: Option<Duration>,
+    /// The portal refused its credentials.
+    pub refused: bool,
+}
+
+impl Sessions {
+    /// No sessions yet. Renewals run on `tasks`, so that a drain waits for them.
+    pub fn new(irp: Arc<Irp>, limits: Arc<Limits>, tasks: TaskTracker) -> Self {
+        Self { irp, limits, lanes: DashMap::new(), tasks }
+    }
+
+    /// A usable session for this account, logging in if need be.
+    pub async fn session(&self, account: &Arc<Account>) -> Result<Arc<Session>, NoSession> {
+        let lane = self.lane(account);
+        let asked = Instant::now();
+        if let Some(session) = lane.usable(account).await {
+            if session.remaining() <= RENEW_WITHIN {
+                self.renew_in_background(&lane, &session);
+            }
+            return Ok(session);
+        }
+        let mut state = lane.login.lock().await;
+        if let Some(session) = lane.usable(account).await {
+            return Ok(session);
+        }
+        if let Some((refused, error)) = &state.refused {
+            if **refused == **account {
+                return Err(NoSession::Refused(Arc::clone(error)));
+            }
+        }
+        match &state.failed {
+            Some((failed, error)) if *failed > asked => return Err(error.clone()),
+            _ => {}
+        }
+        let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, false).await;
+        state.failed = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        outcome
+    }
+
+    /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
+    pub async fn invalidate(&self, session: &Session) {
+        let Some(lane) = self.lanes.get(&session.account.gstin).map(|lane| Arc::clone(&lane)) else { return };
+        let mut current = lane.current.write().await;
+        if current.as_ref().is_some_and(|now| now.generation == session.generation) {
+            *current = None;
+            telemetry::session_invalidated(&session.account.gstin, session.generation);
+        }
+    }
+
+    /// An answer to a call, not a login, said that this account is refused: the same as a refused login.
+    pub async fn refuse(&self, account: &Arc<Account>, error: Arc<IrpError>) {
+        let lane = self.lane(account);
+        let mut state = lane.login.lock().await;
+        telemetry::login_failed(&account.gstin, error.code(), true);
+        state.refused = Some((Arc::clone(account), error));
+        *lane.current.write().await = None;
+    }
+
+    /// Every account a session was ever asked for.
+    pub async fn statuses(&self) -> Vec<SessionStatus> {
+        let lanes: Vec<_> = self.lanes.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect();
+        let mut statuses = Vec::with_capacity(lanes.len());
+        for (gstin, lane) in lanes {
+            let remaining = lane.current.read().await.as_ref().map(|session| session.remaining());
+            // A login under way holds the lock; its account is not refused.
+            let refused = lane.login.try_lock().is_ok_and(|state| state.refused.is_some());
+            statuses.push(SessionStatus { gstin, remaining, refused });
+        }
+        statuses.sort_by_key(|status| status.gstin);
+        telemetry::sessions_live(statuses.iter().filter(|status| status.remaining.is_some()).count());
+        statuses
+    }
+
+    fn lane(&self, account: &Account) -> Arc<Lane> {
+        // An account is a GSTIN's user through one client; a worker has one account per GSTIN.
+        Arc::clone(&self.lanes.entry(account.gstin).or_default())
+    }
+
+    fn renew_in_background(&self, lane: &Arc<Lane>, session: &Arc<Session>) {
+        if lane.login.try_lock().map_or(true, |state| state.failed_renewal_lately()) {
+            return;
+        }
+        let renewal = Renewal {
+            irp: Arc::clone(&self.irp),
+            limits: Arc::clone(&self.limits),
+            lane: Arc::clone(lane),
+            session: Arc::clone(session),
+        };
+        self.tasks.spawn(renewal.run());
+    }
+}
+
+struct Renewal {
+    irp: Arc<Irp>,
+    limits: Arc<Limits>,
+    lane: Arc<Lane>,
+    session: Arc<Session>,
+}
+
+impl Renewal {
+    async fn run(self) {
+        let mut state = self.lane.login.lock().await;
+        // Whoever held the lock before may have renewed it already, or lost it.
+        let current = self.lane.current.read().await.clone();
+        if current.is_none_or(|current| current.generation != self.session.generation) || state.failed_renewal_lately() {
+            return;
+        }
+        let renewed = log_in(&self.irp, &self.limits, &self.lane, &mut state, &self.session.account, true).await;
+        // A portal that hands the same dying token out again has not renewed it.
+        let lasting = renewed.is_ok_and(|session| session.remaining() > RENEW_WITHIN);
+        state.renewal_failed = (!lasting).then(Instant::now);
+    }
+}
+
+impl LoginState {
+    fn failed_renewal_lately(&self) -> bool {
+        self.renewal_failed.is_some_and(|failed| failed.elapsed() < RENEW_AGAIN_AFTER)
+    }
+}
+
+impl Lane {
+    async fn usable(&self, account: &Account) -> Option<Arc<Session>> {
+        let current = self.current.read().await;
+        current.as_ref().filter(|session| session.is_usable() && *session.account == *account).cloned()
+    }
+}
+
+/// One login, under the lane's lock.
+async fn log_in(
+    irp: &Irp,
+    limits: &Limits,
+    lane: &Lane,
+    state: &mut LoginState,
+    account: &Arc<Account>,
+    renewal: bool,
+) -> Result<Arc<Session>, NoSession> {
+    if let Admission::Wait(wait) = limits.admit_login(&account.gstin, LOGIN_PATIENCE).await {
+        return Err(NoSession::Limited(wait));
+    }
+    let started = Instant::now();
+    let answer = irp.login(account, renewal).await;
+    let (label, code) = match &answer {
+        Ok(_) => ("ok", None),
+        Err(error) => (error.call_result_label(), error.code()),
+    };
+    telemetry::irp_called("auth", label, code, started.elapsed());
+    match answer {
+        Ok(login) => {
+            state.generation += 1;
+            telemetry::logged_in(&account.gstin, renewal, login.expires_in);
+            let session = Arc::new(Session {
+                account: Arc::clone(account),
+                token: login.token,
+                key: login.key,
+                expires: Instant::now() + login.expires_in,
+                generation: state.generation,
+            });
+            *lane.current.write().await = Some(Arc::clone(&session));
+            Ok(session)
+        }
+        Err(error) => {
+            let refused = matches!(error.disposition(), Disposition::RefuseAccount);
+            telemetry::login_failed(&account.gstin, error.code(), refused);
+            let error = Arc::new(error);
+            if refused {
+                state.refused = Some((Arc::clone(account), Arc::clone(&error)));
+                *lane.current.write().await = None;
+                return Err(NoSession::Refused(error));
+            }
+            Err(NoSession::Failed(error))
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What signed data says, and whether that is the document in hand.
+
+use std::fmt;
+
+use serde_json::value::RawValue;
+
+use crate::document::{Document, decimal, members, members_of, string};
+use crate::irn::{Irn, parse_document_date};
+
+/// What both tokens say of the document; each member as signed, amounts as printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Claims {
+    irn: Option<String>,
+    seller: Option<String>,
+    buyer: Option<String>,
+    number: Option<String>,
+    kind: Option<String>,
+    date: Option<String>,
+    total: Option<String>,
+}
+
+/// The data of a signed QR code (NIC, "QR code").
+#[derive(Clone, PartialEq, Eq)]
+pub struct QrData {
+    claims: Claims,
+    item_count: Option<String>,
+    main_hsn: Option<String>,
+    irn_date: Option<String>,
+}
+
+/// The data of a signed invoice, as far as it is compared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InvoiceData {
+    claims: Claims,
+    ack_no: Option<String>,
+    ack_date: Option<String>,
+}
+
+impl fmt::Debug for QrData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QrData(..)")
+    }
+}
+
+impl fmt::Debug for InvoiceData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InvoiceData(..)")
+    }
+}
+
+impl QrData {
+    pub(super) fn read(json: &str) -> Option<Self> {
+        let [
+            seller,
+            buyer,
+            number,
+            kind,
+            date,
+            total,
+            irn,
+            items,
+            hsn,
+            irn_date,
+        ] = members_of(
+            json,
+            [
+                "SellerGstin",
+                "BuyerGstin",
+                "DocNo",
+                "DocTyp",
+                "DocDt",
+                "TotInvVal",
+                "Irn",
+                "ItemCnt",
+                "MainHsnCode",
+                "IrnDt",
+            ],
+        )
+        .ok()?;
+        let [seller, buyer, number, kind, date, total, irn] =
+            [seller, buyer, number, kind, date, total, irn].map(text);
+        Some(Self {
+            claims: Claims {
+                irn,
+                seller,
+                buyer,
+                number,
+                kind,
+                date,
+                total,
+            },
+            item_count: text(items),
+            main_hsn: text(hsn),
+            irn_date: text(irn_date),
+        })
+    }
+
+    /// The members in the order in which the portal prints them, with their names there.
+    pub fn fields(&self) -> [(&'static str, Option<&str>); 10] {
+        let Claims {
+            irn,
+            seller,
+            buyer,
+            number,
+            kind,
+            date,
+            total,
+        } = &self.claims;
+        [
+            ("SellerGstin", seller.as_deref()),
+            ("BuyerGstin", buyer.as_deref()),
+            ("DocNo", number.as_deref()),
+            ("DocTyp", kind.as_deref()),
+            ("DocDt", date.as_deref()),
+            ("TotInvVal", total.as_deref()),
+            ("ItemCnt", self.item_count.as_deref()),
+            ("MainHsnCode", self.main_hsn.as_deref()),
+            ("Irn", irn.as_deref()),
+            ("IrnDt", self.irn_date.as_deref()),
+        ]
+    }
+}
+
+impl InvoiceData {
+    pub(super) fn read(json: &str) -> Option<Self> {
+        let [irn, ack_no, ack_date, seller, buyer, details, values] = members_of(
+            json,
+            [
+                "Irn",
+                "AckNo",
+                "AckDt",
+                "SellerDtls",
+                "BuyerDtls",
+                "DocDtls",
+                "ValDtls",
+            ],
+        )
+        .ok()?;
+        let [seller] = inner(seller, ["Gstin"]);
+        let [buyer] = inner(buyer, ["Gstin"]);
+        let [number, kind, date] = inner(details, ["No", "Typ", "Dt"]);
+        let [total] = inner(values, ["TotInvVal"]);
+        let [irn, seller, buyer, number, kind, date, total] =
+            [irn, seller, buyer, number, kind, date, total].map(text);
+        Some(Self {
+            claims: Claims {
+                irn,
+                seller,
+                buyer,
+                number,
+                kind,
+                date,
+                total,
+            },
+            ack_no: text(ack_no),
+            ack_date: text(ack_date),
+        })
+    }
+
+    /// `AckNo`, its digits as signed.
+    pub fn ack_no(&self) -> Option<&str> {
+        self.ack_no.as_deref()
+    }
+
+    /// `AckDt` as signed. It may differ by a minute from the date beside the token: never compare the two.
+    pub fn ack_date(&self) -> Option<&str> {
+        self.ack_date.as_deref()
+    }
+
+    /// `Irn` as signed.
+    pub fn irn(&self) -> Option<&str> {
+        self.claims.irn.as_deref()
+    }
+}
+
+fn inner<'a, const N: usize>(
+    object: Option<&'a RawValue>,
+    names: [&'static str; N],
+) -> [Option<&'a RawValue>; N] {
+    object.map_or([None; N], |object| members(object, names))
+}
+
+/// A string's content or a number as printed.
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    match raw.get().as_bytes().first()? {
+        b'"' => string(raw).map(std::borrow::Cow::into_owned),
+        b'0'..=b'9' | b'-' => Some(raw.get().to_owned()),
+        _ => None,
+    }
+}
+
+/// Signed data that speaks of another document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signed data differs from the document in: {}", fields.join(", "))]
+pub struct Mismatch {
+    /// Which of `irn`, `seller`, `buyer`, `number`, `type`, `date`, `total`, each once.
+    pub fields: Vec<&'static str>,
+}
+
+/// Whether both tokens speak of `document`, registered as `irn`. Numbers are compared in upper case, because the
+/// portal registers them so; totals by value, because it prints amounts anew. Of what the document does not say,
+/// nothing is compared.
+pub fn compare(
+    document: &Document,
+    irn: &Irn,
+    qr: &QrData,
+    invoice: &InvoiceData,
+) -> Result<(), Mismatch> {
+    let mut fields = Vec::new();
+    let mut check = |field, holds: fn(&Document, &Irn, &Claims) -> bool| {
+        if ![&qr.claims, &invoice.claims]
+            .into_iter()
+            .all(|claims| holds(document, irn, claims))
+        {
+            fields.push(field);
+        }
+    };
+    check("irn", |document, irn, claims| {
+        document.has_irn(irn)
+            && claims
+                .irn
+                .as_ref()
+                .is_some_and(|signed| signed.parse() == Ok(*irn))
+    });
+    check("seller", |document, _, claims| {
+        same(&claims.seller, document.seller.as_str())
+    });
+    check("buyer", |document, _, claims| {
+        document
+            .buyer
+            .as_ref()
+            .is_none_or(|buyer| same(&claims.buyer, buyer))
+    });
+    check("number", |document, _, claims| {
+        same(&claims.number, &document.number)
+    });
+    check("type", |document, _, claims| {
+        same(&claims.kind, document.kind.as_str())
+    });
+    check("date", |document, _, claims| {
+        claims.date.as_deref().and_then(parse_document_date) == Some(document.date)
+    });
+    check("total", |document, _, claims| {
+        document
+            .total
+            .is_none_or(|total| claims.total.as_deref().and_then(decimal) == Some(total))
+    });
+    if fields.is_empty() {
+        Ok(())
+    } else {
+        Err(Mismatch { fields })
+    }
+}
+
+fn same(signed: &Option<String>, ours: &str) -> bool {
+    signed
+        .as_ref()
+        .is_some_and(|signed| signed.to_uppercase() == ours.to_uppercase())
+}

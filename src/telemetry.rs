@@ -1,0 +1,323 @@
+//! What the worker tells of itself: one function per event, log line and metric together, so they cannot drift.
+//!
+//! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
+//! secret, so none can be logged.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::gstin::Gstin;
+use crate::outcome::{Reason, SignatureState, Status};
+
+/// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
+const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0, 3600.0];
+
+/// Starts logging to standard error. Libraries beneath the worker are never let below `info`, whatever is asked:
+/// at `trace` they print the frames and bodies that pass through them.
+pub fn init_logging(config: &LogConfig) {
+    let ours = LevelFilter::from_level(config.level);
+    let theirs = ours.min(LevelFilter::WARN);
+    let filter = Targets::new().with_default(theirs).with_target("irn_worker", ours);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match config.format {
+        LogFormat::Json => {
+            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            registry.with(lines).try_init()
+        }
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal();
+            let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+            registry.with(lines).try_init()
+        }
+    };
+    // A second subscriber in one process can only be a test's; the first one stays.
+    drop(started);
+    hide_panic_messages();
+}
+
+/// A panic's message may quote what it tripped over, so only its place is told.
+fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(panic.location = place, "a task panicked; its job is dead-lettered");
+    }));
+}
+
+/// Starts the metrics of this process and gives the handle that renders them.
+pub fn init_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    // As with the subscriber: only a test can have been here before.
+    drop(metrics::set_global_recorder(recorder));
+    Ok(handle)
+}
+
+/// Whether the worker takes jobs, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not attached yet.
+    Starting,
+    /// Attached to the job queues now.
+    Consuming,
+    /// The broker is gone; trying to come back.
+    BrokerLost,
+    /// Attached, but results cannot be published, so no job is taken.
+    PublisherLost,
+    /// Finishing what runs; takes nothing new.
+    Draining,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Consuming => "consuming",
+            Self::BrokerLost => "no broker connection",
+            Self::PublisherLost => "no broker connection for results",
+            Self::Draining => "draining",
+        })
+    }
+}
+
+/// The worker's state, for readiness: set by whoever finds out, read by the admin endpoint.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<State>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(State::Starting)))
+    }
+}
+
+impl Readiness {
+    /// The state now.
+    pub fn state(&self) -> State {
+        *self.0.borrow()
+    }
+
+    /// Tells of a change; a drain is final.
+    pub fn set(&self, state: State) {
+        let changed = self.0.send_if_modified(|now| {
+            let changes = *now != state && *now != State::Draining;
+            if changes {
+                *now = state;
+            }
+            changes
+        });
+        if changed {
+            info!(state = %state, "worker is {state}");
+        }
+    }
+}
+
+/// Who an event is about: ids that may be logged.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The job's id.
+    pub job_id: &'a str,
+    /// Its GSTIN, once known.
+    pub gstin: Option<&'a Gstin>,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+}
+
+impl About<'_> {
+    fn gstin(&self) -> &str {
+        self.gstin.map(Gstin::as_str).unwrap_or_default()
+    }
+}
+
+/// A job ended in a result.
+pub fn job_settled(about: About<'_>, operation: &'static str, status: Status, code: &str, recovered: bool, total: Duration) {
+    counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str()).increment(1);
+    histogram!("irn_worker_job_seconds").record(total.as_secs_f64());
+    let (job, gstin, attempt, total_ms) = (about.job_id, about.gstin(), about.attempt, total.as_millis());
+    let status = status.as_str();
+    info!(job.id = job, gstin, attempt, status, code, recovered, total_ms, "job {status}");
+}
+
+/// A job goes to the ladder, counted as an attempt or not.
+pub fn job_retried(about: About<'_>, rung: &str, code: &str, unknown: bool, counted: bool) {
+    counter!("irn_worker_retries_total", "rung" => rung.to_owned()).increment(1);
+    if unknown {
+        counter!("irn_worker_unknown_outcomes").increment(1);
+    }
+    let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
+    warn!(job.id = job, gstin, attempt, rung, code, unknown, counted, "job waits on the {rung} rung");
+}
+
+/// A job waits for a limit: not an attempt, not an error.
+pub fn job_deferred(about: About<'_>, rung: &str, reason: &'static str) {
+    counter!("irn_worker_deferred_total", "reason" => reason).increment(1);
+    let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
+    debug!(job.id = job, gstin, attempt, rung, reason, "job deferred to the {rung} rung");
+}
+
+/// A job the worker gave up on, or a delivery it could not read.
+pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: bool) {
+    counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).increment(1);
+    let (job, gstin, attempt, reason) = (about.job_id, about.gstin(), about.attempt, reason.as_str());
+    error!(job.id = job, gstin, attempt, reason, code, unknown, "job dead-lettered");
+}
+
+/// A job was handed back unstarted.
+pub fn job_handed_back(about: About<'_>) {
+    let (job, gstin) = (about.job_id, about.gstin());
+    info!(job.id = job, gstin, "job handed back to its queue");
+}
+
+/// A delivery was left to the broker's redelivery.
+pub fn job_abandoned(about: About<'_>, why: &'static str) {
+    let (job, gstin) = (about.job_id, about.gstin());
+    warn!(job.id = job, gstin, why, "delivery left to redelivery");
+}
+
+/// A document was a batch and has been split.
+pub fn batch_split(job_id: &str, documents: usize, taken: Duration) {
+    info!(job.id = job_id, documents, taken_ms = taken.as_millis(), "batch split into {documents} jobs");
+}
+
+/// A message whose properties lapin cannot read ended the connection.
+pub fn malformed_message() {
+    error!(
+        "a message with malformed properties ended the connection; taking deliveries one by one until the broker's \
+         delivery limit moves it to irn.poison"
+    );
+}
+
+/// A result could not be routed to the queue the ERP named.
+pub fn result_undeliverable(about: About<'_>, reply_to: &str) {
+    warn!(job.id = about.job_id, reply_to, "reply queue is gone; the result goes to the default queue, marked");
+}
+
+/// The portal answered, or did not.
+pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, taken: Duration) {
+    counter!("irn_worker_irp_requests_total", "call" => call, "result" => result).increment(1);
+    histogram!("irn_worker_irp_request_seconds", "call" => call).record(taken.as_secs_f64());
+    if let Some(code) = code {
+        counter!("irn_worker_irp_errors_total", "code" => bounded_code(code)).increment(1);
+    }
+    debug!(call, result, code, taken_ms = taken.as_millis(), "portal call {call}: {result}");
+}
+
+/// A code as a label: what is no code must not become one, or a hostile portal could fill the memory with labels.
+fn bounded_code(code: &str) -> String {
+    let fit = code.len() <= 16 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fit { code.to_owned() } else { "other".to_owned() }
+}
+
+/// A login ended.
+pub fn logged_in(gstin: &Gstin, renewed: bool, valid_for: Duration) {
+    counter!("irn_worker_auth_total", "result" => "ok").increment(1);
+    info!(gstin = gstin.as_str(), renewed, valid_for_s = valid_for.as_secs(), "session opened");
+}
+
+/// A login failed, for good or for now.
+pub fn login_failed(gstin: &Gstin, code: Option<&str>, refused: bool) {
+    let result = if refused { "refused" } else { "failed" };
+    counter!("irn_worker_auth_total", "result" => result).increment(1);
+    let (gstin, code) = (gstin.as_str(), code.unwrap_or_default());
+    if refused {
+        error!(gstin, code, "the portal refused this GSTIN's credentials; its jobs fail until they change");
+    } else {
+        warn!(gstin, code, "login failed; it will be tried again");
+    }
+}
+
+/// A session was dropped because the portal refused its token or its key did not fit.
+pub fn session_invalidated(gstin: &Gstin, generation: u64) {
+    warn!(gstin = gstin.as_str(), generation, "session invalidated");
+}
+
+/// How many sessions are live.
+pub fn sessions_live(count: usize) {
+    gauge!("irn_worker_tokens_valid").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// Attempts under way.
+pub fn in_flight(count: usize) {
+    gauge!("irn_worker_in_flight").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// How a registration's signatures fared.
+pub fn signature_checked(about: About<'_>, state: SignatureState) {
+    counter!("irn_worker_signature_total", "result" => state.as_str()).increment(1);
+    if state == SignatureState::UnknownKey {
+        error!(job.id = about.job_id, gstin = about.gstin(), "signed under a key that is not configured: add the portal's new key to irp.signing_keys");
+    }
+}
+
+/// Signed data that fails, or is of another document.
+pub fn signature_bad(about: About<'_>, reason: Reason, fields: &[&'static str]) {
+    counter!("irn_worker_signature_total", "result" => "bad").increment(1);
+    let (job, gstin, reason) = (about.job_id, about.gstin(), reason.as_str());
+    error!(job.id = job, gstin, reason, ?fields, "signed data refused");
+}
+
+/// The portal answered with a code nobody has classified.
+pub fn unknown_code(about: About<'_>, code: &str) {
+    error!(job.id = about.job_id, gstin = about.gstin(), code = bounded_code(code), "unclassified portal code; decide in irp.unknown_codes");
+}
+
+/// A broker connection came up.
+pub fn broker_connected(role: &'static str) {
+    info!(role, "connected to the broker to {role}");
+}
+
+/// A broker connection or channel ended.
+pub fn broker_lost(role: &'static str, why: &dyn fmt::Display) {
+    warn!(role, error = %why, "lost the broker connection to {role}; reconnecting");
+}
+
+/// The broker blocks publishers (memory or disk alarm), or no longer does.
+pub fn broker_blocked(blocked: bool) {
+    gauge!("irn_worker_broker_blocked").set(if blocked { 1.0 } else { 0.0 });
+    if blocked {
+        error!("the broker blocks publishers (memory or disk alarm); no job is taken until it lets them on");
+    } else {
+        info!("the broker takes messages again");
+    }
+}
+
+/// A publish did not succeed and will be tried again.
+pub fn publish_retried(about: About<'_>, why: &dyn fmt::Display) {
+    warn!(job.id = about.job_id, error = %why, "publish not confirmed; publishing again");
+}
+
+/// The worker starts.
+pub fn started(replica: &str, admin: &std::net::SocketAddr, broker: &str, accounts: usize) {
+    info!(replica, accounts, broker, admin.url = %format_args!("http://{admin}"), "irn-worker starts; admin endpoint on http://{admin}");
+}
+
+/// A stop was asked.
+pub fn stop_asked(signal: &'static str) {
+    info!(signal, "{signal}: draining");
+}
+
+/// The worker has stopped.
+pub fn stopped(abandoned: usize) {
+    if abandoned == 0 {
+        info!("drained; nothing left behind");
+    } else {
+        warn!(abandoned, "the drain time ran out; what was under way will be redelivered");
+    }
+}
+
+/// The admin endpoint gave up.
+pub fn admin_failed(error: &std::io::Error) {
+    error!(%error, "the admin endpoint failed");
+}

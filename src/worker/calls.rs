@@ -1,0 +1,283 @@
+//! Portal calls of one attempt: admitted by the limits, under a live session, repeated where that is harmless.
+//!
+//! One rule: before each call the delivery must still be ours and no stop asked; after a stop, what has not been sent
+//! is not sent.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Worker;
+use super::case::Case;
+use super::lanes::PATIENCE;
+use super::settle::Ending;
+use crate::config::credentials::Account;
+use crate::document::Document;
+use crate::irn::Irn;
+use crate::irp::{Access, Irp, IrpError, Registration};
+use crate::limits::Admission;
+use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::retry::ImmediateTries;
+use crate::sessions::{NoSession, Session};
+use crate::telemetry;
+
+/// The calls of one attempt.
+pub(super) struct Calls<'a> {
+    worker: &'a Worker,
+    case: &'a Case,
+    account: Arc<Account>,
+    tries: ImmediateTries,
+    /// A session has been replaced in this attempt already: once is all.
+    reauthenticated: bool,
+}
+
+/// What a look-up says.
+pub(super) enum LookUp {
+    Found(Box<Registration>),
+    Nothing,
+    /// Registered, but too long ago to be fetched.
+    TooOld,
+}
+
+/// An answer, the portal's error, or the attempt is over.
+type Answer<T> = Result<Result<T, IrpError>, Ending>;
+
+impl<'a> Calls<'a> {
+    pub(super) fn new(worker: &'a Worker, case: &'a Case, account: Arc<Account>) -> Self {
+        let tries = ImmediateTries::new(worker.config.retry.immediate_max_elapsed);
+        Self { worker, case, account, tries, reauthenticated: false }
+    }
+
+    /// Registers the document. From the moment it leaves until a readable answer comes, its outcome is unknown.
+    pub(super) async fn generate(&mut self, body: &[u8]) -> Answer<Registration> {
+        loop {
+            let session = self.ready().await?;
+            self.case.doubt();
+            let answer = self.observed("generate", self.worker.irp.generate(&session.access(), body)).await;
+            let error = match answer {
+                Ok(registration) => return Ok(Ok(registration)),
+                Err(error) => error,
+            };
+            match &error {
+                IrpError::NotSent(_) => self.case.clear_doubt(false),
+                IrpError::Throttled { .. } => self.case.clear_doubt(true),
+                // A passing fault of the portal's own may have struck after it registered: that stays in doubt.
+                IrpError::Refused(_) if !matches!(error.disposition(), Disposition::Retry { .. }) => {
+                    self.case.clear_doubt(true);
+                }
+                IrpError::Refused(_)
+                | IrpError::Unconfirmed { .. }
+                | IrpError::Server { .. }
+                | IrpError::Undecipherable
+                | IrpError::Unintelligible { .. } => {}
+            }
+            match &error {
+                IrpError::NotSent(_) if self.wait_for_another_try().await => {}
+                // The token was refused at the gate: nothing was acted on, so the same request may go again.
+                IrpError::Refused(_) if error.disposition() == Disposition::Reauth => {
+                    self.renew_once(&session, &error).await?;
+                }
+                IrpError::Undecipherable => {
+                    self.worker.sessions.invalidate(&session).await;
+                    return Ok(Err(error));
+                }
+                _ => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// Looks the document up by its details.
+    pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Ending> {
+        let date = document.date_text();
+        let answer = self.repeated("get_by_doc", async |irp, access| {
+            irp.by_document(&access, document.kind, &document.number, &date).await
+        });
+        let answer = answer.await?;
+        self.understood(answer).await
+    }
+
+    /// Fetches a registration by its IRN.
+    pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Ending> {
+        let answer = self.repeated("get_by_irn", async |irp, access| irp.by_irn(&access, irn).await).await?;
+        self.understood(answer).await
+    }
+
+    /// A call that changes nothing: passing faults are tried again at once, within the attempt's time.
+    async fn repeated<T>(
+        &mut self,
+        call: &'static str,
+        request: impl AsyncFn(&Irp, Access<'_>) -> Result<T, IrpError>,
+    ) -> Answer<T> {
+        loop {
+            let session = self.ready().await?;
+            let answer = self.observed(call, request(&self.worker.irp, session.access())).await;
+            let error = match answer {
+                Ok(value) => return Ok(Ok(value)),
+                Err(error) => error,
+            };
+            match error.disposition() {
+                Disposition::Reauth => self.renew_once(&session, &error).await?,
+                Disposition::Retry { not_before: None } | Disposition::Resolve => {
+                    if !self.wait_for_another_try().await {
+                        return Ok(Err(error));
+                    }
+                }
+                Disposition::Retry { not_before: Some(_) }
+                | Disposition::Adopt
+                | Disposition::Conflict
+                | Disposition::SyncGstin
+                | Disposition::Reject
+                | Disposition::RefuseAccount
+                | Disposition::NotRegistered
+                | Disposition::TooOld
+                | Disposition::Park => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// What a look-up's answer means; anything but an answer to the question ends the attempt.
+    async fn understood(&self, answer: Result<Registration, IrpError>) -> Result<LookUp, Ending> {
+        let error = match answer {
+            Ok(registration) => return Ok(LookUp::Found(Box::new(registration))),
+            Err(error) => error,
+        };
+        match error.disposition() {
+            Disposition::NotRegistered => Ok(LookUp::Nothing),
+            Disposition::TooOld => Ok(LookUp::TooOld),
+            Disposition::Retry { not_before } => Err(Ending::Transient { code: label(&error), not_before }),
+            Disposition::Resolve => Err(Ending::Transient { code: label(&error), not_before: None }),
+            Disposition::Reauth => Err(Ending::SessionRefused { code: label(&error) }),
+            Disposition::RefuseAccount => Err(self.account_refused(error).await),
+            Disposition::Park
+            | Disposition::Reject
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin => Err(self.unclassified(&error)),
+        }
+    }
+
+    /// The account is refused in the middle of things: none of its jobs goes on.
+    pub(super) async fn account_refused(&self, error: IrpError) -> Ending {
+        let errors = entries(&error);
+        self.worker.sessions.refuse(&self.account, Arc::new(error)).await;
+        Ending::GaveUp { reason: Reason::CredentialsRefused, errors }
+    }
+
+    /// An answer nobody has decided about: kept for a person, with an alarm.
+    pub(super) fn unclassified(&self, error: &IrpError) -> Ending {
+        let reason = if matches!(error, IrpError::Refused(_)) { Reason::UnknownCode } else { Reason::Unintelligible };
+        telemetry::unknown_code(self.case.about(), &label(&error));
+        Ending::GaveUp { reason, errors: entries(&error) }
+    }
+
+    /// A session and the right to call now.
+    async fn ready(&self) -> Result<Arc<Session>, Ending> {
+        let session = match self.worker.sessions.session(&self.account).await {
+            Ok(session) => session,
+            Err(NoSession::Limited(wait)) => return Err(Ending::Deferred { wait, why: "login rate" }),
+            Err(NoSession::Refused(error)) => {
+                return Err(Ending::GaveUp { reason: Reason::CredentialsRefused, errors: refused_entries(&error) });
+            }
+            Err(NoSession::Failed(error)) => {
+                self.case.note_code(&label(&error));
+                return Err(login_failed(&error));
+            }
+        };
+        match self.worker.limits.admit_call(&self.account.gstin, PATIENCE).await {
+            Admission::Granted => self.still_ours().map(|()| session),
+            Admission::Wait(wait) => Err(Ending::Deferred { wait, why: "rate" }),
+        }
+    }
+
+    fn still_ours(&self) -> Result<(), Ending> {
+        if !self.case.acknowledger.is_live() {
+            return Err(Ending::Abandoned { why: "the broker took the delivery back" });
+        }
+        if self.worker.stop.is_cancelled() { Err(Ending::HandedBack) } else { Ok(()) }
+    }
+
+    /// Runs one call and tells of it.
+    async fn observed<T>(
+        &self,
+        call: &'static str,
+        request: impl Future<Output = Result<T, IrpError>>,
+    ) -> Result<T, IrpError> {
+        let started = Instant::now();
+        let answer = request.await;
+        let taken = started.elapsed();
+        self.case.add_irp_time(taken);
+        match &answer {
+            Ok(_) => telemetry::irp_called(call, "ok", None, taken),
+            Err(error) => {
+                telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
+                self.case.note_code(&label(&error));
+            }
+        }
+        answer
+    }
+
+    /// Drops the refused session, once in an attempt.
+    async fn renew_once(&mut self, session: &Session, error: &IrpError) -> Result<(), Ending> {
+        self.worker.sessions.invalidate(session).await;
+        if self.reauthenticated {
+            return Err(Ending::SessionRefused { code: label(&error) });
+        }
+        self.reauthenticated = true;
+        Ok(())
+    }
+
+    /// Waits for the next immediate try; false if there is none, or a stop or the loss of the delivery came first.
+    async fn wait_for_another_try(&mut self) -> bool {
+        let Some(delay) = self.tries.next_delay() else { return false };
+        tokio::select! {
+            () = self.worker.stop.cancelled() => false,
+            () = self.case.acknowledger.lost() => false,
+            () = tokio::time::sleep(delay) => true,
+        }
+    }
+}
+
+fn login_failed(error: &IrpError) -> Ending {
+    let not_before = match error.disposition() {
+        Disposition::Retry { not_before } => not_before,
+        Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::Adopt
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject
+        | Disposition::RefuseAccount
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => None,
+    };
+    Ending::Transient { code: label(&error), not_before }
+}
+
+fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
+    let message = "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
+    let mut entries = vec![ErrorEntry::worker(Reason::CredentialsRefused, message)];
+    entries.extend(entries(&error));
+    entries
+}
+
+/// An error's code or kind, short and safe to log: never the portal's text.
+pub(super) fn label(error: &IrpError) -> String {
+    error.code().unwrap_or_else(|| error.call_result_label()).to_owned()
+}
+
+/// An error as it goes into a result.
+fn entries(error: &IrpError) -> Vec<ErrorEntry> {
+    match error {
+        IrpError::Refused(refusal) => refusal.entries(),
+        IrpError::NotSent(_)
+        | IrpError::Unsendable { .. }
+        | IrpError::Unconfirmed { .. }
+        | IrpError::Server { .. }
+        | IrpError::Throttled { .. }
+        | IrpError::Undecipherable
+        | IrpError::Unintelligible { .. } => {
+            vec![ErrorEntry::worker(Reason::Unintelligible, format!("the portal's answer cannot be used: {error}"))]
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One job being worked on: what came in, and what has been learned of it so far.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::broker::Acknowledger;
+use crate::document::Document;
+use crate::gstin::Gstin;
+use crate::irn::Irn;
+use crate::job::{Again, Job, PriorOutcome};
+use crate::telemetry::About;
+
+/// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) job: Job,
+    pub(super) id: String,
+    /// The document of a `generate` job.
+    pub(super) document: Option<Document>,
+    pub(super) irn: Option<Irn>,
+    /// Whose credentials are used.
+    pub(super) gstin: Option<Gstin>,
+    pub(super) received: Instant,
+    pub(super) received_at: Timestamp,
+    pub(super) acknowledger: Acknowledger,
+    doubt: AtomicBool,
+    refused: AtomicBool,
+    irp_ms: AtomicU64,
+    code: Mutex<Option<String>>,
+}
+
+impl Case {
+    /// A case for a decoded job. `document` is the view of its body, where it is one.
+    pub(super) fn new(job: Job, document: Option<Document>, acknowledger: Acknowledger) -> Self {
+        let irn = document.as_ref().map(Document::irn);
+        let gstin = job.gstin.or_else(|| document.as_ref().map(|document| document.seller));
+        let doubt = job.redelivered || job.outcome == PriorOutcome::Unknown;
+        Self {
+            id: job.id(irn.as_ref().map(Irn::as_str)),
+            document,
+            irn,
+            gstin,
+            received: Instant::now(),
+            received_at: Timestamp::now(),
+            acknowledger,
+            doubt: AtomicBool::new(doubt),
+            refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
+            irp_ms: AtomicU64::new(0),
+            code: Mutex::new(None),
+            job,
+        }
+    }
+
+    /// Whether the portal may have registered the document without our knowing.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.doubt.load(Ordering::Relaxed)
+    }
+
+    /// A request is about to leave: from now on its outcome is unknown until the portal says something readable.
+    pub(super) fn doubt(&self) {
+        self.doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// The portal has said that nothing is registered.
+    pub(super) fn clear_doubt(&self, refused: bool) {
+        self.doubt.store(false, Ordering::Relaxed);
+        self.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Adds the time of one portal call.
+    pub(super) fn add_irp_time(&self, taken: Duration) {
+        self.irp_ms.fetch_add(millis(taken), Ordering::Relaxed);
+    }
+
+    /// Milliseconds spent waiting for the portal.
+    pub(super) fn irp_ms(&self) -> u64 {
+        self.irp_ms.load(Ordering::Relaxed)
+    }
+
+    /// The last code the portal or the transport gave, for `x-irn-error`.
+    pub(super) fn note_code(&self, code: &str) {
+        if let Ok(mut last) = self.code.lock() {
+            *last = Some(code.to_owned());
+        }
+    }
+
+    /// See [`Case::note_code`].
+    pub(super) fn last_code(&self) -> Option<String> {
+        self.code.lock().ok().and_then(|last| last.clone())
+    }
+
+    /// What the next one to see this job has to know.
+    pub(super) fn outcome(&self) -> PriorOutcome {
+        match (self.in_doubt(), self.refused.load(Ordering::Relaxed)) {
+            (true, _) => PriorOutcome::Unknown,
+            (false, true) => PriorOutcome::Refused,
+            (false, false) => PriorOutcome::NotSent,
+        }
+    }
+
+    /// Headers for publishing it again.
+    pub(super) fn again<'a>(&self, attempt: u32, error: Option<&'a str>) -> Again<'a> {
+        let first_seen = self.job.first_seen.unwrap_or(self.received_at);
+        Again { attempt, outcome: self.outcome(), first_seen, error }
+    }
+
+    /// Who this is about, for telemetry.
+    pub(super) fn about(&self) -> About<'_> {
+        About { job_id: &self.id, gstin: self.gstin.as_ref(), attempt: self.job.attempt }
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,183 @@
+//! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
+//!
+//! The life of a job: decode → view the document → its turn in the GSTIN's lane → session and rate → look up if in
+//! doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always last.
+
+mod accept;
+mod attempt;
+mod batch;
+mod calls;
+mod carry;
+mod case;
+mod lanes;
+mod run;
+mod settle;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Delivery, Publisher};
+use crate::config::Config;
+use crate::config::credentials::Credentials;
+use crate::document::{self, BadDocument};
+use crate::irp::Irp;
+use crate::job::{self, Job, Operation};
+use crate::limits::Limits;
+use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::retry::Ladder;
+use crate::sessions::Sessions;
+use crate::signature::Keyring;
+
+use case::Case;
+use lanes::Lanes;
+use settle::{Ending, Settlement, Standing};
+
+pub use run::{Stopped, run};
+
+/// Everything a job needs, shared by all tasks of one process.
+#[derive(Debug)]
+pub struct Worker {
+    config: Arc<Config>,
+    credentials: Arc<ArcSwap<Credentials>>,
+    irp: Arc<Irp>,
+    keyring: Keyring,
+    sessions: Arc<Sessions>,
+    limits: Arc<Limits>,
+    lanes: Lanes,
+    ladder: Ladder,
+    publisher: Publisher,
+    replica: String,
+    /// A stop was asked: nothing new is sent.
+    stop: CancellationToken,
+    /// The grace is over: what still runs is left to redelivery.
+    abandon: CancellationToken,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is named as its type")]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub credentials: Arc<ArcSwap<Credentials>>,
+    pub irp: Arc<Irp>,
+    pub keyring: Keyring,
+    pub sessions: Arc<Sessions>,
+    pub limits: Arc<Limits>,
+    pub ladder: Ladder,
+    pub publisher: Publisher,
+    pub replica: String,
+    pub stop: CancellationToken,
+}
+
+
+impl Worker {
+    /// A worker that has not started yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            config: parts.config,
+            credentials: parts.credentials,
+            irp: parts.irp,
+            keyring: parts.keyring,
+            sessions: parts.sessions,
+            limits: parts.limits,
+            ladder: parts.ladder,
+            publisher: parts.publisher,
+            replica: parts.replica,
+            stop: parts.stop,
+            abandon: CancellationToken::new(),
+        }
+    }
+
+    fn allows_reply_to(&self, queue: &str) -> bool {
+        self.config.replies.allow.iter().any(|pattern| pattern.matches(queue))
+    }
+
+    /// Works on one delivery until it is settled, or the grace is over.
+    async fn work(&self, delivery: Delivery) {
+        // Dropped at the end of the grace, the delivery stays unacknowledged, and closing the channel redelivers it.
+        drop(self.abandon.run_until_cancelled(self.work_and_settle(delivery)).await);
+    }
+
+    async fn work_and_settle(&self, delivery: Delivery) {
+        let Delivery { routing_key, redelivered, properties, body, acknowledger } = delivery;
+        let job = match job::decode(properties, &routing_key, redelivered, body) {
+            Ok(job) => job,
+            Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
+        };
+        let opened = match job.operation {
+            Operation::Generate => match document::read(job.body.as_bytes()) {
+                Ok(document) => Ok((job, Some(document))),
+                Err(bad) => Err((job, bad)),
+            },
+            Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
+        };
+        match opened {
+            Ok((job, document)) => self.attempt_and_settle(Case::new(job, document, acknowledger)).await,
+            Err((job, BadDocument::NotJson { line, column })) => {
+                let problem = format!("the body is not JSON in UTF-8 (line {line}, column {column})");
+                carry::poison(self, job.into_unreadable(problem), acknowledger).await;
+            }
+            Err((job, BadDocument::Refused(_))) if batch::is_batch(job.body.as_bytes()) => {
+                batch::split(self, job, acknowledger).await;
+            }
+            Err((job, BadDocument::Refused(findings))) => {
+                let errors = findings.iter().map(preflight_error).collect();
+                let ending = Ending::Rejected { errors, info: Vec::new() };
+                self.settle_and_carry_out(Case::new(job, None, acknowledger), ending).await;
+            }
+        }
+    }
+
+    async fn attempt_and_settle(&self, case: Case) {
+        let ending = if self.stop.is_cancelled() {
+            Ending::HandedBack
+        } else if let Some(queue) = case.job.reply_to.as_deref().filter(|queue| !self.allows_reply_to(queue)) {
+            not_permitted(queue)
+        } else {
+            // The delivery stays outside what may panic, so that it can be settled whatever happens in there.
+            let attempt = AssertUnwindSafe(attempt::attempt(self, &case)).catch_unwind();
+            attempt.await.unwrap_or_else(|_| panicked())
+        };
+        self.settle_and_carry_out(case, ending).await;
+    }
+
+    async fn settle_and_carry_out(&self, case: Case, ending: Ending) {
+        let standing = Standing {
+            attempt: case.job.attempt,
+            max_attempts: self.config.retry.max_attempts.get(),
+            doubt: case.in_doubt(),
+            redelivered: case.job.redelivered,
+            ladder: &self.ladder,
+            settle_time: self.config.irp.settle_time,
+        };
+        let settlement: Settlement = settle::settle(&ending, &standing);
+        carry::carry_out(self, case, &ending, settlement).await;
+    }
+}
+
+fn preflight_error(finding: &document::Finding) -> ErrorEntry {
+    ErrorEntry {
+        source: ErrorSource::Preflight,
+        code: finding.code.to_owned(),
+        message: finding.message.to_owned(),
+        path: Some(finding.path.to_owned()),
+    }
+}
+
+fn not_permitted(queue: &str) -> Ending {
+    let message = format!("reply_to names queue {queue}, which replies.allow does not admit");
+    Ending::GaveUp {
+        reason: Reason::NotPermitted,
+        errors: vec![ErrorEntry::worker(Reason::NotPermitted, message)],
+    }
+}
+
+fn panicked() -> Ending {
+    let message = "the worker failed inside; the job is kept, please report it";
+    Ending::GaveUp { reason: Reason::Panicked, errors: vec![ErrorEntry::worker(Reason::Panicked, message)] }
+}

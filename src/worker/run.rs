@@ -1,0 +1,205 @@
+//! The consume loop: attach, take a slot, take a delivery, work; and the two ways it ends, lost and told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::Worker;
+use crate::broker::{Attached, Delivery, Endpoint, Loss, Topology};
+use crate::retry::Backoffs;
+use crate::telemetry::{self, Readiness, State};
+
+const FIRST_RECONNECT: Duration = Duration::from_millis(100);
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+
+/// An attachment that held this long starts the delays anew.
+const HELD: Duration = Duration::from_secs(10);
+
+/// After a message that no client can read, deliveries are taken one by one for this long.
+const CAREFUL_FOR: Duration = Duration::from_secs(5);
+
+/// How a worker stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything it had begun is settled.
+    Drained,
+    /// The grace ran out first; what was left is redelivered.
+    GraceOver {
+        /// Attempts that were cut off.
+        abandoned: usize,
+    },
+}
+
+/// Why one attachment's loop ended.
+enum End {
+    Stop,
+    Lost(Loss),
+}
+
+/// Consumes until told to stop, reattaching whenever the broker is lost, then drains.
+pub async fn run(worker: Arc<Worker>, endpoint: &Endpoint, topology: &Topology, readiness: &Readiness) -> Stopped {
+    let slots = Arc::new(Semaphore::new(worker.config.irp.concurrency));
+    let tasks = TaskTracker::new();
+    let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
+    let mut careful = false;
+    loop {
+        let prefetch = if careful { 1 } else { worker.config.broker.prefetch };
+        let started = Instant::now();
+        let opening = Attached::open(endpoint, topology, worker.config.topology.declare, prefetch);
+        let loss = match worker.stop.run_until_cancelled(opening).await {
+            None => return drain(&worker, None, &tasks, readiness).await,
+            Some(Err(error)) => Loss::from(error),
+            Some(Ok(mut attached)) => {
+                telemetry::broker_connected("consume");
+                let looping = Loop { worker: &worker, slots: &slots, tasks: &tasks, readiness };
+                match looping.consume(&mut attached, careful).await {
+                    End::Stop => return drain(&worker, Some(attached), &tasks, readiness).await,
+                    End::Lost(loss) => loss,
+                }
+            }
+        };
+        readiness.set(State::BrokerLost);
+        careful = matches!(loss, Loss::Malformed);
+        match &loss {
+            Loss::Broken(error) => telemetry::broker_lost("consume", error),
+            Loss::Malformed => telemetry::malformed_message(),
+        }
+        if careful || started.elapsed() > HELD {
+            delays.reset();
+        }
+        if worker.stop.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
+            return drain(&worker, None, &tasks, readiness).await;
+        }
+    }
+}
+
+struct Loop<'a> {
+    worker: &'a Arc<Worker>,
+    slots: &'a Arc<Semaphore>,
+    tasks: &'a TaskTracker,
+    readiness: &'a Readiness,
+}
+
+impl Loop<'_> {
+    async fn consume(&self, attached: &mut Attached, careful: bool) -> End {
+        let mut careful_until = careful.then(|| Instant::now() + CAREFUL_FOR);
+        loop {
+            // Nothing is taken that could not be answered: without a publisher the jobs stay where they are.
+            if let Some(end) = self.wait_for_publisher(attached).await {
+                return end;
+            }
+            let next = tokio::select! {
+                biased;
+                () = self.worker.stop.cancelled() => return End::Stop,
+                next = self.next_in_slot(attached) => next,
+                () = sleep_until(careful_until) => {
+                    careful_until = None;
+                    match attached.change_prefetch(self.worker.config.broker.prefetch).await {
+                        Ok(untouched) => untouched.into_iter().for_each(|delivery| self.spawn_when_free(delivery)),
+                        Err(error) => return End::Lost(error.into()),
+                    }
+                    continue;
+                }
+            };
+            match next {
+                Ok((delivery, slot)) => self.spawn(delivery, slot),
+                Err(loss) => return End::Lost(loss),
+            }
+        }
+    }
+
+    /// Takes the slot before the delivery, so that what cannot be worked on stays with the broker's client. The slot
+    /// moves into the task: a panic drops it too.
+    async fn next_in_slot(
+        &self,
+        attached: &mut Attached,
+    ) -> Result<(Delivery, Option<tokio::sync::OwnedSemaphorePermit>), Loss> {
+        // The semaphore is never closed; without a permit the task would only run unlimited.
+        let slot = tokio::select! {
+            slot = Arc::clone(self.slots).acquire_owned() => slot.ok(),
+            loss = attached.lost() => return Err(loss),
+        };
+        attached.next().await.map(|delivery| (delivery, slot))
+    }
+
+    async fn wait_for_publisher(&self, attached: &mut Attached) -> Option<End> {
+        if self.worker.publisher.is_ready() {
+            self.readiness.set(State::Consuming);
+            return None;
+        }
+        self.readiness.set(State::PublisherLost);
+        tokio::select! {
+            () = self.worker.stop.cancelled() => Some(End::Stop),
+            () = self.worker.publisher.ready() => {
+                self.readiness.set(State::Consuming);
+                None
+            }
+            loss = attached.lost() => Some(End::Lost(loss)),
+        }
+    }
+
+    fn spawn(&self, delivery: Delivery, slot: Option<tokio::sync::OwnedSemaphorePermit>) {
+        let worker = Arc::clone(self.worker);
+        let slots = Arc::clone(self.slots);
+        self.tasks.spawn(async move {
+            telemetry::in_flight(worker.config.irp.concurrency.saturating_sub(slots.available_permits()));
+            worker.work(delivery).await;
+            drop(slot);
+            telemetry::in_flight(worker.config.irp.concurrency.saturating_sub(slots.available_permits()));
+        });
+    }
+
+    fn spawn_when_free(&self, delivery: Delivery) {
+        let worker = Arc::clone(self.worker);
+        let slots = Arc::clone(self.slots);
+        self.tasks.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            worker.work(delivery).await;
+        });
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands back what was not begun, finishes what was, within the grace.
+async fn drain(worker: &Arc<Worker>, attached: Option<Attached>, tasks: &TaskTracker, readiness: &Readiness) -> Stopped {
+    readiness.set(State::Draining);
+    let grace = Instant::now() + worker.config.shutdown.drain_timeout;
+    let mut attached = attached;
+    if let Some(attached) = &mut attached {
+        match tokio::time::timeout_at(grace, attached.stop_consuming()).await {
+            Ok(Ok(untouched)) => {
+                for delivery in untouched {
+                    let worker = Arc::clone(worker);
+                    tasks.spawn(async move { worker.work(delivery).await });
+                }
+            }
+            Ok(Err(error)) => telemetry::broker_lost("consume", &error),
+            Err(_) => {}
+        }
+    }
+    tasks.close();
+    let stopped = match tokio::time::timeout_at(grace, tasks.wait()).await {
+        Ok(()) => Stopped::Drained,
+        Err(_) => {
+            let abandoned = tasks.len();
+            worker.abandon.cancel();
+            tasks.wait().await;
+            Stopped::GraceOver { abandoned }
+        }
+    };
+    if let Some(attached) = attached {
+        if let Err(error) = attached.close().await {
+            telemetry::broker_lost("consume", &error);
+        }
+    }
+    stopped
+}

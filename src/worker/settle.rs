@@ -1,0 +1,203 @@
+//! The settlement table: how an attempt ended, and what becomes of its delivery.
+//!
+//! One rule: this is pure. No clock, no broker, no portal; the table of docs/design is the test below.
+
+use std::time::Duration;
+
+use crate::config::Rung;
+use crate::irp::Registration;
+use crate::irn::Irn;
+use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
+use crate::retry::Ladder;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Registered, now or before, and its signed data has passed every check that is configured.
+    Registered { registration: Box<Registration>, signature: SignatureState, recovered: bool },
+    /// Registered before, but its signed data can no longer be fetched.
+    Partial { irn: Irn, ack_no: Option<String>, ack_date: Option<String>, errors: Vec<ErrorEntry> },
+    /// Its number is taken: by other content, by a cancelled document, or at another portal.
+    Conflict { irn: Option<Irn>, errors: Vec<ErrorEntry>, info: Vec<Info> },
+    /// The document is refused, by the worker's own look or by the portal.
+    Rejected { errors: Vec<ErrorEntry>, info: Vec<Info> },
+    /// Its deadline passed before it could be submitted.
+    Expired,
+    /// Nothing was done, for a reason that may pass.
+    Transient { code: String, not_before: Option<Duration> },
+    /// A request left and nobody knows what became of it.
+    Unknown { code: String },
+    /// In doubt, and a look-up found nothing: too early to prove anything.
+    NotFoundYet,
+    /// A limit, a full lane or a twin of this document stands in the way.
+    Deferred { wait: Duration, why: &'static str },
+    /// The portal refused the token again, right after a fresh login.
+    SessionRefused { code: String },
+    /// Waiting would not help: a person has to look.
+    GaveUp { reason: Reason, errors: Vec<ErrorEntry> },
+    /// A stop was asked before anything was sent.
+    HandedBack,
+    /// The delivery is no longer ours, or the grace is over.
+    Abandoned { why: &'static str },
+}
+
+/// What is known of the job when its attempt has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing<'a> {
+    /// Which attempt this was, from 1.
+    pub(super) attempt: u32,
+    /// The last one it may have.
+    pub(super) max_attempts: u32,
+    /// The portal may have registered the document: it must be looked up before it is sent (again).
+    pub(super) doubt: bool,
+    /// The broker handed it out before: its doubt is younger than any rung it has waited on.
+    pub(super) redelivered: bool,
+    /// Where it can wait.
+    pub(super) ladder: &'a Ladder,
+    /// Before this has passed, a look-up that finds nothing proves nothing.
+    pub(super) settle_time: Duration,
+}
+
+/// What becomes of a delivery. The acknowledgement always comes last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// result → ack
+    Answer(Status),
+    /// ladder → ack; counted as an attempt or not
+    Ladder { rung: Rung, counted: bool },
+    /// dead letter → result (`failed`) → ack
+    DeadLetter(Reason),
+    /// back to its queue → ack
+    HandBack,
+    /// nothing: the broker hands it to somebody else
+    Leave,
+}
+
+/// What an ending obliges us to do with the delivery.
+pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
+    match ending {
+        Ending::Registered { .. } => Settlement::Answer(Status::Signed),
+        Ending::Partial { .. } => Settlement::Answer(Status::Partial),
+        Ending::Conflict { .. } => Settlement::Answer(Status::Conflict),
+        Ending::Rejected { .. } => Settlement::Answer(Status::Rejected),
+        Ending::Expired => Settlement::Answer(Status::Expired),
+        Ending::Transient { not_before, .. } => standing.again(not_before.unwrap_or_default(), Reason::RetriesExhausted),
+        Ending::Unknown { .. } => standing.again(Duration::ZERO, Reason::RetriesExhausted),
+        Ending::SessionRefused { .. } => standing.again(Duration::ZERO, Reason::SessionRefused),
+        Ending::NotFoundYet => standing.later(Duration::ZERO),
+        Ending::Deferred { wait, .. } => standing.later(*wait),
+        Ending::GaveUp { reason, .. } => Settlement::DeadLetter(*reason),
+        // Back in its queue it would be taken up at once, before its doubt is old enough to be settled.
+        Ending::HandedBack if standing.doubt && standing.redelivered => standing.later(Duration::ZERO),
+        Ending::HandedBack => Settlement::HandBack,
+        Ending::Abandoned { .. } => Settlement::Leave,
+    }
+}
+
+impl Standing<'_> {
+    /// Another attempt, if one is left.
+    fn again(&self, not_before: Duration, exhausted: Reason) -> Settlement {
+        if self.attempt >= self.max_attempts {
+            return Settlement::DeadLetter(exhausted);
+        }
+        let rung = self.ladder.after_attempt(self.attempt, not_before.max(self.age_of_doubt()));
+        Settlement::Ladder { rung: rung.clone(), counted: true }
+    }
+
+    /// The same attempt, later.
+    fn later(&self, wait: Duration) -> Settlement {
+        let rung = self.ladder.at_least(self.age_of_doubt()).clone();
+        let shorter = self.ladder.rungs().iter().rev().find(|rung| rung.delay <= wait).cloned();
+        let rung = shorter.filter(|shorter| shorter.delay > rung.delay).unwrap_or(rung);
+        Settlement::Ladder { rung, counted: false }
+    }
+
+    /// A job in doubt is looked at again no sooner than the portal has had time to finish what it may be doing.
+    fn age_of_doubt(&self) -> Duration {
+        if self.doubt { self.settle_time } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(30);
+
+    fn ladder() -> Ladder {
+        let rung = |(name, seconds): (&str, u64)| Rung { name: name.to_owned(), delay: Duration::from_secs(seconds) };
+        Ladder::try_new([("15s", 15), ("1m", 60), ("5m", 300)].into_iter().map(rung).collect()).unwrap()
+    }
+
+    fn standing(ladder: &Ladder) -> Standing<'_> {
+        Standing { attempt: 1, max_attempts: 12, doubt: false, redelivered: false, ladder, settle_time: SETTLE }
+    }
+
+    fn on(name: &str, counted: bool) -> Settlement {
+        Settlement::Ladder { rung: ladder().rungs().iter().find(|rung| rung.name == name).unwrap().clone(), counted }
+    }
+
+    fn transient(not_before: Option<u64>) -> Ending {
+        Ending::Transient { code: "503".to_owned(), not_before: not_before.map(Duration::from_secs) }
+    }
+
+    fn unknown() -> Ending {
+        Ending::Unknown { code: "timeout".to_owned() }
+    }
+
+    fn gave_up(reason: Reason) -> Ending {
+        Ending::GaveUp { reason, errors: Vec::new() }
+    }
+
+    #[test]
+    fn every_row_of_the_table_settles_as_written() {
+        let ladder = ladder();
+        let fresh = standing(&ladder);
+        let doubtful = Standing { doubt: true, ..fresh };
+        let redelivered = Standing { redelivered: true, ..doubtful };
+        let last = Standing { attempt: 12, ..fresh };
+        let last_doubtful = Standing { attempt: 12, ..doubtful };
+        let deferred = |seconds| Ending::Deferred { wait: Duration::from_secs(seconds), why: "rate" };
+        let refused = Ending::SessionRefused { code: "1005".to_owned() };
+        let irn = "0".repeat(64).parse().unwrap();
+        let partial = Ending::Partial { irn, ack_no: None, ack_date: None, errors: Vec::new() };
+        let conflict = Ending::Conflict { irn: None, errors: Vec::new(), info: Vec::new() };
+        let rejected = Ending::Rejected { errors: Vec::new(), info: Vec::new() };
+        let rows: Vec<(&str, Ending, Standing<'_>, Settlement)> = vec![
+            ("registered long ago", partial, fresh, Settlement::Answer(Status::Partial)),
+            ("number taken", conflict, fresh, Settlement::Answer(Status::Conflict)),
+            ("document refused", rejected, fresh, Settlement::Answer(Status::Rejected)),
+            ("deadline passed", Ending::Expired, fresh, Settlement::Answer(Status::Expired)),
+            ("transient", transient(None), fresh, on("15s", true)),
+            ("transient, asked to wait", transient(Some(20)), fresh, on("1m", true)),
+            ("transient, asked to wait for a day", transient(Some(86_400)), fresh, on("5m", true)),
+            ("transient in doubt waits at least the settle time", transient(None), doubtful, on("1m", true)),
+            ("unknown waits at least the settle time", unknown(), doubtful, on("1m", true)),
+            ("transient, used up", transient(None), last, Settlement::DeadLetter(Reason::RetriesExhausted)),
+            ("unknown, used up", unknown(), last_doubtful, Settlement::DeadLetter(Reason::RetriesExhausted)),
+            ("token refused again", refused, fresh, on("15s", true)),
+            ("redelivered, nothing found", Ending::NotFoundYet, redelivered, on("1m", false)),
+            ("limit, short", deferred(3), fresh, on("15s", false)),
+            ("limit, long: back before the wait is over, not after", deferred(200), fresh, on("1m", false)),
+            ("limit while in doubt", deferred(3), doubtful, on("1m", false)),
+            ("credentials refused", gave_up(Reason::CredentialsRefused), fresh, Settlement::DeadLetter(Reason::CredentialsRefused)),
+            ("bad signature", gave_up(Reason::BadSignature), fresh, Settlement::DeadLetter(Reason::BadSignature)),
+            ("panic", gave_up(Reason::Panicked), last, Settlement::DeadLetter(Reason::Panicked)),
+            ("stop asked, not started", Ending::HandedBack, fresh, Settlement::HandBack),
+            ("stop asked, doubt already old", Ending::HandedBack, doubtful, Settlement::HandBack),
+            ("stop asked, doubt still young", Ending::HandedBack, redelivered, on("1m", false)),
+            ("grace over", Ending::Abandoned { why: "grace over" }, fresh, Settlement::Leave),
+        ];
+        for (name, ending, standing, expected) in rows {
+            assert_eq!(settle(&ending, &standing), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn refused_token_used_up_says_so() {
+        let ladder = ladder();
+        let last = Standing { attempt: 12, ..standing(&ladder) };
+        let settled = settle(&Ending::SessionRefused { code: "1005".to_owned() }, &last);
+        assert_eq!(settled, Settlement::DeadLetter(Reason::SessionRefused));
+    }
+}
