@@ -349,5 +349,4 @@ fn read_duplicate(json: &str, nesting: u8) -> Duplicate {
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
 mod tests;

@@ -108,7 +108,10 @@ fn codes_that_the_real_sandbox_signed_verify() {
         for token in &VECTORS.tokens {
             assert_eq!(verdict(&keyring, token), Some(Verdict::Verified));
         }
-        assert_eq!(keyring.fingerprints()[0].kids, [VECTORS.kid.clone()]);
+        assert_eq!(
+            keyring.fingerprints()[0].kids,
+            std::slice::from_ref(&VECTORS.kid)
+        );
     }
 }
 

@@ -248,3 +248,6 @@ fn is_of_the_account(code: &str) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_digit())
         && (code.starts_with('1') || code.starts_with("30"))
 }
+
+#[cfg(test)]
+mod tests;
