@@ -18,6 +18,7 @@ pub mod job;
 
 // What was configured, and how it is told what happens.
 pub mod config;
+
 pub mod telemetry;
 
 // The portal's arithmetic: bytes in, bytes out.
@@ -40,4 +41,4 @@ pub mod worker;
 
 // The composition root and the command line.
 pub mod app;
-//pub mod cli;
+pub mod cli;

@@ -321,3 +321,8 @@ pub fn stopped(abandoned: usize) {
 pub fn admin_failed(error: &std::io::Error) {
     error!(%error, "the admin endpoint failed");
 }
+
+/// Something allowed in the configuration, and probably not meant.
+pub fn config_warning(warning: &crate::config::Fault) {
+    warn!(%warning, "configuration: {warning}");
+}

@@ -12,6 +12,9 @@ use crate::config::BrokerConfig;
 /// A connection that is not up after this long will not come up: lapin itself would wait for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A broker that takes longer than this over one small request is as good as gone.
+const RPC_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Half of it without a byte makes a heartbeat, twice of it a lost connection: a worker behind a silent firewall
 /// should notice within the settle time, not after the broker's default of a minute.
 const HEARTBEAT_SECONDS: u16 = 15;
@@ -125,4 +128,9 @@ impl Endpoint {
             Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),
         }
     }
+}
+
+/// Bounds a request to the broker: lapin's own futures never end when the connection is lost while they wait.
+pub(crate) async fn timed<F: Future>(request: F) -> Result<F::Output, BrokerError> {
+    tokio::time::timeout(RPC_TIMEOUT, request).await.map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
 }

@@ -4,7 +4,6 @@
 //! all look like that.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -12,11 +11,9 @@ use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection, Consumer, Event};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::timed;
 use super::{BrokerError, Endpoint, JOBS_QUEUE, Topology, URGENT_QUEUE};
 use crate::job::{Properties, short};
-
-/// A broker that takes longer than this over one small request is as good as gone.
-const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
@@ -177,10 +174,6 @@ impl Drop for Attached {
 
 fn gone(why: &str) -> Loss {
     Loss::Broken(BrokerError::Lost(why.to_owned()))
-}
-
-async fn timed<F: Future>(request: F) -> Result<F::Output, BrokerError> {
-    tokio::time::timeout(RPC_TIMEOUT, request).await.map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
 }
 
 async fn consume(channel: &Channel, prefetch: u16) -> Result<(Consumer, Consumer), BrokerError> {

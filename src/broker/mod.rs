@@ -8,6 +8,7 @@ mod consumer;
 mod publisher;
 mod topology;
 
+pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Acknowledger, Attached, Delivery, Loss};
 pub use publisher::{Payload, Publication, PublishError, Publisher};

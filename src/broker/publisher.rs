@@ -13,6 +13,7 @@ use lapin::{Channel, Confirmation, Connection, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::timed;
 use super::{BrokerError, Endpoint, Topology};
 use crate::job::{Properties, short};
 use crate::retry::Backoffs;
@@ -148,10 +149,10 @@ impl Publisher {
     ) -> Result<(Connection, CancellationToken), BrokerError> {
         let connection = endpoint.connect("publish").await?;
         if declare {
-            topology.apply(&connection).await?;
+            timed(topology.apply(&connection)).await??;
         }
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let channel = timed(connection.create_channel()).await??;
+        timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
         let broken = CancellationToken::new();
         self.0.send_replace(Some(Live { channel, blocked: false, broken: broken.clone() }));
         telemetry::broker_connected("publish");

@@ -1,4 +1,6 @@
 //! What the commands do.
 
 pub mod check;
+pub mod online;
 pub mod submit;
+pub mod verify;

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
-    AMQPValue, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, Publisher, Topology,
+    AMQPValue, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, Publisher, Topology, timed,
 };
 use crate::config::Config;
 use crate::document;
@@ -374,11 +374,12 @@ impl Replies {
             return Err(SubmitError::NotAllowed(queue));
         }
         let connection = endpoint.connect("submit").await?;
+        let channel = timed(connection.create_channel()).await??;
         let mut arguments = FieldTable::default();
         let expires = i64::try_from(REPLY_QUEUE_EXPIRES.as_millis()).unwrap_or(i64::MAX);
         set(&mut arguments, "x-expires", AMQPValue::LongLongInt(expires));
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        connection.create_channel().await?.queue_declare(short(&queue), options, arguments).await?;
+        timed(channel.queue_declare(short(&queue), options, arguments)).await??;
         let out: Box<dyn Write + Send> = match &wait.out {
             Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(file_error(path))?)),
             None => Box::new(io::stdout()),
@@ -411,9 +412,10 @@ impl Replies {
 
     async fn consume(&mut self, waiting: &mut HashMap<String, ()>, summary: &mut Summary) -> Result<Consumed, SubmitError> {
         let connection = self.endpoint.connect("submit").await?;
-        let channel = connection.create_channel().await?;
+        let channel = timed(connection.create_channel()).await??;
         let (queue, options) = (short(&self.queue), BasicConsumeOptions::default());
-        let mut results = channel.basic_consume(queue, short(""), options, FieldTable::default()).await?;
+        let consuming = channel.basic_consume(queue, short(""), options, FieldTable::default());
+        let mut results = timed(consuming).await??;
         let deadline = self.deadline;
         while !waiting.is_empty() {
             let next = tokio::select! {
@@ -455,8 +457,8 @@ impl Replies {
     /// Removes the reply queue, as far as that is possible; it would expire by itself.
     async fn close(self) {
         let Ok(connection) = self.endpoint.connect("submit").await else { return };
-        if let Ok(channel) = connection.create_channel().await {
-            drop(channel.queue_delete(short(&self.queue), QueueDeleteOptions::default()).await);
+        if let Ok(Ok(channel)) = timed(connection.create_channel()).await {
+            drop(timed(channel.queue_delete(short(&self.queue), QueueDeleteOptions::default())).await);
         }
     }
 }

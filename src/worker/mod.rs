@@ -100,7 +100,7 @@ impl Worker {
     /// Works on one delivery until it is settled, or the grace is over.
     async fn work(&self, delivery: Delivery) {
         // Dropped at the end of the grace, the delivery stays unacknowledged, and closing the channel redelivers it.
-        drop(self.abandon.run_until_cancelled(self.work_and_settle(delivery)).await);
+        self.abandon.run_until_cancelled(self.work_and_settle(delivery)).await;
     }
 
     async fn work_and_settle(&self, delivery: Delivery) {

@@ -60,7 +60,7 @@ impl Held {
             );
         }
         // Nothing is ever sent: the end of the sender is the signal.
-        if released.await.is_ok() {}
+        drop(released.await);
     }
 
     /// The held requests, oldest first.

@@ -32,7 +32,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,21 +99,21 @@ impl Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    // Fails only when a provider is installed already, and then there is one.
-    if rustls::crypto::aws_lc_rs::default_provider()
+    rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
-        .is_err()
-    {}
+        .map_err(|_| anyhow!("a TLS provider is installed already"))?;
     let accounts = Accounts::load(&arguments.credentials)?;
     let keys = Keys::load_or_create(&arguments.state_dir)?;
     let sandbox = Arc::new(Sandbox::new(keys, accounts, arguments.settings()));
     let server = Server::bind(arguments.listen, arguments.tls()).await?;
-    let mut stop = signal(SignalKind::terminate())?;
+    // Both before the line that says "ready": whoever reads it may signal at once.
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
     announce(&server.url()?)?;
     tokio::select! {
         served = server.serve(http::router(sandbox)) => served,
-        _ = stop.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for an interrupt"),
+        _ = terminated.recv() => Ok(()),
+        _ = interrupted.recv() => Ok(()),
     }
 }
 

@@ -118,7 +118,8 @@ pub(crate) fn has_check_digit(gstin: &str) -> bool {
         let product = value * if index % 2 == 0 { 1 } else { 2 };
         sum += product / 36 + product % 36;
     }
-    gstin.len() == 15 && gstin.bytes().nth(14).and_then(value) == Some((36 - sum % 36) % 36)
+    gstin.len() == 15
+        && gstin.as_bytes().last().copied().and_then(value) == Some((36 - sum % 36) % 36)
 }
 
 #[cfg(test)]

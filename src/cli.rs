@@ -1,0 +1,348 @@
+//! The command line of contract section 1: what can be typed, and with which code it ends.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::app;
+use crate::broker::{Endpoint, Topology, timed};
+use crate::config::{self, Config, ConfigFaults, SigningKeyFile};
+use crate::gstin::Gstin;
+use crate::irn::{DocumentType, Irn, parse_document_date};
+use crate::ops::submit::{Request, SubmitError, Summary, Wait};
+use crate::ops::verify::Verified;
+use crate::ops::{check, online, submit, verify};
+use crate::signature::Keyring;
+use crate::telemetry;
+
+/// The work failed.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+const MISUSED: u8 = 2;
+/// Broker or portal cannot be reached.
+const UNREACHABLE: u8 = 3;
+
+/// Has invoices from RabbitMQ registered at India's Invoice Registration Portal and hands back signed results.
+#[derive(Debug, Parser)]
+#[command(name = "irn-worker", version, about)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "config/worker.toml")]
+    config: PathBuf,
+    /// Print results for a script.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Consume jobs until told to stop (SIGTERM or SIGINT), then drain.
+    Run,
+    /// Say, line by line, what is right with the configuration, the broker and the portal, and what is not.
+    #[command(alias = "doctor")]
+    Check {
+        /// Also log in once for every GSTIN.
+        #[arg(long)]
+        login: bool,
+        /// Look at the files only; ask neither broker nor portal.
+        #[arg(long, conflicts_with = "login")]
+        offline: bool,
+    },
+    /// Exchanges, queues and bindings on the broker.
+    #[command(subcommand)]
+    Topology(TopologyCommand),
+    /// Publish invoices (JSON, JSON arrays or NDJSON) as jobs.
+    Submit(SubmitArgs),
+    /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
+    Verify(VerifyArgs),
+    /// Compute an IRN.
+    Irn {
+        /// The seller.
+        gstin: Gstin,
+        /// The document's date, dd/mm/yyyy.
+        date: String,
+        /// INV, CRN or DBN.
+        r#type: DocumentType,
+        /// The document's number.
+        number: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TopologyCommand {
+    /// Print what would be declared.
+    Plan,
+    /// Declare it.
+    Apply,
+    /// Print a RabbitMQ definitions file.
+    Export,
+}
+
+#[derive(Debug, Args)]
+struct SubmitArgs {
+    /// Files, directories, or - for standard input.
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    /// Wait for the results.
+    #[arg(long)]
+    wait: bool,
+    /// Write one result a line to this file (default: standard output).
+    #[arg(long, value_name = "FILE", requires = "wait")]
+    out: Option<PathBuf>,
+    /// Stop waiting after this long, for example 10m.
+    #[arg(long, value_name = "DURATION", requires = "wait")]
+    timeout: Option<SignedDuration>,
+    /// Ahead of the other jobs.
+    #[arg(long)]
+    urgent: bool,
+    /// Use this GSTIN's credentials, not the seller's.
+    #[arg(long, value_name = "GSTIN")]
+    gstin: Option<Gstin>,
+    /// Do not submit after this moment (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<Timestamp>,
+    /// Have results sent to this queue (default: replies.default_queue).
+    #[arg(long, value_name = "QUEUE", conflicts_with = "wait")]
+    reply_to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// A file with tokens, one a line, or with results or answers in JSON; - for standard input.
+    #[arg(value_name = "FILE|-")]
+    input: PathBuf,
+    /// Verify with these keys or certificates (PEM), not the configured ones.
+    #[arg(long = "key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
+    /// Also draw each token as a QR code.
+    #[arg(long)]
+    qr: bool,
+}
+
+/// A command that failed: what to say, and the exit code.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, error: impl std::fmt::Display) -> Self {
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<ConfigFaults> for Failure {
+    fn from(faults: ConfigFaults) -> Self {
+        Self::new(MISUSED, faults)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(FAILED, error)
+    }
+}
+
+/// Runs the command and gives the process's exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("irn-worker: cannot start its threads: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            for line in failure.message.lines() {
+                eprintln!("irn-worker: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let Cli { config, json, command } = cli;
+    match command {
+        Command::Run => run_worker(&config).await,
+        Command::Check { login, offline } => run_check(&config, json, login, offline).await,
+        Command::Topology(TopologyCommand::Plan) => plan(&config, json),
+        Command::Topology(TopologyCommand::Apply) => apply(&config, json).await,
+        Command::Topology(TopologyCommand::Export) => export(&config),
+        Command::Submit(arguments) => run_submit(&config, json, arguments).await,
+        Command::Verify(arguments) => run_verify(&config, json, &arguments),
+        Command::Irn { gstin, date, r#type, number } => print_irn(json, &gstin, &date, r#type, &number),
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    let loaded = config::load(path, config::process_environment())?;
+    for warning in &loaded.warnings {
+        eprintln!("irn-worker: warning: {warning}");
+    }
+    Ok(loaded.config)
+}
+
+async fn run_worker(path: &Path) -> Result<u8, Failure> {
+    let loaded = config::load(path, config::process_environment())?;
+    telemetry::init_logging(&loaded.config.log);
+    app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
+    let accounts = config::credentials::load(&loaded.config.credentials.path, loaded.config.irp.environment)?;
+    loaded.warnings.iter().chain(&accounts.warnings).for_each(|warning| telemetry::config_warning(warning));
+    match app::run(loaded.config, accounts.credentials).await {
+        Ok(crate::worker::Stopped::Drained) => Ok(0),
+        Ok(crate::worker::Stopped::GraceOver { .. }) => Ok(FAILED),
+        Err(error) => Err(Failure::new(MISUSED, error)),
+    }
+}
+
+async fn run_check(path: &Path, json: bool, login: bool, offline: bool) -> Result<u8, Failure> {
+    let found = check::offline(path, config::process_environment());
+    let mut report = found.report;
+    if let Some(config) = found.config.as_ref().filter(|_| !offline) {
+        report.findings.extend(online::online(config, found.credentials.as_ref(), login).await);
+    }
+    let mut out = io::stdout().lock();
+    if json { report.write_json(&mut out)? } else { report.write_text(&mut out)? }
+    Ok(report.exit_code())
+}
+
+fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
+    let lines = Topology::of(&load(path)?).lines();
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::json!({ "declares": lines }))?;
+    } else {
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    Ok(0)
+}
+
+async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
+    let config = load(path)?;
+    let endpoint = endpoint(&config, "topology")?;
+    let connection = endpoint.connect("topology").await.map_err(|error| unreachable(&endpoint, &error))?;
+    let topology = Topology::of(&config);
+    let applied = timed(topology.apply(&connection)).await.map_err(|error| unreachable(&endpoint, &error))?;
+    applied.map_err(|error| Failure::new(FAILED, error))?;
+    let queues: Vec<_> = topology.queues().collect();
+    if json {
+        println!("{}", serde_json::json!({ "broker": endpoint.address(), "queues": queues }));
+    } else {
+        println!("declared on {}: {}", endpoint.address(), queues.join(", "));
+    }
+    Ok(0)
+}
+
+fn export(path: &Path) -> Result<u8, Failure> {
+    let config = load(path)?;
+    let definitions = Topology::of(&config).definitions(endpoint(&config, "topology")?.vhost());
+    println!("{definitions:#}");
+    Ok(0)
+}
+
+fn endpoint(config: &Config, name: &str) -> Result<Endpoint, Failure> {
+    Endpoint::try_new(&config.broker, name).map_err(|error| Failure::new(MISUSED, error))
+}
+
+fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(UNREACHABLE, format!("broker {}: {error}; is it running, and is broker.url right?", endpoint.address()))
+}
+
+async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
+    let config = load(path)?;
+    let timeout = arguments.timeout.map(Duration::try_from).transpose();
+    let timeout = timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
+    let request = Request {
+        inputs: arguments.inputs,
+        urgent: arguments.urgent,
+        gstin: arguments.gstin,
+        deadline: arguments.deadline,
+        reply_to: arguments.reply_to,
+        wait: arguments.wait.then_some(Wait { out: arguments.out, timeout }),
+    };
+    let summary = submit::submit(&config, &request).await.map_err(submit_failure)?;
+    print_summary(&summary, json)?;
+    Ok(if summary.is_good() { 0 } else { FAILED })
+}
+
+fn submit_failure(error: SubmitError) -> Failure {
+    let code = match &error {
+        SubmitError::Broker(_) => UNREACHABLE,
+        SubmitError::NotAllowed(_) | SubmitError::Nothing => MISUSED,
+        SubmitError::File { .. } | SubmitError::NotJson { .. } | SubmitError::NoTopology => FAILED,
+    };
+    Failure::new(code, error)
+}
+
+/// To standard error, because the results may be on standard output.
+fn print_summary(summary: &Summary, json: bool) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    if json { writeln!(out, "{}", summary.json()) } else { summary.write(&mut out) }
+}
+
+fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Failure> {
+    let keyring = keyring(path, &arguments.keys)?;
+    let mut text = String::new();
+    if arguments.input == Path::new("-") {
+        io::stdin().read_to_string(&mut text)?;
+    } else {
+        let shown = arguments.input.display();
+        text = std::fs::read_to_string(&arguments.input)
+            .map_err(|error| Failure::new(FAILED, format!("{shown}: {error}")))?;
+    }
+    let verified = verify::verify(&keyring, &text);
+    if verified.is_empty() {
+        return Err(Failure::new(FAILED, "no signed token found in the input"));
+    }
+    let mut out = io::stdout().lock();
+    for token in &verified {
+        if json { writeln!(out, "{}", serde_json::json!(token))? } else { token.write(&mut out)? }
+        if let Some(drawn) = token.qr_code().filter(|_| arguments.qr) {
+            writeln!(out, "{drawn}")?;
+        }
+    }
+    Ok(if verified.iter().all(Verified::is_genuine) { 0 } else { FAILED })
+}
+
+fn keyring(path: &Path, keys: &[PathBuf]) -> Result<Keyring, Failure> {
+    let files = if keys.is_empty() {
+        load(path)?.irp.signing_keys
+    } else {
+        keys.iter().map(|file| SigningKeyFile { file: file.clone(), kid: None }).collect()
+    };
+    let keyring = Keyring::load(&files).map_err(|faults| {
+        let lines: Vec<_> = faults.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect();
+        Failure::new(MISUSED, lines.join("\n"))
+    })?;
+    if keyring.is_empty() {
+        return Err(Failure::new(MISUSED, "no key to verify with: set irp.signing_keys, or give --key FILE"));
+    }
+    Ok(keyring)
+}
+
+fn print_irn(json: bool, gstin: &Gstin, date: &str, kind: DocumentType, number: &str) -> Result<u8, Failure> {
+    let date = parse_document_date(date)
+        .ok_or_else(|| Failure::new(MISUSED, "the date must be dd/mm/yyyy, for example 05/09/2025"))?;
+    let irn = Irn::compute(gstin, date, kind, number);
+    if json { println!("{}", serde_json::json!({ "irn": irn })) } else { println!("{irn}") }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

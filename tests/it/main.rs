@@ -1,0 +1,7 @@
+//! The whole product against a real broker and the sandbox: `scripts/test` runs these.
+//!
+//! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
+
+mod support;
+
+mod test_kit;

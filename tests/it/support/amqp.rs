@@ -1,0 +1,274 @@
+//! What an ERP does on the broker: publish jobs, take results, look into queues.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    ConfirmSelectOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use serde_json::Value;
+use tokio::time::timeout;
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// A job to publish to the exchange `irn.jobs`.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    key: String,
+    body: Vec<u8>,
+    properties: BasicProperties,
+    headers: FieldTable,
+}
+
+impl Job {
+    /// A job with this routing key and body, and no property but persistence.
+    pub(crate) fn new(key: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            key: key.to_owned(),
+            body: body.into(),
+            properties: BasicProperties::default().with_delivery_mode(2),
+            headers: FieldTable::default(),
+        }
+    }
+
+    /// A `generate` job with a job id.
+    pub(crate) fn generate(id: &str, document: impl Into<Vec<u8>>) -> Self {
+        Self::new("generate", document).id(id)
+    }
+
+    pub(crate) fn id(self, id: &str) -> Self {
+        self.with(|p| p.with_message_id(id.into()))
+    }
+
+    pub(crate) fn correlation_id(self, id: &str) -> Self {
+        self.with(|p| p.with_correlation_id(id.into()))
+    }
+
+    pub(crate) fn reply_to(self, queue: &str) -> Self {
+        self.with(|p| p.with_reply_to(queue.into()))
+    }
+
+    /// The `type` property.
+    pub(crate) fn kind(self, kind: &str) -> Self {
+        self.with(|p| p.with_type(kind.into()))
+    }
+
+    pub(crate) fn content_type(self, content_type: &str) -> Self {
+        self.with(|p| p.with_content_type(content_type.into()))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: AMQPValue) -> Self {
+        self.headers.insert(name.into(), value);
+        self
+    }
+
+    pub(crate) fn text_header(self, name: &str, value: &str) -> Self {
+        self.header(name, AMQPValue::LongString(value.into()))
+    }
+
+    fn with(mut self, change: impl FnOnce(BasicProperties) -> BasicProperties) -> Self {
+        self.properties = change(self.properties);
+        self
+    }
+}
+
+/// A message taken from a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Message {
+    fn new(delivery: Delivery) -> Self {
+        Self {
+            properties: delivery.properties,
+            body: delivery.data,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).context("a result that is not JSON")
+    }
+
+    pub(crate) fn correlation_id(&self) -> &str {
+        self.properties
+            .correlation_id()
+            .as_ref()
+            .map_or("", |id| id.as_str())
+    }
+
+    /// A header as text, whatever its AMQP type.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let value = self.properties.headers().as_ref()?.inner().get(name)?;
+        Some(match value {
+            AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
+            AMQPValue::ShortString(text) => text.as_str().to_owned(),
+            AMQPValue::LongLongInt(n) => n.to_string(),
+            AMQPValue::LongInt(n) => n.to_string(),
+            AMQPValue::LongUInt(n) => n.to_string(),
+            AMQPValue::ShortInt(n) => n.to_string(),
+            AMQPValue::ShortUInt(n) => n.to_string(),
+            AMQPValue::Boolean(b) => b.to_string(),
+            other => format!("{other:?}"),
+        })
+    }
+}
+
+/// A connection of the ERP's own.
+#[derive(Debug)]
+pub(crate) struct Amqp {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl Amqp {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default())
+            .await
+            .context("connecting to the broker")?;
+        let channel = connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Self {
+            connection,
+            channel,
+        })
+    }
+
+    /// Publishes jobs to `irn.jobs`, mandatory, and waits until the broker has confirmed every one.
+    pub(crate) async fn publish(&self, jobs: &[Job]) -> Result<()> {
+        let mut confirms = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            confirms.push(self.send("irn.jobs", &job.key, job).await?);
+        }
+        for confirm in confirms {
+            match confirm.await? {
+                Confirmation::Ack(None) => {}
+                unwelcome => bail!("a job was not taken: {unwelcome:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes straight into a queue, past the exchange.
+    pub(crate) async fn publish_into(&self, queue: &str, job: &Job) -> Result<()> {
+        match self.send("", queue, job).await?.await? {
+            Confirmation::Ack(None) => Ok(()),
+            unwelcome => bail!("queue {queue} did not take a message: {unwelcome:?}"),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the tests' own publisher: both callers look at the confirm"
+    )]
+    async fn send(
+        &self,
+        exchange: &str,
+        key: &str,
+        job: &Job,
+    ) -> Result<impl Future<Output = lapin::Result<Confirmation>> + use<>> {
+        let properties = job.properties.clone().with_headers(job.headers.clone());
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        Ok(self
+            .channel
+            .basic_publish(exchange.into(), key.into(), options, &job.body, properties)
+            .await?)
+    }
+
+    /// Declares a durable reply queue, as an ERP does for its `reply_to`.
+    pub(crate) async fn declare(&self, queue: &str) -> Result<()> {
+        let options = QueueDeclareOptions::durable();
+        self.channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes exactly `count` messages off a queue.
+    ///
+    /// # Errors
+    /// When fewer have come by the deadline; the error says how many.
+    pub(crate) async fn take(
+        &self,
+        queue: &str,
+        count: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Message>> {
+        let mut taken = Vec::with_capacity(count);
+        match timeout(deadline, self.take_into(&mut taken, queue, count)).await {
+            Ok(ended) => ended?,
+            Err(_elapsed) => {
+                bail!(
+                    "{} of {count} messages were in {queue} after {deadline:?}",
+                    taken.len()
+                )
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_into(&self, taken: &mut Vec<Message>, queue: &str, count: usize) -> Result<()> {
+        // A channel of its own: closing it gives back what was prefetched beyond `count`.
+        let channel = self.connection.create_channel().await?;
+        let options = BasicConsumeOptions::default();
+        let mut consumer = channel
+            .basic_consume(queue.into(), "".into(), options, FieldTable::default())
+            .await?;
+        while taken.len() < count {
+            let delivery = consumer
+                .next()
+                .await
+                .context("the consumer was cancelled")??;
+            ensure!(
+                delivery.acker.ack(BasicAckOptions::default()).await?,
+                "an ack was not sent"
+            );
+            taken.push(Message::new(delivery));
+        }
+        channel.close(200, "done".into()).await?;
+        Ok(())
+    }
+
+    /// Takes all that a queue holds now.
+    pub(crate) async fn drain(&self, queue: &str) -> Result<Vec<Message>> {
+        let mut taken = Vec::new();
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(got) = self.channel.basic_get(queue.into(), options).await? {
+            taken.push(Message::new(got.delivery));
+        }
+        Ok(taken)
+    }
+
+    /// How many messages of a queue are ready for a consumer; those delivered and not acknowledged do not count.
+    ///
+    /// # Errors
+    /// When the queue does not exist.
+    pub(crate) async fn depth(&self, queue: &str) -> Result<u32> {
+        // A channel of its own: asking for a queue that does not exist closes the channel.
+        let channel = answered(self.connection.create_channel()).await?;
+        let options = QueueDeclareOptions::durable().passive();
+        let declared =
+            answered(channel.queue_declare(queue.into(), options, FieldTable::default())).await?;
+        answered(channel.close(200, "done".into())).await?;
+        Ok(declared.message_count())
+    }
+}
+
+/// Waits for an answer of the broker, but not for ever: lapin 4.12 never ends a call that is under way when the
+/// connection is lost.
+async fn answered<T>(call: impl Future<Output = lapin::Result<T>>) -> Result<T> {
+    Ok(timeout(ANSWER_WITHIN, call)
+        .await
+        .context("the broker did not answer")??)
+}

@@ -1,0 +1,172 @@
+//! One virtual host of the broker that `AMQP_URL` names, for one test.
+
+use std::env;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use super::http;
+
+/// A virtual host of its own, deleted with all it holds when dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// The management API, with user and password in the URL.
+    management: String,
+    /// `amqp://user:password@host:port`
+    server: String,
+    vhost: String,
+}
+
+impl Broker {
+    /// A new virtual host on the broker of `AMQP_URL`, through the management API at `RABBITMQ_MANAGEMENT_URL`.
+    pub(crate) async fn new() -> Result<Self> {
+        let read =
+            |name| env::var(name).with_context(|| format!("{name} is not set: run scripts/test"));
+        Self::at(&read("AMQP_URL")?, &read("RABBITMQ_MANAGEMENT_URL")?).await
+    }
+
+    /// A new virtual host on the broker at these addresses.
+    pub(crate) async fn at(amqp_url: &str, management_url: &str) -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let (scheme, rest) = amqp_url
+            .split_once("://")
+            .context("AMQP_URL has no scheme")?;
+        let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+        let broker = Self {
+            management: management_url.trim_end_matches('/').to_owned(),
+            server: format!("{scheme}://{authority}"),
+            vhost: format!("it-{}-{number}", std::process::id()),
+        };
+        let user = authority.split([':', '@']).next().unwrap_or("guest");
+        let client = http::client()?;
+        broker
+            .manage(&client, Method::PUT, "vhosts", "", &Value::Null)
+            .await?;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        broker
+            .manage(
+                &client,
+                Method::PUT,
+                "permissions",
+                &format!("/{user}"),
+                &all,
+            )
+            .await?;
+        Ok(broker)
+    }
+
+    /// The AMQP URL of the virtual host.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/{}", self.server, self.vhost)
+    }
+
+    /// The same virtual host reached through another address, a proxy's.
+    pub(crate) fn url_through(&self, address: std::net::SocketAddr) -> String {
+        let (before, _) = self
+            .server
+            .rsplit_once('@')
+            .unwrap_or(("amqp://guest:guest", ""));
+        format!("{before}@{address}/{}", self.vhost)
+    }
+
+    /// `host:port` of the broker.
+    pub(crate) fn address(&self) -> &str {
+        self.server
+            .rsplit(['@', '/'])
+            .next()
+            .unwrap_or(&self.server)
+    }
+
+    /// Adds a user with these permissions on the virtual host and returns its AMQP URL; the user goes with the host.
+    pub(crate) async fn add_user(
+        &self,
+        configure: &str,
+        write: &str,
+        read: &str,
+    ) -> Result<String> {
+        let name = format!("{}-user", self.vhost);
+        let client = http::client()?;
+        let user = json!({"password": name, "tags": ""});
+        let url = format!("{}/api/users/{name}", self.management);
+        http::send(&client, Method::PUT, &url, &user).await?;
+        let permissions = json!({"configure": configure, "write": write, "read": read});
+        self.manage(
+            &client,
+            Method::PUT,
+            "permissions",
+            &format!("/{name}"),
+            &permissions,
+        )
+        .await?;
+        let (scheme, rest) = self
+            .server
+            .split_once("://")
+            .context("the URL has no scheme")?;
+        let address = rest.rsplit('@').next().unwrap_or(rest);
+        Ok(format!("{scheme}://{name}:{name}@{address}/{}", self.vhost))
+    }
+
+    /// What the management API tells of the virtual host's `kind` (`queues`, `exchanges`, `bindings`).
+    pub(crate) async fn list(&self, kind: &str) -> Result<Vec<Value>> {
+        let url = format!("{}/api/{kind}/{}", self.management, self.vhost);
+        http::json(&http::client()?, &url).await
+    }
+
+    /// Deletes a queue with what it holds.
+    pub(crate) async fn delete_queue(&self, queue: &str) -> Result<()> {
+        self.manage(
+            &http::client()?,
+            Method::DELETE,
+            "queues",
+            &format!("/{queue}"),
+            &Value::Null,
+        )
+        .await
+    }
+
+    async fn manage(
+        &self,
+        client: &Client,
+        method: Method,
+        kind: &str,
+        below: &str,
+        body: &Value,
+    ) -> Result<()> {
+        let url = format!("{}/api/{kind}/{}{below}", self.management, self.vhost);
+        http::send(client, method, &url, body).await.map(drop)
+    }
+
+    /// Deletes the virtual host and the user that [`Broker::add_user`] may have made.
+    async fn delete(&self) -> Result<()> {
+        let client = http::client()?;
+        let user = format!("{}/api/users/{}-user", self.management, self.vhost);
+        client.delete(user).send().await?;
+        self.manage(&client, Method::DELETE, "vhosts", "", &Value::Null)
+            .await
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // The test's own runtime cannot be waited for from inside it: another thread, another runtime.
+        let deleted = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()?
+                        .block_on(self.delete())
+                })
+                .join()
+        });
+        match deleted {
+            Ok(Ok(())) => {}
+            // A private broker may be gone before its virtual host, and with it.
+            Ok(Err(error)) => println!("virtual host {} was not deleted: {error:#}", self.vhost),
+            Err(_panicked) => println!("virtual host {} was not deleted", self.vhost),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A TCP proxy the tests can cut, hold and restore: what a network does between worker and broker.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What the network does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Weather {
+    /// Connections made in an earlier epoch are closed.
+    epoch: u64,
+    /// New connections are closed at once.
+    refusing: bool,
+    /// No byte passes, no connection is closed: half-open.
+    holding: bool,
+}
+
+/// Passes connections on to one address until told otherwise; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct TcpProxy {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    _tasks: JoinSet<()>,
+}
+
+impl TcpProxy {
+    /// Listens on a free port and passes on to `upstream` (`host:port`).
+    pub(crate) async fn to(upstream: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (weather, seen) = watch::channel(Weather {
+            epoch: 0,
+            refusing: false,
+            holding: false,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, upstream.to_owned(), seen));
+        Ok(Self {
+            address,
+            weather,
+            _tasks: tasks,
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes every connection; new ones are welcome.
+    pub(crate) fn drop_connections(&self) {
+        self.weather.send_modify(|w| w.epoch += 1);
+    }
+
+    /// Closes every connection, and every new one at once.
+    pub(crate) fn cut(&self) {
+        self.weather.send_modify(|w| {
+            *w = Weather {
+                epoch: w.epoch + 1,
+                refusing: true,
+                ..*w
+            }
+        });
+    }
+
+    /// Lets no byte through, and no end of a connection either.
+    pub(crate) fn hold(&self) {
+        self.weather.send_modify(|w| w.holding = true);
+    }
+
+    /// Fair weather.
+    pub(crate) fn restore(&self) {
+        self.weather.send_modify(|w| {
+            *w = Weather {
+                refusing: false,
+                holding: false,
+                ..*w
+            }
+        });
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: String, seen: watch::Receiver<Weather>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
+        let now = *seen.borrow();
+        if !now.refusing {
+            connections.spawn(pass(client, upstream.clone(), seen.clone(), now.epoch));
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// One connection, until either side or the weather ends it.
+async fn pass(
+    mut client: TcpStream,
+    upstream: String,
+    mut seen: watch::Receiver<Weather>,
+    epoch: u64,
+) {
+    let Ok(mut server) = TcpStream::connect(&upstream).await else {
+        return;
+    };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let (up, down) = (seen.clone(), seen.clone());
+    tokio::select! {
+        _ = pump(&mut from_client, &mut to_server, up) => {}
+        _ = pump(&mut from_server, &mut to_client, down) => {}
+        _ = seen.wait_for(|w| w.epoch != epoch) => {}
+    }
+}
+
+/// Copies one direction while the weather is fair.
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut seen: watch::Receiver<Weather>,
+) -> Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        seen.wait_for(|w| !w.holding).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
+}
