@@ -39,7 +39,9 @@ pub enum StartError {
     #[error("retry.delays has no rung: give at least one delay")]
     NoRungs,
     /// The admin address is taken or not ours.
-    #[error("cannot listen on admin.listen = {address}: {error}; choose another address, or port 0 for any free one")]
+    #[error(
+        "cannot listen on admin.listen = {address}: {error}; choose another address, or port 0 for any free one"
+    )]
     Admin {
         /// The address asked for.
         address: std::net::SocketAddr,
@@ -53,7 +55,8 @@ pub enum StartError {
 
 /// Runs the worker until SIGTERM or SIGINT, then drains.
 pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, StartError> {
-    let metrics = telemetry::init_metrics().map_err(|error| StartError::Process(error.to_string()))?;
+    let metrics =
+        telemetry::init_metrics().map_err(|error| StartError::Process(error.to_string()))?;
     let signals = Signals::install().map_err(|error| StartError::Process(error.to_string()))?;
     let config = Arc::new(config);
     let replica = replica_name();
@@ -63,18 +66,35 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
-    let listener = Listener::bind(address).await.map_err(|error| StartError::Admin { address, error })?;
-    telemetry::started(&replica, &listener.address, &endpoint.address(), credentials.accounts.len());
+    let listener = Listener::bind(address)
+        .await
+        .map_err(|error| StartError::Admin { address, error })?;
+    telemetry::started(
+        &replica,
+        &listener.address,
+        &endpoint.address(),
+        credentials.accounts.len(),
+    );
 
     let limits = Arc::new(Limits::new(&config.limits));
     let background = TaskTracker::new();
-    let sessions = Arc::new(Sessions::new(Arc::clone(&irp), Arc::clone(&limits), background.clone()));
+    let sessions = Arc::new(Sessions::new(
+        Arc::clone(&irp),
+        Arc::clone(&limits),
+        background.clone(),
+    ));
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     background.spawn(signals.stop(stop.clone()));
     background.spawn(housekeeping(Arc::clone(&limits), ended.clone()));
-    background.spawn(publish(publisher.clone(), endpoint.clone(), topology.clone(), config.topology.declare, ended.clone()));
+    background.spawn(publish(
+        publisher.clone(),
+        endpoint.clone(),
+        topology.clone(),
+        config.topology.declare,
+        ended.clone(),
+    ));
     let admin = Admin {
         replica: replica.as_str().into(),
         readiness: readiness.clone(),
@@ -95,7 +115,13 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         replica,
         stop: stop.clone(),
     };
-    let stopped = worker::run(Arc::new(Worker::new(parts)), &endpoint, &topology, &readiness).await;
+    let stopped = worker::run(
+        Arc::new(Worker::new(parts)),
+        &endpoint,
+        &topology,
+        &readiness,
+    )
+    .await;
     stop.cancel();
     ended.cancel();
     background.close();
@@ -115,7 +141,10 @@ struct Signals {
 
 impl Signals {
     fn install() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end.
@@ -130,12 +159,22 @@ impl Signals {
 }
 
 async fn housekeeping(limits: Arc<Limits>, ended: CancellationToken) {
-    while ended.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
+    while ended
+        .run_until_cancelled(tokio::time::sleep(HOUSEKEEPING))
+        .await
+        .is_some()
+    {
         limits.forget_the_quiet();
     }
 }
 
-async fn publish(publisher: Publisher, endpoint: Endpoint, topology: Topology, declare: bool, ended: CancellationToken) {
+async fn publish(
+    publisher: Publisher,
+    endpoint: Endpoint,
+    topology: Topology,
+    declare: bool,
+    ended: CancellationToken,
+) {
     publisher.run(&endpoint, &topology, declare, &ended).await;
 }
 
@@ -148,12 +187,20 @@ async fn serve(listener: Listener, admin: Admin, ended: CancellationToken) {
 /// Names this process among the replicas: host and process id.
 fn replica_name() -> String {
     let host = rustix::system::uname();
-    format!("{}-{}", host.nodename().to_string_lossy(), std::process::id())
+    format!(
+        "{}-{}",
+        host.nodename().to_string_lossy(),
+        std::process::id()
+    )
 }
 
 /// Keeps documents and keys out of core files, whatever the system's default.
 pub fn forbid_core_files() -> Result<(), StartError> {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)
+        .map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
 }

@@ -31,7 +31,12 @@ const UNREACHABLE: u8 = 3;
 #[command(name = "irn-worker", version, about)]
 pub struct Cli {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "config/worker.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "config/worker.toml"
+    )]
     config: PathBuf,
     /// Print results for a script.
     #[arg(long, global = true)]
@@ -133,7 +138,10 @@ struct Failure {
 
 impl Failure {
     fn new(code: u8, error: impl std::fmt::Display) -> Self {
-        Self { code, message: error.to_string() }
+        Self {
+            code,
+            message: error.to_string(),
+        }
     }
 }
 
@@ -151,7 +159,10 @@ impl From<io::Error> for Failure {
 
 /// Runs the command and gives the process's exit code.
 pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("irn-worker: cannot start its threads: {error}");
@@ -170,7 +181,11 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
-    let Cli { config, json, command } = cli;
+    let Cli {
+        config,
+        json,
+        command,
+    } = cli;
     match command {
         Command::Run => run_worker(&config).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
@@ -179,7 +194,12 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Topology(TopologyCommand::Export) => export(&config),
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Verify(arguments) => run_verify(&config, json, &arguments),
-        Command::Irn { gstin, date, r#type, number } => print_irn(json, &gstin, &date, r#type, &number),
+        Command::Irn {
+            gstin,
+            date,
+            r#type,
+            number,
+        } => print_irn(json, &gstin, &date, r#type, &number),
     }
 }
 
@@ -195,8 +215,15 @@ async fn run_worker(path: &Path) -> Result<u8, Failure> {
     let loaded = config::load(path, config::process_environment())?;
     telemetry::init_logging(&loaded.config.log);
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
-    let accounts = config::credentials::load(&loaded.config.credentials.path, loaded.config.irp.environment)?;
-    loaded.warnings.iter().chain(&accounts.warnings).for_each(|warning| telemetry::config_warning(warning));
+    let accounts = config::credentials::load(
+        &loaded.config.credentials.path,
+        loaded.config.irp.environment,
+    )?;
+    loaded
+        .warnings
+        .iter()
+        .chain(&accounts.warnings)
+        .for_each(telemetry::config_warning);
     match app::run(loaded.config, accounts.credentials).await {
         Ok(crate::worker::Stopped::Drained) => Ok(0),
         Ok(crate::worker::Stopped::GraceOver { .. }) => Ok(FAILED),
@@ -208,10 +235,16 @@ async fn run_check(path: &Path, json: bool, login: bool, offline: bool) -> Resul
     let found = check::offline(path, config::process_environment());
     let mut report = found.report;
     if let Some(config) = found.config.as_ref().filter(|_| !offline) {
-        report.findings.extend(online::online(config, found.credentials.as_ref(), login).await);
+        report
+            .findings
+            .extend(online::online(config, found.credentials.as_ref(), login).await);
     }
     let mut out = io::stdout().lock();
-    if json { report.write_json(&mut out)? } else { report.write_text(&mut out)? }
+    if json {
+        report.write_json(&mut out)?
+    } else {
+        report.write_text(&mut out)?
+    }
     Ok(report.exit_code())
 }
 
@@ -229,13 +262,21 @@ fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
 async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
     let config = load(path)?;
     let endpoint = endpoint(&config, "topology")?;
-    let connection = endpoint.connect("topology").await.map_err(|error| unreachable(&endpoint, &error))?;
+    let connection = endpoint
+        .connect("topology")
+        .await
+        .map_err(|error| unreachable(&endpoint, &error))?;
     let topology = Topology::of(&config);
-    let applied = timed(topology.apply(&connection)).await.map_err(|error| unreachable(&endpoint, &error))?;
+    let applied = timed(topology.apply(&connection))
+        .await
+        .map_err(|error| unreachable(&endpoint, &error))?;
     applied.map_err(|error| Failure::new(FAILED, error))?;
     let queues: Vec<_> = topology.queues().collect();
     if json {
-        println!("{}", serde_json::json!({ "broker": endpoint.address(), "queues": queues }));
+        println!(
+            "{}",
+            serde_json::json!({ "broker": endpoint.address(), "queues": queues })
+        );
     } else {
         println!("declared on {}: {}", endpoint.address(), queues.join(", "));
     }
@@ -254,7 +295,13 @@ fn endpoint(config: &Config, name: &str) -> Result<Endpoint, Failure> {
 }
 
 fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(UNREACHABLE, format!("broker {}: {error}; is it running, and is broker.url right?", endpoint.address()))
+    Failure::new(
+        UNREACHABLE,
+        format!(
+            "broker {}: {error}; is it running, and is broker.url right?",
+            endpoint.address()
+        ),
+    )
 }
 
 async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
@@ -267,9 +314,14 @@ async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8
         gstin: arguments.gstin,
         deadline: arguments.deadline,
         reply_to: arguments.reply_to,
-        wait: arguments.wait.then_some(Wait { out: arguments.out, timeout }),
+        wait: arguments.wait.then_some(Wait {
+            out: arguments.out,
+            timeout,
+        }),
     };
-    let summary = submit::submit(&config, &request).await.map_err(submit_failure)?;
+    let summary = submit::submit(&config, &request)
+        .await
+        .map_err(submit_failure)?;
     print_summary(&summary, json)?;
     Ok(if summary.is_good() { 0 } else { FAILED })
 }
@@ -286,7 +338,11 @@ fn submit_failure(error: SubmitError) -> Failure {
 /// To standard error, because the results may be on standard output.
 fn print_summary(summary: &Summary, json: bool) -> io::Result<()> {
     let mut out = io::stderr().lock();
-    if json { writeln!(out, "{}", summary.json()) } else { summary.write(&mut out) }
+    if json {
+        writeln!(out, "{}", summary.json())
+    } else {
+        summary.write(&mut out)
+    }
 }
 
 fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Failure> {
@@ -305,35 +361,68 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
     }
     let mut out = io::stdout().lock();
     for token in &verified {
-        if json { writeln!(out, "{}", serde_json::json!(token))? } else { token.write(&mut out)? }
+        if json {
+            writeln!(out, "{}", serde_json::json!(token))?
+        } else {
+            token.write(&mut out)?
+        }
         if let Some(drawn) = token.qr_code().filter(|_| arguments.qr) {
             writeln!(out, "{drawn}")?;
         }
     }
-    Ok(if verified.iter().all(Verified::is_genuine) { 0 } else { FAILED })
+    Ok(if verified.iter().all(Verified::is_genuine) {
+        0
+    } else {
+        FAILED
+    })
 }
 
 fn keyring(path: &Path, keys: &[PathBuf]) -> Result<Keyring, Failure> {
     let files = if keys.is_empty() {
         load(path)?.irp.signing_keys
     } else {
-        keys.iter().map(|file| SigningKeyFile { file: file.clone(), kid: None }).collect()
+        keys.iter()
+            .map(|file| SigningKeyFile {
+                file: file.clone(),
+                kid: None,
+            })
+            .collect()
     };
     let keyring = Keyring::load(&files).map_err(|faults| {
-        let lines: Vec<_> = faults.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect();
+        let lines: Vec<_> = faults
+            .iter()
+            .map(|fault| format!("{fault}; {}", fault.remedy))
+            .collect();
         Failure::new(MISUSED, lines.join("\n"))
     })?;
     if keyring.is_empty() {
-        return Err(Failure::new(MISUSED, "no key to verify with: set irp.signing_keys, or give --key FILE"));
+        return Err(Failure::new(
+            MISUSED,
+            "no key to verify with: set irp.signing_keys, or give --key FILE",
+        ));
     }
     Ok(keyring)
 }
 
-fn print_irn(json: bool, gstin: &Gstin, date: &str, kind: DocumentType, number: &str) -> Result<u8, Failure> {
-    let date = parse_document_date(date)
-        .ok_or_else(|| Failure::new(MISUSED, "the date must be dd/mm/yyyy, for example 05/09/2025"))?;
+fn print_irn(
+    json: bool,
+    gstin: &Gstin,
+    date: &str,
+    kind: DocumentType,
+    number: &str,
+) -> Result<u8, Failure> {
+    let date = parse_document_date(date).ok_or_else(|| {
+        Failure::new(
+            MISUSED,
+            "the date must be dd/mm/yyyy, for example 05/09/2025",
+        )
+    })?;
     let irn = Irn::compute(gstin, date, kind, number);
-    if json { println!("{}", serde_json::json!({ "irn": irn })) } else { println!("{irn}") }
+    if json {
+        println!("{}", serde_json::json!({ "irn": irn }))
+    } else {
+        println!("{irn}")
+    }
     Ok(0)
 }
 

@@ -43,7 +43,8 @@ impl Document {
 
     /// Whether `irn` is this document's, under today's rule or the one before June 2025.
     pub fn has_irn(&self, irn: &Irn) -> bool {
-        *irn == self.irn() || *irn == Irn::compute_as_sent(&self.seller, self.date, self.kind, &self.number)
+        *irn == self.irn()
+            || *irn == Irn::compute_as_sent(&self.seller, self.date, self.kind, &self.number)
     }
 
     /// `dd/mm/yyyy`, as the portal writes dates.
@@ -90,9 +91,12 @@ pub enum BadDocument {
 
 /// Reads the identifying fields of a document. Member names are matched in any case, as the portal does.
 pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
-    let text = std::str::from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
-    let top: &RawValue = serde_json::from_str(text)
-        .map_err(|error| BadDocument::NotJson { line: error.line(), column: error.column() })?;
+    let text =
+        std::str::from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
+    let top: &RawValue = serde_json::from_str(text).map_err(|error| BadDocument::NotJson {
+        line: error.line(),
+        column: error.column(),
+    })?;
     if body.len() > MAX_BYTES {
         return Err(BadDocument::Refused(vec![Finding {
             path: "",
@@ -107,17 +111,35 @@ pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
             message: "the body must be one JSON object, the invoice in form INV-01",
         }]));
     }
-    let [details, seller, buyer, values] = members(top, ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"]);
+    let [details, seller, buyer, values] =
+        members(top, ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"]);
     let [kind, number, date] = inner(details, ["Typ", "No", "Dt"]);
     let [seller] = inner(seller, ["Gstin"]);
     let [buyer] = inner(buyer, ["Gstin"]);
     let [total] = inner(values, ["TotInvVal"]);
 
     let mut findings = Vec::new();
-    let seller = checked(&mut findings, SELLER, seller.and_then(string).and_then(|text| text.parse().ok()));
-    let kind = checked(&mut findings, KIND, kind.and_then(string).and_then(|text| text.parse().ok()));
-    let number = checked(&mut findings, NUMBER, number.and_then(string).filter(|text| !text.is_empty()));
-    let date = checked(&mut findings, DATE, date.and_then(string).and_then(|text| parse_document_date(&text)));
+    let seller = checked(
+        &mut findings,
+        SELLER,
+        seller.and_then(string).and_then(|text| text.parse().ok()),
+    );
+    let kind = checked(
+        &mut findings,
+        KIND,
+        kind.and_then(string).and_then(|text| text.parse().ok()),
+    );
+    let number = checked(
+        &mut findings,
+        NUMBER,
+        number.and_then(string).filter(|text| !text.is_empty()),
+    );
+    let date = checked(
+        &mut findings,
+        DATE,
+        date.and_then(string)
+            .and_then(|text| parse_document_date(&text)),
+    );
     match (seller, kind, number, date) {
         (Some(seller), Some(kind), Some(number), Some(date)) => Ok(Document {
             seller,
@@ -136,10 +158,16 @@ const SELLER: Finding = Finding {
     code: "2155",
     message: "the seller's GSTIN is missing or not a GSTIN: fifteen characters, for example 29AAGCE4783K1Z1",
 };
-const KIND: Finding =
-    Finding { path: "/DocDtls/Typ", code: "2161", message: "the document type is missing or not one of INV, CRN, DBN" };
-const NUMBER: Finding =
-    Finding { path: "/DocDtls/No", code: "5002", message: "the document number is missing or not a text" };
+const KIND: Finding = Finding {
+    path: "/DocDtls/Typ",
+    code: "2161",
+    message: "the document type is missing or not one of INV, CRN, DBN",
+};
+const NUMBER: Finding = Finding {
+    path: "/DocDtls/No",
+    code: "5002",
+    message: "the document number is missing or not a text",
+};
 const DATE: Finding = Finding {
     path: "/DocDtls/Dt",
     code: "2144",
@@ -164,18 +192,27 @@ fn place_of_bad_utf8(body: &[u8], valid_up_to: usize) -> BadDocument {
 pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(text).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// A JSON number's exact value; a number in a string is read too, as some portals print it so.
 pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     let text = text.trim_matches('"');
-    Decimal::from_str(text).or_else(|_| Decimal::from_scientific(text)).ok()
+    Decimal::from_str(text)
+        .or_else(|_| Decimal::from_scientific(text))
+        .ok()
 }
 
 /// The raw values of the named members of a JSON object, names matched in any case. The last of a repeated member
 /// counts; anything but an object has none.
-pub(crate) fn members<'a, const N: usize>(object: &'a RawValue, names: [&'static str; N]) -> [Option<&'a RawValue>; N] {
+pub(crate) fn members<'a, const N: usize>(
+    object: &'a RawValue,
+    names: [&'static str; N],
+) -> [Option<&'a RawValue>; N] {
     members_of(object.get(), names).unwrap_or([None; N])
 }
 
@@ -190,7 +227,10 @@ pub(crate) fn members_of<'a, const N: usize>(
     Ok(found)
 }
 
-fn inner<'a, const N: usize>(object: Option<&'a RawValue>, names: [&'static str; N]) -> [Option<&'a RawValue>; N] {
+fn inner<'a, const N: usize>(
+    object: Option<&'a RawValue>,
+    names: [&'static str; N],
+) -> [Option<&'a RawValue>; N] {
     object.map_or([None; N], |object| members(object, names))
 }
 
@@ -243,7 +283,10 @@ impl Visitor<'_> for NamePosition<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|known| known.eq_ignore_ascii_case(name)))
+        Ok(self
+            .0
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -253,7 +296,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn body(details: &str, seller: &str) -> String {
-        format!(r#"{{"DocDtls":{details},"SellerDtls":{seller},"BuyerDtls":{{"Gstin":"URP"}},"ValDtls":{{"TotInvVal":21851.00}}}}"#)
+        format!(
+            r#"{{"DocDtls":{details},"SellerDtls":{seller},"BuyerDtls":{{"Gstin":"URP"}},"ValDtls":{{"TotInvVal":21851.00}}}}"#
+        )
     }
 
     const DETAILS: &str = r#"{"Typ":"inv","No":"SI\/25-26\/00417","Dt":"05/09/2025"}"#;
@@ -261,7 +306,9 @@ mod tests {
 
     fn paths(body: &str) -> Vec<&'static str> {
         match read(body.as_bytes()) {
-            Err(BadDocument::Refused(findings)) => findings.iter().map(|finding| finding.path).collect(),
+            Err(BadDocument::Refused(findings)) => {
+                findings.iter().map(|finding| finding.path).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -271,7 +318,10 @@ mod tests {
         let document = read(body(DETAILS, SELLER_DETAILS).as_bytes()).unwrap();
         assert_eq!(document.number, "SI/25-26/00417");
         assert_eq!(document.label(), "INV SI/25-26/00417 05/09/2025");
-        assert_eq!(document.irn().as_str(), "fae5ffe886954f6ac49fc7984f5524d7dda619175aa78bf6481966fe65d48908");
+        assert_eq!(
+            document.irn().as_str(),
+            "fae5ffe886954f6ac49fc7984f5524d7dda619175aa78bf6481966fe65d48908"
+        );
         assert_eq!(document.total, Some("21851".parse().unwrap()));
         assert_eq!(document.buyer.as_deref(), Some("URP"));
     }
@@ -286,16 +336,36 @@ mod tests {
 
     #[test]
     fn all_findings_come_at_once() {
-        assert_eq!(paths("{}"), ["/SellerDtls/Gstin", "/DocDtls/Typ", "/DocDtls/No", "/DocDtls/Dt"]);
-        assert_eq!(paths(&body(r#"{"Typ":7,"No":417,"Dt":"5/9/2025"}"#, "[]")).len(), 4);
-        assert_eq!(paths(&body(DETAILS, r#"{"LglNm":"no gstin"}"#)), ["/SellerDtls/Gstin"]);
+        assert_eq!(
+            paths("{}"),
+            [
+                "/SellerDtls/Gstin",
+                "/DocDtls/Typ",
+                "/DocDtls/No",
+                "/DocDtls/Dt"
+            ]
+        );
+        assert_eq!(
+            paths(&body(r#"{"Typ":7,"No":417,"Dt":"5/9/2025"}"#, "[]")).len(),
+            4
+        );
+        assert_eq!(
+            paths(&body(DETAILS, r#"{"LglNm":"no gstin"}"#)),
+            ["/SellerDtls/Gstin"]
+        );
         assert_eq!(paths("[1]"), [""]);
     }
 
     #[test]
     fn what_is_not_json_says_where() {
-        assert_eq!(read(b"{\n  nonsense"), Err(BadDocument::NotJson { line: 2, column: 3 }));
-        assert_eq!(read(b"{\"a\":\"\xff\"}"), Err(BadDocument::NotJson { line: 1, column: 7 }));
+        assert_eq!(
+            read(b"{\n  nonsense"),
+            Err(BadDocument::NotJson { line: 2, column: 3 })
+        );
+        assert_eq!(
+            read(b"{\"a\":\"\xff\"}"),
+            Err(BadDocument::NotJson { line: 1, column: 7 })
+        );
         assert!(matches!(read(b""), Err(BadDocument::NotJson { .. })));
     }
 

@@ -17,7 +17,9 @@ pub struct Gstin([u8; LENGTH]);
 
 /// Why a text is not a GSTIN. Says nothing of the text itself: it may be somebody's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a GSTIN is two digits followed by thirteen capital letters or digits, for example 29AAGCE4783K1Z1")]
+#[error(
+    "a GSTIN is two digits followed by thirteen capital letters or digits, for example 29AAGCE4783K1Z1"
+)]
 pub struct BadGstin;
 
 impl Gstin {
@@ -62,7 +64,9 @@ impl FromStr for Gstin {
     fn from_str(text: &str) -> Result<Self, BadGstin> {
         let bytes: [u8; LENGTH] = text.as_bytes().try_into().map_err(|_| BadGstin)?;
         let well_formed = bytes[..2].iter().all(u8::is_ascii_digit)
-            && bytes[2..].iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+            && bytes[2..]
+                .iter()
+                .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
         well_formed.then_some(Self(bytes)).ok_or(BadGstin)
     }
 }
@@ -98,27 +102,53 @@ mod tests {
     use proptest::prelude::*;
 
     const GENUINE: [&str; 10] = [
-        "29AAGCE4783K1Z1", "27AABCT9421M1ZY", "33AAKFN5208R1ZT", "07AADCB2230M1ZV", "24AAHCS7315P2ZV",
-        "97AAACZ4567Q1Z9", "09AAJCM7191E1Z5", "33AAACC1206D1ZN", "27AAPFU0939F1ZV", "29AAACP7879D1Z0",
+        "29AAGCE4783K1Z1",
+        "27AABCT9421M1ZY",
+        "33AAKFN5208R1ZT",
+        "07AADCB2230M1ZV",
+        "24AAHCS7315P2ZV",
+        "97AAACZ4567Q1Z9",
+        "09AAJCM7191E1Z5",
+        "33AAACC1206D1ZN",
+        "27AAPFU0939F1ZV",
+        "29AAACP7879D1Z0",
     ];
 
     #[test]
     fn check_digit_of_known_numbers_is_valid() {
         for text in GENUINE {
-            assert!(text.parse::<Gstin>().unwrap().has_valid_check_digit(), "{text}");
+            assert!(
+                text.parse::<Gstin>().unwrap().has_valid_check_digit(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn made_up_sandbox_numbers_are_well_formed_without_check_digit() {
-        for text in ["22AAAAA0000A1Z5", "02AMBPG7773M002", "29AABCT1332L000", "37ARZPT4384Q1MT"] {
-            assert!(!text.parse::<Gstin>().unwrap().has_valid_check_digit(), "{text}");
+        for text in [
+            "22AAAAA0000A1Z5",
+            "02AMBPG7773M002",
+            "29AABCT1332L000",
+            "37ARZPT4384Q1MT",
+        ] {
+            assert!(
+                !text.parse::<Gstin>().unwrap().has_valid_check_digit(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn malformed_numbers_are_refused() {
-        for text in ["", "29AAGCE4783K1Z", "29aagce4783k1z1", "X9AAGCE4783K1Z1", "29AAGCE4783K1Z1 ", "29AAGCE4783K1Zé"] {
+        for text in [
+            "",
+            "29AAGCE4783K1Z",
+            "29aagce4783k1z1",
+            "X9AAGCE4783K1Z1",
+            "29AAGCE4783K1Z1 ",
+            "29AAGCE4783K1Zé",
+        ] {
             assert_eq!(text.parse::<Gstin>(), Err(BadGstin), "{text}");
         }
     }

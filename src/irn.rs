@@ -69,7 +69,11 @@ pub struct BadDocumentType;
 
 /// The Indian financial year of a date, April to March, as the portal writes it: `2025-26`.
 pub fn financial_year(date: Date) -> String {
-    let first = if date.month() >= 4 { date.year() } else { date.year() - 1 };
+    let first = if date.month() >= 4 {
+        date.year()
+    } else {
+        date.year() - 1
+    };
     format!("{first}-{:02}", (first + 1).rem_euclid(100))
 }
 
@@ -77,12 +81,21 @@ pub fn financial_year(date: Date) -> String {
 pub fn parse_document_date(text: &str) -> Option<Date> {
     let bytes = text.as_bytes();
     let shaped = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(at, b)| if at == 2 || at == 5 { *b == b'/' } else { b.is_ascii_digit() });
+        && bytes.iter().enumerate().all(|(at, b)| {
+            if at == 2 || at == 5 {
+                *b == b'/'
+            } else {
+                b.is_ascii_digit()
+            }
+        });
     if !shaped {
         return None;
     }
     let number = |range: std::ops::Range<usize>| text[range].parse::<i16>().ok();
-    let (day, month) = (i8::try_from(number(0..2)?).ok()?, i8::try_from(number(3..5)?).ok()?);
+    let (day, month) = (
+        i8::try_from(number(0..2)?).ok()?,
+        i8::try_from(number(3..5)?).ok()?,
+    );
     Date::new(number(6..10)?, month, day).ok()
 }
 
@@ -101,7 +114,12 @@ impl Irn {
 
     fn hash(seller: &Gstin, date: Date, kind: DocumentType, number: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [seller.as_str(), &financial_year(date), kind.as_str(), number] {
+        for part in [
+            seller.as_str(),
+            &financial_year(date),
+            kind.as_str(),
+            number,
+        ] {
             context.update(part.as_bytes());
         }
         let mut text = [0; LENGTH];
@@ -138,7 +156,11 @@ impl FromStr for Irn {
     fn from_str(text: &str) -> Result<Self, BadIrn> {
         let mut bytes: [u8; LENGTH] = text.as_bytes().try_into().map_err(|_| BadIrn)?;
         bytes.make_ascii_lowercase();
-        bytes.iter().all(u8::is_ascii_hexdigit).then_some(Self(bytes)).ok_or(BadIrn)
+        bytes
+            .iter()
+            .all(u8::is_ascii_hexdigit)
+            .then_some(Self(bytes))
+            .ok_or(BadIrn)
     }
 }
 
@@ -176,11 +198,17 @@ mod tests {
 
     #[test]
     fn irns_of_real_registrations_are_reproduced() {
-        let vectors: Vec<Vector> = serde_json::from_str(include_str!("../tests/vectors/irn.json")).unwrap();
+        let vectors: Vec<Vector> =
+            serde_json::from_str(include_str!("../tests/vectors/irn.json")).unwrap();
         assert!(vectors.len() >= 7);
         for vector in vectors {
             let date = parse_document_date(&vector.date).unwrap();
-            let computed = Irn::compute_as_sent(&vector.gstin, date, vector.r#type.parse().unwrap(), &vector.hashed_number);
+            let computed = Irn::compute_as_sent(
+                &vector.gstin,
+                date,
+                vector.r#type.parse().unwrap(),
+                &vector.hashed_number,
+            );
             assert_eq!(computed.as_str(), vector.irn, "{}", vector.hashed_number);
         }
     }
@@ -190,7 +218,10 @@ mod tests {
         let seller: Gstin = "37ARZPT4384Q1MT".parse().unwrap();
         let date = parse_document_date("14/07/2025").unwrap();
         let irn = Irn::compute(&seller, date, "inv".parse().unwrap(), "Test-00df1");
-        assert_eq!(irn.as_str(), "d9476807f5496dea9fc65c6a954887db156022ba4b0d17a3687d43576beb8e17");
+        assert_eq!(
+            irn.as_str(),
+            "d9476807f5496dea9fc65c6a954887db156022ba4b0d17a3687d43576beb8e17"
+        );
     }
 
     #[test]
@@ -203,7 +234,16 @@ mod tests {
 
     #[test]
     fn dates_that_are_no_dates_are_refused() {
-        for text in ["", "1/4/2026", "31/02/2026", "2026-04-01", "00/01/2026", "01/13/2026", "+1/04/2026", "01/04/20é"] {
+        for text in [
+            "",
+            "1/4/2026",
+            "31/02/2026",
+            "2026-04-01",
+            "00/01/2026",
+            "01/13/2026",
+            "+1/04/2026",
+            "01/04/20é",
+        ] {
             assert_eq!(parse_document_date(text), None, "{text}");
         }
     }

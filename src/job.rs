@@ -44,8 +44,13 @@ pub mod header {
 }
 
 /// Headers of the job that a result repeats unchanged.
-const RETURNED: [&str; 5] =
-    [header::BATCH_ID, header::BATCH_SEQ, header::BATCH_SIZE, header::TRACEPARENT, header::TRACESTATE];
+const RETURNED: [&str; 5] = [
+    header::BATCH_ID,
+    header::BATCH_SEQ,
+    header::BATCH_SIZE,
+    header::TRACEPARENT,
+    header::TRACESTATE,
+];
 
 /// Headers that only the broker writes. Carried on, they would make its dead-lettering see cycles where there are
 /// none (RabbitMQ, "Dead Letter Exchanges", section on cycles).
@@ -88,12 +93,16 @@ impl Operation {
     }
 
     fn from_type(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| text == format!("irn.{}.v1", operation.as_str()))
+        Self::ALL
+            .into_iter()
+            .find(|operation| text == format!("irn.{}.v1", operation.as_str()))
     }
 
     fn from_routing_key(key: &str) -> Option<Self> {
         let key = key.strip_prefix("urgent.").unwrap_or(key);
-        Self::ALL.into_iter().find(|operation| operation.as_str() == key)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == key)
     }
 }
 
@@ -123,7 +132,10 @@ impl FromStr for PriorOutcome {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::NotSent, Self::Unknown, Self::Refused].into_iter().find(|outcome| outcome.as_str() == text).ok_or(())
+        [Self::NotSent, Self::Unknown, Self::Refused]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+            .ok_or(())
     }
 }
 
@@ -183,7 +195,10 @@ pub struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("operation", &self.operation).field("attempt", &self.attempt).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("operation", &self.operation)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
     }
 }
 
@@ -263,11 +278,21 @@ pub fn decode(
             body: Body::new(body),
             properties,
         }),
-        Err(problem) => Err(Box::new(unreadable(problem, properties, routing_key, Body::new(body)))),
+        Err(problem) => Err(Box::new(unreadable(
+            problem,
+            properties,
+            routing_key,
+            Body::new(body),
+        ))),
     }
 }
 
-fn unreadable(problem: String, properties: Properties, routing_key: &str, body: Body) -> Unreadable {
+fn unreadable(
+    problem: String,
+    properties: Properties,
+    routing_key: &str,
+    body: Body,
+) -> Unreadable {
     Unreadable {
         problem,
         message_id: text(properties.message_id()),
@@ -295,18 +320,32 @@ fn fields(properties: &Properties, routing_key: &str) -> Result<Fields, String> 
             return Err("content_type is neither absent nor application/json".to_owned());
         }
     }
-    if properties.message_id().as_ref().is_some_and(|id| id.as_str().chars().count() > MAX_ID_CHARS) {
-        return Err(format!("message_id is longer than {MAX_ID_CHARS} characters"));
+    if properties
+        .message_id()
+        .as_ref()
+        .is_some_and(|id| id.as_str().chars().count() > MAX_ID_CHARS)
+    {
+        return Err(format!(
+            "message_id is longer than {MAX_ID_CHARS} characters"
+        ));
     }
     let headers = properties.headers().as_ref();
     Ok(Fields {
         operation: operation(properties, routing_key)?,
         gstin: parsed(headers, header::GSTIN, "a GSTIN")?,
-        deadline: parsed(headers, header::DEADLINE, "an RFC 3339 time such as 2026-01-31T18:00:00+05:30")?,
+        deadline: parsed(
+            headers,
+            header::DEADLINE,
+            "an RFC 3339 time such as 2026-01-31T18:00:00+05:30",
+        )?,
         attempt: integer(headers, header::ATTEMPT)?.unwrap_or(1).max(1),
         first_seen: parsed(headers, header::FIRST_SEEN, "an RFC 3339 time")?,
-        outcome: parsed(headers, header::OUTCOME, "one of not_sent, unknown, refused")?
-            .unwrap_or(PriorOutcome::NotSent),
+        outcome: parsed(
+            headers,
+            header::OUTCOME,
+            "one of not_sent, unknown, refused",
+        )?
+        .unwrap_or(PriorOutcome::NotSent),
     })
 }
 
@@ -321,11 +360,16 @@ fn operation(properties: &Properties, routing_key: &str) -> Result<Operation, St
 }
 
 fn text(value: &Option<ShortString>) -> Option<String> {
-    value.as_ref().map(|value| value.as_str().to_owned()).filter(|value| !value.is_empty())
+    value
+        .as_ref()
+        .map(|value| value.as_str().to_owned())
+        .filter(|value| !value.is_empty())
 }
 
 fn value<'a>(headers: Option<&'a FieldTable>, name: &str) -> Option<&'a AMQPValue> {
-    headers.and_then(|headers| headers.inner().get(name)).filter(|value| !matches!(value, AMQPValue::Void))
+    headers
+        .and_then(|headers| headers.inner().get(name))
+        .filter(|value| !matches!(value, AMQPValue::Void))
 }
 
 /// A header's text, whichever of the two string types the client library chose.
@@ -337,7 +381,11 @@ pub fn header_text<'a>(headers: Option<&'a FieldTable>, name: &str) -> Option<&'
     }
 }
 
-fn parsed<T: FromStr>(headers: Option<&FieldTable>, name: &str, wanted: &str) -> Result<Option<T>, String> {
+fn parsed<T: FromStr>(
+    headers: Option<&FieldTable>,
+    name: &str,
+    wanted: &str,
+) -> Result<Option<T>, String> {
     match value(headers, name) {
         None => Ok(None),
         Some(_) => header_text(headers, name)
@@ -348,7 +396,9 @@ fn parsed<T: FromStr>(headers: Option<&FieldTable>, name: &str, wanted: &str) ->
 }
 
 fn integer(headers: Option<&FieldTable>, name: &str) -> Result<Option<u32>, String> {
-    let Some(value) = value(headers, name) else { return Ok(None) };
+    let Some(value) = value(headers, name) else {
+        return Ok(None);
+    };
     let number = match value {
         AMQPValue::ShortShortInt(number) => i128::from(*number),
         AMQPValue::ShortShortUInt(number) => i128::from(*number),
@@ -359,13 +409,18 @@ fn integer(headers: Option<&FieldTable>, name: &str) -> Result<Option<u32>, Stri
         AMQPValue::LongLongInt(number) => i128::from(*number),
         _ => -1,
     };
-    u32::try_from(number).map(Some).map_err(|_| format!("header {name} is not a whole number"))
+    u32::try_from(number)
+        .map(Some)
+        .map_err(|_| format!("header {name} is not a whole number"))
 }
 
 impl Job {
     /// The id results carry: the ERP's, else the IRN, else the digest of the body.
     pub fn id(&self, irn: Option<&str>) -> String {
-        self.message_id.clone().or_else(|| irn.map(str::to_owned)).unwrap_or_else(|| digest_id(&self.body))
+        self.message_id
+            .clone()
+            .or_else(|| irn.map(str::to_owned))
+            .unwrap_or_else(|| digest_id(&self.body))
     }
 
     /// Headers a result of this job repeats.
@@ -376,17 +431,31 @@ impl Job {
     /// How long it has waited for this attempt: since the ERP published it or, failing that, since a worker first
     /// saw it.
     pub fn queued(&self, now: Timestamp) -> Duration {
-        let published = self.published_at.and_then(|seconds| i64::try_from(seconds).ok());
-        let since = published.and_then(|seconds| Timestamp::from_second(seconds).ok()).or(self.first_seen);
-        since.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
+        let published = self
+            .published_at
+            .and_then(|seconds| i64::try_from(seconds).ok());
+        let since = published
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .or(self.first_seen);
+        since
+            .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
+            .unwrap_or_default()
     }
 
     /// Properties under which it is published again.
     pub fn again(&self, again: &Again<'_>) -> Properties {
         let mut headers = carried_headers(&self.properties);
-        set(&mut headers, header::ATTEMPT, AMQPValue::LongLongInt(i64::from(again.attempt)));
+        set(
+            &mut headers,
+            header::ATTEMPT,
+            AMQPValue::LongLongInt(i64::from(again.attempt)),
+        );
         set(&mut headers, header::OUTCOME, long(again.outcome.as_str()));
-        set(&mut headers, header::FIRST_SEEN, long(&again.first_seen.to_string()));
+        set(
+            &mut headers,
+            header::FIRST_SEEN,
+            long(&again.first_seen.to_string()),
+        );
         if let Some(error) = again.error {
             set(&mut headers, header::ERROR, long(error));
         }
@@ -402,11 +471,25 @@ impl Job {
     }
 
     /// Properties of one document of a batch, each a job of its own.
-    pub fn batch_member(&self, batch_id: &str, sequence: usize, size: usize, again: &Again<'_>) -> Properties {
+    pub fn batch_member(
+        &self,
+        batch_id: &str,
+        sequence: usize,
+        size: usize,
+        again: &Again<'_>,
+    ) -> Properties {
         let mut headers = self.again(again).headers().clone().unwrap_or_default();
         set(&mut headers, header::BATCH_ID, long(batch_id));
-        set(&mut headers, header::BATCH_SEQ, AMQPValue::LongLongInt(i64::try_from(sequence).unwrap_or(i64::MAX)));
-        set(&mut headers, header::BATCH_SIZE, AMQPValue::LongLongInt(i64::try_from(size).unwrap_or(i64::MAX)));
+        set(
+            &mut headers,
+            header::BATCH_SEQ,
+            AMQPValue::LongLongInt(i64::try_from(sequence).unwrap_or(i64::MAX)),
+        );
+        set(
+            &mut headers,
+            header::BATCH_SIZE,
+            AMQPValue::LongLongInt(i64::try_from(size).unwrap_or(i64::MAX)),
+        );
         let properties = carried(&self.properties, headers);
         match &self.message_id {
             Some(id) => properties.with_message_id(short(&format!("{id}/{sequence}"))),
@@ -428,7 +511,9 @@ impl Job {
 impl Unreadable {
     /// The id a result carries.
     pub fn id(&self) -> String {
-        self.message_id.clone().unwrap_or_else(|| digest_id(&self.body))
+        self.message_id
+            .clone()
+            .unwrap_or_else(|| digest_id(&self.body))
     }
 
     /// Headers a result repeats.
@@ -451,7 +536,11 @@ fn digest_id(body: &Body) -> String {
 
 fn write_obituary(headers: &mut FieldTable, obituary: &Obituary<'_>) {
     set(headers, header::REASON, long(obituary.reason));
-    set(headers, header::DEAD_AT, long(&obituary.dead_at.to_string()));
+    set(
+        headers,
+        header::DEAD_AT,
+        long(&obituary.dead_at.to_string()),
+    );
     set(headers, header::REPLICA, long(obituary.replica));
     if let Some(gstin) = obituary.gstin {
         set(headers, header::GSTIN, long(gstin.as_str()));
@@ -473,7 +562,12 @@ fn returned_headers(properties: &Properties) -> FieldTable {
 
 fn carried_headers(properties: &Properties) -> FieldTable {
     let mut carried = FieldTable::default();
-    for (name, value) in properties.headers().as_ref().into_iter().flat_map(|headers| headers.inner()) {
+    for (name, value) in properties
+        .headers()
+        .as_ref()
+        .into_iter()
+        .flat_map(|headers| headers.inner())
+    {
         if !BROKERS_OWN.contains(&name.as_str()) {
             carried.insert(name.clone(), value.clone());
         }
@@ -484,7 +578,9 @@ fn carried_headers(properties: &Properties) -> FieldTable {
 /// The properties that travel on. Left out: `expiration`, which would end a job on the ladder behind our back, and
 /// `user_id`, which the broker checks against the connection that publishes and so would close ours.
 fn carried(properties: &Properties, headers: FieldTable) -> Properties {
-    let mut carried = Properties::default().with_delivery_mode(2).with_headers(headers);
+    let mut carried = Properties::default()
+        .with_delivery_mode(2)
+        .with_headers(headers);
     if let Some(value) = properties.content_type() {
         carried = carried.with_content_type(value.clone());
     }

@@ -185,12 +185,22 @@ impl fmt::Debug for ErrorEntry {
 impl ErrorEntry {
     /// An error the worker itself reports.
     pub fn worker(reason: Reason, message: impl Into<String>) -> Self {
-        Self { source: ErrorSource::Worker, code: reason.as_str().to_owned(), message: message.into(), path: None }
+        Self {
+            source: ErrorSource::Worker,
+            code: reason.as_str().to_owned(),
+            message: message.into(),
+            path: None,
+        }
     }
 
     /// An error the portal reported.
     pub fn irp(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { source: ErrorSource::Irp, code: code.into(), message: message.into(), path: None }
+        Self {
+            source: ErrorSource::Irp,
+            code: code.into(),
+            message: message.into(),
+            path: None,
+        }
     }
 }
 
@@ -233,7 +243,10 @@ pub struct Timing {
 
 /// The result message (contract, section 3). Borrowed, because the signed data is large and passed on as it came.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the members are the contract's, described there one by one")]
+#[expect(
+    missing_docs,
+    reason = "the members are the contract's, described there one by one"
+)]
 pub struct ResultMessage<'a> {
     pub version: u8,
     pub job_id: &'a str,

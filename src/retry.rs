@@ -55,8 +55,13 @@ pub struct ImmediateTries {
 impl ImmediateTries {
     /// Tries whose waits add up to `max_elapsed` at most.
     pub fn new(max_elapsed: Duration) -> Self {
-        let first = Duration::from_millis(200).min(max_elapsed / 4).max(Duration::from_millis(1));
-        Self { delays: Backoffs::new(first, first * 16), left: max_elapsed }
+        let first = Duration::from_millis(200)
+            .min(max_elapsed / 4)
+            .max(Duration::from_millis(1));
+        Self {
+            delays: Backoffs::new(first, first * 16),
+            left: max_elapsed,
+        }
     }
 
     /// How long to wait before the next try, or `None` when they are used up.
@@ -85,15 +90,24 @@ impl Ladder {
 
     /// The rung after this attempt (from 1): one step further each time, but no sooner than `not_before`.
     pub fn after_attempt(&self, attempt: u32, not_before: Duration) -> &Rung {
-        let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX).min(self.0.len() - 1);
+        let step = usize::try_from(attempt.saturating_sub(1))
+            .unwrap_or(usize::MAX)
+            .min(self.0.len() - 1);
         let stepped = &self.0[step];
-        if stepped.delay >= not_before { stepped } else { self.at_least(not_before) }
+        if stepped.delay >= not_before {
+            stepped
+        } else {
+            self.at_least(not_before)
+        }
     }
 
     /// The shortest rung of at least this delay; the longest of all where none is: a portal cannot park a job for
     /// longer than the ladder is high.
     pub fn at_least(&self, delay: Duration) -> &Rung {
-        self.0.iter().find(|rung| rung.delay >= delay).unwrap_or(&self.0[self.0.len() - 1])
+        self.0
+            .iter()
+            .find(|rung| rung.delay >= delay)
+            .unwrap_or(&self.0[self.0.len() - 1])
     }
 }
 
@@ -103,14 +117,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn ladder(seconds: &[u64]) -> Ladder {
-        let rung = |&s: &u64| Rung { name: format!("{s}s"), delay: Duration::from_secs(s) };
+        let rung = |&s: &u64| Rung {
+            name: format!("{s}s"),
+            delay: Duration::from_secs(s),
+        };
         Ladder::try_new(seconds.iter().map(rung).collect()).unwrap()
     }
 
     #[test]
     fn each_attempt_climbs_a_rung_and_stays_on_the_last() {
         let ladder = ladder(&[15, 60, 300]);
-        let names: Vec<_> = (1..=5).map(|n| ladder.after_attempt(n, Duration::ZERO).name.clone()).collect();
+        let names: Vec<_> = (1..=5)
+            .map(|n| ladder.after_attempt(n, Duration::ZERO).name.clone())
+            .collect();
         assert_eq!(names, ["15s", "60s", "300s", "300s", "300s"]);
     }
 
@@ -118,8 +137,14 @@ mod tests {
     fn a_wait_the_portal_asked_for_is_kept_but_clamped() {
         let ladder = ladder(&[15, 60, 300]);
         assert_eq!(ladder.after_attempt(1, Duration::from_secs(30)).name, "60s");
-        assert_eq!(ladder.after_attempt(3, Duration::from_secs(30)).name, "300s");
-        assert_eq!(ladder.after_attempt(1, Duration::from_secs(86_400)).name, "300s");
+        assert_eq!(
+            ladder.after_attempt(3, Duration::from_secs(30)).name,
+            "300s"
+        );
+        assert_eq!(
+            ladder.after_attempt(1, Duration::from_secs(86_400)).name,
+            "300s"
+        );
     }
 
     #[test]

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::config::credentials::Account;
+use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::crypto::SessionKey;
 use crate::limits::{Admission, Limits};
 use crate::outcome::Disposition;
 use crate::telemetry;
@@ -44,14 +44,22 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({}, generation {})", self.account.gstin, self.generation)
+        write!(
+            f,
+            "Session({}, generation {})",
+            self.account.gstin, self.generation
+        )
     }
 }
 
 impl Session {
     /// What a call needs.
     pub fn access(&self) -> Access<'_> {
-        Access { account: &self.account, token: &self.token, key: &self.key }
+        Access {
+            account: &self.account,
+            token: &self.token,
+            key: &self.key,
+        }
     }
 
     /// How long the token is good for.
@@ -115,7 +123,12 @@ pub struct SessionStatus {
 impl Sessions {
     /// No sessions yet. Renewals run on `tasks`, so that a drain waits for them.
     pub fn new(irp: Arc<Irp>, limits: Arc<Limits>, tasks: TaskTracker) -> Self {
-        Self { irp, limits, lanes: DashMap::new(), tasks }
+        Self {
+            irp,
+            limits,
+            lanes: DashMap::new(),
+            tasks,
+        }
     }
 
     /// A usable session for this account, logging in if need be.
@@ -132,25 +145,37 @@ impl Sessions {
         if let Some(session) = lane.usable(account).await {
             return Ok(session);
         }
-        if let Some((refused, error)) = &state.refused {
-            if **refused == **account {
-                return Err(NoSession::Refused(Arc::clone(error)));
-            }
+        if let Some((refused, error)) = &state.refused
+            && **refused == **account
+        {
+            return Err(NoSession::Refused(Arc::clone(error)));
         }
         match &state.failed {
             Some((failed, error)) if *failed > asked => return Err(error.clone()),
             _ => {}
         }
         let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, false).await;
-        state.failed = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        state.failed = outcome
+            .as_ref()
+            .err()
+            .map(|error| (Instant::now(), error.clone()));
         outcome
     }
 
     /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
     pub async fn invalidate(&self, session: &Session) {
-        let Some(lane) = self.lanes.get(&session.account.gstin).map(|lane| Arc::clone(&lane)) else { return };
+        let Some(lane) = self
+            .lanes
+            .get(&session.account.gstin)
+            .map(|lane| Arc::clone(&lane))
+        else {
+            return;
+        };
         let mut current = lane.current.write().await;
-        if current.as_ref().is_some_and(|now| now.generation == session.generation) {
+        if current
+            .as_ref()
+            .is_some_and(|now| now.generation == session.generation)
+        {
             *current = None;
             telemetry::session_invalidated(&session.account.gstin, session.generation);
         }
@@ -167,16 +192,37 @@ impl Sessions {
 
     /// Every account a session was ever asked for.
     pub async fn statuses(&self) -> Vec<SessionStatus> {
-        let lanes: Vec<_> = self.lanes.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect();
+        let lanes: Vec<_> = self
+            .lanes
+            .iter()
+            .map(|entry| (*entry.key(), Arc::clone(entry.value())))
+            .collect();
         let mut statuses = Vec::with_capacity(lanes.len());
         for (gstin, lane) in lanes {
-            let remaining = lane.current.read().await.as_ref().map(|session| session.remaining());
+            let remaining = lane
+                .current
+                .read()
+                .await
+                .as_ref()
+                .map(|session| session.remaining());
             // A login under way holds the lock; its account is not refused.
-            let refused = lane.login.try_lock().is_ok_and(|state| state.refused.is_some());
-            statuses.push(SessionStatus { gstin, remaining, refused });
+            let refused = lane
+                .login
+                .try_lock()
+                .is_ok_and(|state| state.refused.is_some());
+            statuses.push(SessionStatus {
+                gstin,
+                remaining,
+                refused,
+            });
         }
         statuses.sort_by_key(|status| status.gstin);
-        telemetry::sessions_live(statuses.iter().filter(|status| status.remaining.is_some()).count());
+        telemetry::sessions_live(
+            statuses
+                .iter()
+                .filter(|status| status.remaining.is_some())
+                .count(),
+        );
         statuses
     }
 
@@ -186,7 +232,11 @@ impl Sessions {
     }
 
     fn renew_in_background(&self, lane: &Arc<Lane>, session: &Arc<Session>) {
-        if lane.login.try_lock().map_or(true, |state| state.failed_renewal_lately()) {
+        if lane
+            .login
+            .try_lock()
+            .map_or(true, |state| state.failed_renewal_lately())
+        {
             return;
         }
         let renewal = Renewal {
@@ -211,10 +261,20 @@ impl Renewal {
         let mut state = self.lane.login.lock().await;
         // Whoever held the lock before may have renewed it already, or lost it.
         let current = self.lane.current.read().await.clone();
-        if current.is_none_or(|current| current.generation != self.session.generation) || state.failed_renewal_lately() {
+        if current.is_none_or(|current| current.generation != self.session.generation)
+            || state.failed_renewal_lately()
+        {
             return;
         }
-        let renewed = log_in(&self.irp, &self.limits, &self.lane, &mut state, &self.session.account, true).await;
+        let renewed = log_in(
+            &self.irp,
+            &self.limits,
+            &self.lane,
+            &mut state,
+            &self.session.account,
+            true,
+        )
+        .await;
         // A portal that hands the same dying token out again has not renewed it.
         let lasting = renewed.is_ok_and(|session| session.remaining() > RENEW_WITHIN);
         state.renewal_failed = (!lasting).then(Instant::now);
@@ -223,14 +283,18 @@ impl Renewal {
 
 impl LoginState {
     fn failed_renewal_lately(&self) -> bool {
-        self.renewal_failed.is_some_and(|failed| failed.elapsed() < RENEW_AGAIN_AFTER)
+        self.renewal_failed
+            .is_some_and(|failed| failed.elapsed() < RENEW_AGAIN_AFTER)
     }
 }
 
 impl Lane {
     async fn usable(&self, account: &Account) -> Option<Arc<Session>> {
         let current = self.current.read().await;
-        current.as_ref().filter(|session| session.is_usable() && *session.account == *account).cloned()
+        current
+            .as_ref()
+            .filter(|session| session.is_usable() && *session.account == *account)
+            .cloned()
     }
 }
 

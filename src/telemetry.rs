@@ -22,23 +22,32 @@ use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
-const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0, 3600.0];
+const BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0, 3600.0,
+];
 
 /// Starts logging to standard error. Libraries beneath the worker are never let below `info`, whatever is asked:
 /// at `trace` they print the frames and bodies that pass through them.
 pub fn init_logging(config: &LogConfig) {
     let ours = LevelFilter::from_level(config.level);
     let theirs = ours.min(LevelFilter::WARN);
-    let filter = Targets::new().with_default(theirs).with_target("irn_worker", ours);
+    let filter = Targets::new()
+        .with_default(theirs)
+        .with_target("irn_worker", ours);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         LogFormat::Json => {
-            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            let lines = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(std::io::stderr);
             registry.with(lines).try_init()
         }
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal();
-            let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+            let lines = tracing_subscriber::fmt::layer()
+                .with_ansi(colour)
+                .with_writer(std::io::stderr);
             registry.with(lines).try_init()
         }
     };
@@ -50,8 +59,14 @@ pub fn init_logging(config: &LogConfig) {
 /// A panic's message may quote what it tripped over, so only its place is told.
 fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(panic.location = place, "a task panicked; its job is dead-lettered");
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        error!(
+            panic.location = place,
+            "a task panicked; its job is dead-lettered"
+        );
     }));
 }
 
@@ -142,12 +157,28 @@ impl About<'_> {
 }
 
 /// A job ended in a result.
-pub fn job_settled(about: About<'_>, operation: &'static str, status: Status, code: &str, recovered: bool, total: Duration) {
-    counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str()).increment(1);
+pub fn job_settled(
+    about: About<'_>,
+    operation: &'static str,
+    status: Status,
+    code: &str,
+    recovered: bool,
+    total: Duration,
+) {
+    counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str())
+        .increment(1);
     histogram!("irn_worker_job_seconds").record(total.as_secs_f64());
-    let (job, gstin, attempt, total_ms) = (about.job_id, about.gstin(), about.attempt, total.as_millis());
+    let (job, gstin, attempt, total_ms) = (
+        about.job_id,
+        about.gstin(),
+        about.attempt,
+        total.as_millis(),
+    );
     let status = status.as_str();
-    info!(job.id = job, gstin, attempt, status, code, recovered, total_ms, "job {status}");
+    info!(
+        job.id = job,
+        gstin, attempt, status, code, recovered, total_ms, "job {status}"
+    );
 }
 
 /// A job goes to the ladder, counted as an attempt or not.
@@ -157,21 +188,31 @@ pub fn job_retried(about: About<'_>, rung: &str, code: &str, unknown: bool, coun
         counter!("irn_worker_unknown_outcomes").increment(1);
     }
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
-    warn!(job.id = job, gstin, attempt, rung, code, unknown, counted, "job waits on the {rung} rung");
+    warn!(
+        job.id = job,
+        gstin, attempt, rung, code, unknown, counted, "job waits on the {rung} rung"
+    );
 }
 
 /// A job waits for a limit: not an attempt, not an error.
 pub fn job_deferred(about: About<'_>, rung: &str, reason: &'static str) {
     counter!("irn_worker_deferred_total", "reason" => reason).increment(1);
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
-    debug!(job.id = job, gstin, attempt, rung, reason, "job deferred to the {rung} rung");
+    debug!(
+        job.id = job,
+        gstin, attempt, rung, reason, "job deferred to the {rung} rung"
+    );
 }
 
 /// A job the worker gave up on, or a delivery it could not read.
 pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: bool) {
     counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).increment(1);
-    let (job, gstin, attempt, reason) = (about.job_id, about.gstin(), about.attempt, reason.as_str());
-    error!(job.id = job, gstin, attempt, reason, code, unknown, "job dead-lettered");
+    let (job, gstin, attempt, reason) =
+        (about.job_id, about.gstin(), about.attempt, reason.as_str());
+    error!(
+        job.id = job,
+        gstin, attempt, reason, code, unknown, "job dead-lettered"
+    );
 }
 
 /// A job was handed back unstarted.
@@ -188,7 +229,12 @@ pub fn job_abandoned(about: About<'_>, why: &'static str) {
 
 /// A document was a batch and has been split.
 pub fn batch_split(job_id: &str, documents: usize, taken: Duration) {
-    info!(job.id = job_id, documents, taken_ms = taken.as_millis(), "batch split into {documents} jobs");
+    info!(
+        job.id = job_id,
+        documents,
+        taken_ms = taken.as_millis(),
+        "batch split into {documents} jobs"
+    );
 }
 
 /// A message whose properties lapin cannot read ended the connection.
@@ -201,7 +247,10 @@ pub fn malformed_message() {
 
 /// A result could not be routed to the queue the ERP named.
 pub fn result_undeliverable(about: About<'_>, reply_to: &str) {
-    warn!(job.id = about.job_id, reply_to, "reply queue is gone; the result goes to the default queue, marked");
+    warn!(
+        job.id = about.job_id,
+        reply_to, "reply queue is gone; the result goes to the default queue, marked"
+    );
 }
 
 /// The portal answered, or did not.
@@ -211,19 +260,37 @@ pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, 
     if let Some(code) = code {
         counter!("irn_worker_irp_errors_total", "code" => bounded_code(code)).increment(1);
     }
-    debug!(call, result, code, taken_ms = taken.as_millis(), "portal call {call}: {result}");
+    debug!(
+        call,
+        result,
+        code,
+        taken_ms = taken.as_millis(),
+        "portal call {call}: {result}"
+    );
 }
 
 /// A code as a label: what is no code must not become one, or a hostile portal could fill the memory with labels.
 fn bounded_code(code: &str) -> String {
-    let fit = code.len() <= 16 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fit { code.to_owned() } else { "other".to_owned() }
+    let fit = code.len() <= 16
+        && code
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fit {
+        code.to_owned()
+    } else {
+        "other".to_owned()
+    }
 }
 
 /// A login ended.
 pub fn logged_in(gstin: &Gstin, renewed: bool, valid_for: Duration) {
     counter!("irn_worker_auth_total", "result" => "ok").increment(1);
-    info!(gstin = gstin.as_str(), renewed, valid_for_s = valid_for.as_secs(), "session opened");
+    info!(
+        gstin = gstin.as_str(),
+        renewed,
+        valid_for_s = valid_for.as_secs(),
+        "session opened"
+    );
 }
 
 /// A login failed, for good or for now.
@@ -232,7 +299,10 @@ pub fn login_failed(gstin: &Gstin, code: Option<&str>, refused: bool) {
     counter!("irn_worker_auth_total", "result" => result).increment(1);
     let (gstin, code) = (gstin.as_str(), code.unwrap_or_default());
     if refused {
-        error!(gstin, code, "the portal refused this GSTIN's credentials; its jobs fail until they change");
+        error!(
+            gstin,
+            code, "the portal refused this GSTIN's credentials; its jobs fail until they change"
+        );
     } else {
         warn!(gstin, code, "login failed; it will be tried again");
     }
@@ -257,7 +327,11 @@ pub fn in_flight(count: usize) {
 pub fn signature_checked(about: About<'_>, state: SignatureState) {
     counter!("irn_worker_signature_total", "result" => state.as_str()).increment(1);
     if state == SignatureState::UnknownKey {
-        error!(job.id = about.job_id, gstin = about.gstin(), "signed under a key that is not configured: add the portal's new key to irp.signing_keys");
+        error!(
+            job.id = about.job_id,
+            gstin = about.gstin(),
+            "signed under a key that is not configured: add the portal's new key to irp.signing_keys"
+        );
     }
 }
 
@@ -270,7 +344,12 @@ pub fn signature_bad(about: About<'_>, reason: Reason, fields: &[&'static str]) 
 
 /// The portal answered with a code nobody has classified.
 pub fn unknown_code(about: About<'_>, code: &str) {
-    error!(job.id = about.job_id, gstin = about.gstin(), code = bounded_code(code), "unclassified portal code; decide in irp.unknown_codes");
+    error!(
+        job.id = about.job_id,
+        gstin = about.gstin(),
+        code = bounded_code(code),
+        "unclassified portal code; decide in irp.unknown_codes"
+    );
 }
 
 /// A broker connection came up.
@@ -287,7 +366,9 @@ pub fn broker_lost(role: &'static str, why: &dyn fmt::Display) {
 pub fn broker_blocked(blocked: bool) {
     gauge!("irn_worker_broker_blocked").set(if blocked { 1.0 } else { 0.0 });
     if blocked {
-        error!("the broker blocks publishers (memory or disk alarm); no job is taken until it lets them on");
+        error!(
+            "the broker blocks publishers (memory or disk alarm); no job is taken until it lets them on"
+        );
     } else {
         info!("the broker takes messages again");
     }
@@ -313,7 +394,10 @@ pub fn stopped(abandoned: usize) {
     if abandoned == 0 {
         info!("drained; nothing left behind");
     } else {
-        warn!(abandoned, "the drain time ran out; what was under way will be redelivered");
+        warn!(
+            abandoned,
+            "the drain time ran out; what was under way will be redelivered"
+        );
     }
 }
 

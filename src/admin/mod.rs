@@ -59,14 +59,17 @@ impl Listener {
             .route("/metrics", get(metrics))
             .route("/status", get(status))
             .with_state(admin);
-        axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+        axum::serve(self.listener, routes)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
     }
 }
 
 async fn ready(Shared(admin): Shared<Admin>) -> Response {
     match admin.readiness.state() {
         State::Consuming => "ready\n".into_response(),
-        waiting @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
+        waiting
+        @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
     }
@@ -75,7 +78,11 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
 async fn metrics(Shared(admin): Shared<Admin>) -> Response {
     // Refreshes the gauge of live sessions before it is read.
     drop(admin.sessions.statuses().await);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        admin.metrics.render(),
+    )
+        .into_response()
 }
 
 #[derive(Serialize)]

@@ -58,7 +58,9 @@ impl From<lapin::Error> for BrokerError {
 #[derive(Debug, thiserror::Error)]
 pub enum BadEndpoint {
     /// The URL does not parse. Its text is left out: it has a password in it.
-    #[error("broker.url is not an AMQP URL: use amqp://user:password@host:5672/vhost, the vhost / written as %2f")]
+    #[error(
+        "broker.url is not an AMQP URL: use amqp://user:password@host:5672/vhost, the vhost / written as %2f"
+    )]
     Url,
     /// A TLS file cannot be read.
     #[error("cannot read {path}: {error}")]
@@ -91,20 +93,38 @@ impl Endpoint {
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.frame_max.get_or_insert(FRAME_MAX);
         let read = |path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| BadEndpoint::File { path: path.display().to_string(), error })
+            std::fs::read(path).map_err(|error| BadEndpoint::File {
+                path: path.display().to_string(),
+                error,
+            })
         };
         let cert_chain = config.ca_file.as_deref().map(read).transpose()?;
         let identity = match (&config.client_cert_file, &config.client_key_file) {
-            (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert)?, key: read(key)? }),
+            (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
+                pem: read(cert)?,
+                key: read(key)?,
+            }),
             _ => None,
         };
         let cert_chain = cert_chain.map(|pem| String::from_utf8_lossy(&pem).into_owned());
-        Ok(Self { uri, tls: OwnedTLSConfig { identity, cert_chain }, replica: replica.to_owned() })
+        Ok(Self {
+            uri,
+            tls: OwnedTLSConfig {
+                identity,
+                cert_chain,
+            },
+            replica: replica.to_owned(),
+        })
     }
 
     /// Host, port and virtual host, without credentials.
     pub fn address(&self) -> String {
-        format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.vhost())
+        format!(
+            "{}:{}/{}",
+            self.uri.authority.host,
+            self.uri.authority.port,
+            self.vhost()
+        )
     }
 
     /// The virtual host.
@@ -122,7 +142,12 @@ impl Endpoint {
         let name = format!("irn-worker {} {role}", self.replica);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
-        let connecting = Connection::connect_uri_with_config(self.uri.clone(), properties, self.tls.clone(), runtime);
+        let connecting = Connection::connect_uri_with_config(
+            self.uri.clone(),
+            properties,
+            self.tls.clone(),
+            runtime,
+        );
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),
@@ -132,5 +157,7 @@ impl Endpoint {
 
 /// Bounds a request to the broker: lapin's own futures never end when the connection is lost while they wait.
 pub(crate) async fn timed<F: Future>(request: F) -> Result<F::Output, BrokerError> {
-    tokio::time::timeout(RPC_TIMEOUT, request).await.map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
+    tokio::time::timeout(RPC_TIMEOUT, request)
+        .await
+        .map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
 }

@@ -67,7 +67,9 @@ impl From<BrokerError> for Loss {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::Malformed => Self::Malformed,
-            BrokerError::Lost(_) | BrokerError::Timeout(_) | BrokerError::Topology { .. } => Self::Broken(error),
+            BrokerError::Lost(_) | BrokerError::Timeout(_) | BrokerError::Topology { .. } => {
+                Self::Broken(error)
+            }
         }
     }
 }
@@ -82,14 +84,25 @@ impl Attached {
     ) -> Result<Self, BrokerError> {
         let connection = endpoint.connect("consume").await?;
         let opening = async {
-            if declare { topology.apply(&connection).await? } else { topology.verify(&connection).await? }
+            if declare {
+                topology.apply(&connection).await?
+            } else {
+                topology.verify(&connection).await?
+            }
             let events: Events = Box::pin(connection.events_listener());
             let channel = connection.create_channel().await?;
             let (urgent, jobs) = consume(&channel, prefetch).await?;
             Ok::<_, BrokerError>((channel, urgent, jobs, events))
         };
         let (channel, urgent, jobs, events) = timed(opening).await??;
-        Ok(Self { connection, channel, urgent, jobs, events, lost: CancellationToken::new() })
+        Ok(Self {
+            connection,
+            channel,
+            urgent,
+            jobs,
+            events,
+            lost: CancellationToken::new(),
+        })
     }
 
     /// The next delivery, or why there will be none.
@@ -119,11 +132,16 @@ impl Attached {
         }
     }
 
-    fn received(&self, delivery: Option<lapin::Result<lapin::message::Delivery>>) -> Result<Delivery, Loss> {
+    fn received(
+        &self,
+        delivery: Option<lapin::Result<lapin::message::Delivery>>,
+    ) -> Result<Delivery, Loss> {
         match delivery {
             Some(Ok(delivery)) => Ok(self.delivery(delivery)),
             Some(Err(error)) => Err(BrokerError::from(error).into()),
-            None => Err(gone("the broker cancelled a consumer; was a queue deleted?")),
+            None => Err(gone(
+                "the broker cancelled a consumer; was a queue deleted?",
+            )),
         }
     }
 
@@ -133,7 +151,10 @@ impl Attached {
             redelivered: delivery.redelivered,
             properties: delivery.properties,
             body: delivery.data,
-            acknowledger: Acknowledger { acker: delivery.acker, lost: self.lost.clone() },
+            acknowledger: Acknowledger {
+                acker: delivery.acker,
+                lost: self.lost.clone(),
+            },
         }
     }
 
@@ -141,7 +162,11 @@ impl Attached {
     pub async fn stop_consuming(&mut self) -> Result<Vec<Delivery>, BrokerError> {
         let mut untouched = Vec::new();
         for tag in [self.urgent.tag(), self.jobs.tag()] {
-            timed(self.channel.basic_cancel(tag, BasicCancelOptions::default())).await??;
+            timed(
+                self.channel
+                    .basic_cancel(tag, BasicCancelOptions::default()),
+            )
+            .await??;
         }
         while let Some(Ok(delivery)) = timed(self.urgent.next()).await? {
             untouched.push(self.delivery(delivery));
@@ -178,9 +203,16 @@ fn gone(why: &str) -> Loss {
 
 async fn consume(channel: &Channel, prefetch: u16) -> Result<(Consumer, Consumer), BrokerError> {
     // Before consuming, so that it holds for these consumers; per consumer, because quorum queues know no other.
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    channel
+        .basic_qos(prefetch, BasicQosOptions::default())
+        .await?;
     let start = |queue| {
-        channel.basic_consume(short(queue), short(""), BasicConsumeOptions::default(), FieldTable::default())
+        channel.basic_consume(
+            short(queue),
+            short(""),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        )
     };
     Ok((start(URGENT_QUEUE).await?, start(JOBS_QUEUE).await?))
 }
@@ -206,6 +238,9 @@ impl Acknowledger {
     /// Acknowledges; false if it is no longer ours, so that it will be redelivered.
     pub async fn ack(self) -> bool {
         // lapin answers Ok(false) for a channel that is gone, and an error for one that goes just now.
-        matches!(timed(self.acker.ack(BasicAckOptions::default())).await, Ok(Ok(true)))
+        matches!(
+            timed(self.acker.ack(BasicAckOptions::default())).await,
+            Ok(Ok(true))
+        )
     }
 }

@@ -12,7 +12,9 @@ pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Acknowledger, Attached, Delivery, Loss};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
-pub use topology::{DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange};
+pub use topology::{
+    DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,
+};
 
 /// lapin's property and header types, for those who build messages.
 pub use lapin::types::{AMQPValue, FieldTable};

@@ -95,38 +95,65 @@ impl Publisher {
     pub async fn ready(&self) {
         let mut live = self.0.subscribe();
         // The sender lives as long as this handle, so the wait cannot fail.
-        drop(live.wait_for(|live| live.as_ref().is_some_and(|live| !live.blocked)).await);
+        drop(
+            live.wait_for(|live| live.as_ref().is_some_and(|live| !live.blocked))
+                .await,
+        );
     }
 
     /// Publishes one message. `Ok` means that a queue holds it on disk.
     pub async fn publish(&self, publication: &Publication<'_>) -> Result<(), PublishError> {
-        let Some(live) = self.0.borrow().clone() else { return Err(PublishError::NotConnected) };
-        let confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirm(&live.channel, publication)).await;
+        let Some(live) = self.0.borrow().clone() else {
+            return Err(PublishError::NotConnected);
+        };
+        let confirmed =
+            tokio::time::timeout(CONFIRM_TIMEOUT, confirm(&live.channel, publication)).await;
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),
             Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Nacked),
-            Ok(Ok(Confirmation::NotRequested)) => Err(PublishError::Unconfirmed("confirms are off".to_owned())),
+            Ok(Ok(Confirmation::NotRequested)) => {
+                Err(PublishError::Unconfirmed("confirms are off".to_owned()))
+            }
             Ok(Err(error)) => {
                 live.broken.cancel();
-                Err(PublishError::Unconfirmed(BrokerError::from(error).to_string()))
+                Err(PublishError::Unconfirmed(
+                    BrokerError::from(error).to_string(),
+                ))
             }
-            Err(_) => Err(PublishError::Unconfirmed(format!("no answer within {CONFIRM_TIMEOUT:?}"))),
+            Err(_) => Err(PublishError::Unconfirmed(format!(
+                "no answer within {CONFIRM_TIMEOUT:?}"
+            ))),
         }
     }
 
     /// Keeps the connection up until told to stop.
-    pub async fn run(&self, endpoint: &Endpoint, topology: &Topology, declare: bool, stop: &CancellationToken) {
+    pub async fn run(
+        &self,
+        endpoint: &Endpoint,
+        topology: &Topology,
+        declare: bool,
+        stop: &CancellationToken,
+    ) {
         let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
         loop {
             let started = tokio::time::Instant::now();
-            let Some(lost) = stop.run_until_cancelled(self.hold(endpoint, topology, declare)).await else { break };
+            let Some(lost) = stop
+                .run_until_cancelled(self.hold(endpoint, topology, declare))
+                .await
+            else {
+                break;
+            };
             self.0.send_replace(None);
             telemetry::broker_lost("publish", &lost);
             if started.elapsed() > HELD {
                 delays.reset();
             }
-            if stop.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
+            if stop
+                .run_until_cancelled(tokio::time::sleep(delays.next_delay()))
+                .await
+                .is_none()
+            {
                 break;
             }
         }
@@ -154,7 +181,11 @@ impl Publisher {
         let channel = timed(connection.create_channel()).await??;
         timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
         let broken = CancellationToken::new();
-        self.0.send_replace(Some(Live { channel, blocked: false, broken: broken.clone() }));
+        self.0.send_replace(Some(Live {
+            channel,
+            blocked: false,
+            broken: broken.clone(),
+        }));
         telemetry::broker_connected("publish");
         Ok((connection, broken))
     }
@@ -187,9 +218,22 @@ impl Publisher {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that publishes: mandatory, persistent and confirmed"
+)]
 async fn confirm(channel: &Channel, publication: &Publication<'_>) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let (exchange, key) = (short(&publication.exchange), short(&publication.routing_key));
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let (exchange, key) = (
+        short(&publication.exchange),
+        short(&publication.routing_key),
+    );
     let properties = publication.properties.clone().with_delivery_mode(2);
-    channel.basic_publish(exchange, key, options, publication.payload.0, properties).await?.await
+    channel
+        .basic_publish(exchange, key, options, publication.payload.0, properties)
+        .await?
+        .await
 }

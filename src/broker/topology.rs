@@ -94,14 +94,25 @@ impl Argument {
 impl Topology {
     /// What this configuration needs.
     pub fn of(config: &Config) -> Self {
-        let mut topology = Self { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        let mut topology = Self {
+            exchanges: Vec::new(),
+            queues: Vec::new(),
+            bindings: Vec::new(),
+        };
         topology.add_poison();
         topology.add_jobs();
         for rung in &config.retry.delays {
             topology.add_rung(rung);
         }
-        topology.add_queue(&config.replies.default_queue, OTHER_DELIVERY_LIMIT, Vec::new());
-        let ttl = ("x-message-ttl", Argument::Number(milliseconds(config.dead_letter.ttl)));
+        topology.add_queue(
+            &config.replies.default_queue,
+            OTHER_DELIVERY_LIMIT,
+            Vec::new(),
+        );
+        let ttl = (
+            "x-message-ttl",
+            Argument::Number(milliseconds(config.dead_letter.ttl)),
+        );
         topology.add_queue(DEAD_QUEUE, OTHER_DELIVERY_LIMIT, vec![ttl]);
         topology
     }
@@ -121,7 +132,11 @@ impl Topology {
         }
         for operation in Operation::ALL {
             self.bind(JOBS_EXCHANGE, JOBS_QUEUE, operation.as_str());
-            self.bind(JOBS_EXCHANGE, URGENT_QUEUE, &format!("urgent.{}", operation.as_str()));
+            self.bind(
+                JOBS_EXCHANGE,
+                URGENT_QUEUE,
+                &format!("urgent.{}", operation.as_str()),
+            );
         }
     }
 
@@ -135,18 +150,39 @@ impl Topology {
         self.bind(&name, &name, "");
     }
 
-    fn add_exchange(&mut self, name: &str, kind: ExchangeKind, arguments: Vec<(&'static str, Argument)>) {
-        self.exchanges.push(Exchange { name: name.to_owned(), kind, arguments });
+    fn add_exchange(
+        &mut self,
+        name: &str,
+        kind: ExchangeKind,
+        arguments: Vec<(&'static str, Argument)>,
+    ) {
+        self.exchanges.push(Exchange {
+            name: name.to_owned(),
+            kind,
+            arguments,
+        });
     }
 
-    fn add_queue(&mut self, name: &str, delivery_limit: i64, mut arguments: Vec<(&'static str, Argument)>) {
+    fn add_queue(
+        &mut self,
+        name: &str,
+        delivery_limit: i64,
+        mut arguments: Vec<(&'static str, Argument)>,
+    ) {
         arguments.push(("x-queue-type", Argument::text("quorum")));
         arguments.push(("x-delivery-limit", Argument::Number(delivery_limit)));
-        self.queues.push(Queue { name: name.to_owned(), arguments });
+        self.queues.push(Queue {
+            name: name.to_owned(),
+            arguments,
+        });
     }
 
     fn bind(&mut self, exchange: &str, queue: &str, key: &str) {
-        self.bindings.push(Binding { exchange: exchange.to_owned(), queue: queue.to_owned(), key: key.to_owned() });
+        self.bindings.push(Binding {
+            exchange: exchange.to_owned(),
+            queue: queue.to_owned(),
+            key: key.to_owned(),
+        });
     }
 
     /// Names of all queues.
@@ -157,19 +193,37 @@ impl Topology {
     /// One readable line for each thing that would be declared.
     pub fn lines(&self) -> Vec<String> {
         let arguments = |arguments: &[(&str, Argument)]| {
-            arguments.iter().map(|(name, value)| format!(" {name}={}", value.json())).collect::<String>()
+            arguments
+                .iter()
+                .map(|(name, value)| format!(" {name}={}", value.json()))
+                .collect::<String>()
         };
-        let exchanges =
-            self.exchanges.iter().map(|e| format!("exchange {} ({}){}", e.name, kind(&e.kind), arguments(&e.arguments)));
-        let queues = self.queues.iter().map(|q| format!("queue {}{}", q.name, arguments(&q.arguments)));
-        let bindings = self.bindings.iter().map(|b| format!("binding {} -[{}]-> {}", b.exchange, b.key, b.queue));
+        let exchanges = self.exchanges.iter().map(|e| {
+            format!(
+                "exchange {} ({}){}",
+                e.name,
+                kind(&e.kind),
+                arguments(&e.arguments)
+            )
+        });
+        let queues = self
+            .queues
+            .iter()
+            .map(|q| format!("queue {}{}", q.name, arguments(&q.arguments)));
+        let bindings = self
+            .bindings
+            .iter()
+            .map(|b| format!("binding {} -[{}]-> {}", b.exchange, b.key, b.queue));
         exchanges.chain(queues).chain(bindings).collect()
     }
 
     /// A RabbitMQ definitions file for one virtual host, importable with `load_definitions` or the management plugin.
     pub fn definitions(&self, vhost: &str) -> Value {
         let arguments = |arguments: &[(&str, Argument)]| {
-            arguments.iter().map(|(name, value)| ((*name).to_owned(), value.json())).collect::<Map<_, _>>()
+            arguments
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.json()))
+                .collect::<Map<_, _>>()
         };
         json!({
             "vhosts": [{"name": vhost}],
@@ -189,19 +243,46 @@ impl Topology {
     pub async fn apply(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         for exchange in &self.exchanges {
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            let declared =
-                channel.exchange_declare(short(&exchange.name), exchange.kind.clone(), options, table(&exchange.arguments));
-            declared.await.map_err(|error| differs("exchange", &exchange.name, error))?;
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let declared = channel.exchange_declare(
+                short(&exchange.name),
+                exchange.kind.clone(),
+                options,
+                table(&exchange.arguments),
+            );
+            declared
+                .await
+                .map_err(|error| differs("exchange", &exchange.name, error))?;
         }
         for queue in &self.queues {
-            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            let declared = channel.queue_declare(short(&queue.name), options, table(&queue.arguments));
-            declared.await.map_err(|error| differs("queue", &queue.name, error))?;
+            let options = QueueDeclareOptions {
+                durable: true,
+                ..QueueDeclareOptions::default()
+            };
+            let declared =
+                channel.queue_declare(short(&queue.name), options, table(&queue.arguments));
+            declared
+                .await
+                .map_err(|error| differs("queue", &queue.name, error))?;
         }
         for binding in &self.bindings {
-            let (queue, exchange, key) = (short(&binding.queue), short(&binding.exchange), short(&binding.key));
-            channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await?;
+            let (queue, exchange, key) = (
+                short(&binding.queue),
+                short(&binding.exchange),
+                short(&binding.key),
+            );
+            channel
+                .queue_bind(
+                    queue,
+                    exchange,
+                    key,
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
         }
         channel.close(200, short("declared")).await?;
         Ok(())
@@ -211,15 +292,29 @@ impl Topology {
     pub async fn verify(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         for exchange in &self.exchanges {
-            let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            let asked =
-                channel.exchange_declare(short(&exchange.name), exchange.kind.clone(), options, FieldTable::default());
-            asked.await.map_err(|error| missing("exchange", &exchange.name, error))?;
+            let options = ExchangeDeclareOptions {
+                passive: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let asked = channel.exchange_declare(
+                short(&exchange.name),
+                exchange.kind.clone(),
+                options,
+                FieldTable::default(),
+            );
+            asked
+                .await
+                .map_err(|error| missing("exchange", &exchange.name, error))?;
         }
         for queue in &self.queues {
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
             let asked = channel.queue_declare(short(&queue.name), options, FieldTable::default());
-            asked.await.map_err(|error| missing("queue", &queue.name, error))?;
+            asked
+                .await
+                .map_err(|error| missing("queue", &queue.name, error))?;
         }
         channel.close(200, short("checked")).await?;
         Ok(())

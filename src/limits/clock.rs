@@ -28,7 +28,9 @@ impl Reference for Moment {
     }
 
     fn saturating_sub(&self, duration: Nanos) -> Self {
-        self.0.checked_sub(Duration::from(duration)).map_or(*self, Self)
+        self.0
+            .checked_sub(Duration::from(duration))
+            .map_or(*self, Self)
     }
 }
 

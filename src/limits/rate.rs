@@ -38,9 +38,17 @@ impl Limits {
     /// Rates as configured.
     pub fn new(config: &LimitsConfig) -> Self {
         Self {
-            calls: RateLimiter::new(quota(config.per_gstin), DashMapStateStore::default(), TokioClock),
+            calls: RateLimiter::new(
+                quota(config.per_gstin),
+                DashMapStateStore::default(),
+                TokioClock,
+            ),
             total: RateLimiter::direct_with_clock(quota(config.total), TokioClock),
-            logins: RateLimiter::new(quota(config.auth_per_gstin), DashMapStateStore::default(), TokioClock),
+            logins: RateLimiter::new(
+                quota(config.auth_per_gstin),
+                DashMapStateStore::default(),
+                TokioClock,
+            ),
             per_gstin: config.per_gstin,
         }
     }
@@ -55,7 +63,10 @@ impl Limits {
 
     /// Waits until a login for this GSTIN is within its rate, but not past `patience`.
     pub async fn admit_login(&self, gstin: &Gstin, patience: Duration) -> Admission {
-        wait_for(patience, || admission(self.logins.check_key(gstin).err().map(|until| wait(&until)))).await
+        wait_for(patience, || {
+            admission(self.logins.check_key(gstin).err().map(|until| wait(&until)))
+        })
+        .await
     }
 
     /// How long `calls` calls of one GSTIN take at its rate.
@@ -102,7 +113,9 @@ fn quota(rate: Rate) -> Quota {
 async fn wait_for(patience: Duration, mut attempt: impl FnMut() -> Admission) -> Admission {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
-        let Admission::Wait(delay) = attempt() else { return Admission::Granted };
+        let Admission::Wait(delay) = attempt() else {
+            return Admission::Granted;
+        };
         if tokio::time::Instant::now() + delay > deadline {
             return Admission::Wait(delay);
         }
@@ -116,7 +129,10 @@ mod tests {
     use tokio::time::Instant;
 
     fn rate(count: u32, seconds: u64) -> Rate {
-        Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(seconds) }
+        Rate {
+            count: NonZeroU32::new(count).unwrap(),
+            period: Duration::from_secs(seconds),
+        }
     }
 
     fn limits(per_gstin: Rate, total: Rate) -> Limits {
@@ -140,17 +156,26 @@ mod tests {
             assert_eq!(limits.admit_call(&gstin, LONG).await, Admission::Granted);
         }
         let taken = start.elapsed();
-        assert!(taken >= Duration::from_millis(9_800) && taken <= Duration::from_millis(10_200), "{taken:?}");
+        assert!(
+            taken >= Duration::from_millis(9_800) && taken <= Duration::from_millis(10_200),
+            "{taken:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_past_ones_patience_is_refused_at_once_with_its_length() {
         let limits = limits(rate(1, 10), rate(1000, 1));
         let gstin = "29AAGCE4783K1Z1".parse().unwrap();
-        assert_eq!(limits.admit_call(&gstin, Duration::from_secs(3)).await, Admission::Granted);
+        assert_eq!(
+            limits.admit_call(&gstin, Duration::from_secs(3)).await,
+            Admission::Granted
+        );
         let start = Instant::now();
         let refused = limits.admit_call(&gstin, Duration::from_secs(3)).await;
-        assert!(matches!(refused, Admission::Wait(wait) if wait > Duration::from_secs(9)), "{refused:?}");
+        assert!(
+            matches!(refused, Admission::Wait(wait) if wait > Duration::from_secs(9)),
+            "{refused:?}"
+        );
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
@@ -161,7 +186,11 @@ mod tests {
         let start = Instant::now();
         assert_eq!(limits.admit_call(&a, LONG).await, Admission::Granted);
         assert_eq!(limits.admit_call(&b, LONG).await, Admission::Granted);
-        assert!((1_000..1_100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        assert!(
+            (1_000..1_100).contains(&start.elapsed().as_millis()),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,6 +201,10 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(limits.admit_login(&gstin, LONG).await, Admission::Granted);
         }
-        assert!(start.elapsed() >= Duration::from_secs(119), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() >= Duration::from_secs(119),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }

@@ -11,13 +11,21 @@ use crate::signature::Keyring;
 use super::check::{Finding, Verdict};
 
 /// Keys, broker and queues; with `login`, one login per GSTIN.
-pub async fn online(config: &Config, credentials: Option<&Credentials>, login: bool) -> Vec<Finding> {
+pub async fn online(
+    config: &Config,
+    credentials: Option<&Credentials>,
+    login: bool,
+) -> Vec<Finding> {
     let mut findings = keys(config);
     findings.extend(broker(config).await);
     let irp = match Irp::try_new(&config.irp) {
         Ok(irp) => irp,
         Err(fault) => {
-            findings.push(Finding::new(Verdict::Misconfigured, fault.to_string(), fault.remedy));
+            findings.push(Finding::new(
+                Verdict::Misconfigured,
+                fault.to_string(),
+                fault.remedy,
+            ));
             return findings;
         }
     };
@@ -33,8 +41,16 @@ fn keys(config: &Config) -> Vec<Finding> {
             .fingerprints()
             .into_iter()
             .map(|key| {
-                let kids = if key.kids.is_empty() { "the first kid it verifies".to_owned() } else { key.kids.join(", ") };
-                Finding::ok(format!("signing key {}: SHA-256 {}, answers to {kids}", key.file.display(), key.sha256))
+                let kids = if key.kids.is_empty() {
+                    "the first kid it verifies".to_owned()
+                } else {
+                    key.kids.join(", ")
+                };
+                Finding::ok(format!(
+                    "signing key {}: SHA-256 {}, answers to {kids}",
+                    key.file.display(),
+                    key.sha256
+                ))
             })
             .collect(),
         Err(faults) => faults
@@ -47,25 +63,45 @@ fn keys(config: &Config) -> Vec<Finding> {
 async fn broker(config: &Config) -> Vec<Finding> {
     let endpoint = match Endpoint::try_new(&config.broker, "check") {
         Ok(endpoint) => endpoint,
-        Err(error) => return vec![Finding::new(Verdict::Misconfigured, error.to_string(), "correct [broker]")],
+        Err(error) => {
+            return vec![Finding::new(
+                Verdict::Misconfigured,
+                error.to_string(),
+                "correct [broker]",
+            )];
+        }
     };
     let address = endpoint.address();
     let connection = match endpoint.connect("check").await {
         Ok(connection) => connection,
         Err(error) => {
             let remedy = "start the broker, or correct broker.url: host, port, user, password and virtual host";
-            return vec![Finding::new(Verdict::Unreachable, format!("broker {address}: {error}"), remedy)];
+            return vec![Finding::new(
+                Verdict::Unreachable,
+                format!("broker {address}: {error}"),
+                remedy,
+            )];
         }
     };
-    let reached = Finding::ok(format!("broker {address}: connected as {}", endpoint.user()));
-    let topology = match timed(Topology::of(config).verify(&connection)).await.and_then(|verified| verified) {
+    let reached = Finding::ok(format!(
+        "broker {address}: connected as {}",
+        endpoint.user()
+    ));
+    let topology = match timed(Topology::of(config).verify(&connection))
+        .await
+        .and_then(|verified| verified)
+    {
         Ok(()) => Finding::ok("queues and exchanges: all there".to_owned()),
         Err(error) if config.topology.declare => Finding::new(
             Verdict::Warning,
             format!("{error}"),
             "`run` will declare what is missing, because topology.declare = true",
         ),
-        Err(error) => Finding::new(Verdict::Failed, error.to_string(), "run `irn-worker topology apply`"),
+        Err(error) => Finding::new(
+            Verdict::Failed,
+            error.to_string(),
+            "run `irn-worker topology apply`",
+        ),
     };
     vec![reached, topology]
 }

@@ -11,13 +11,16 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
-    AMQPValue, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, Publisher, Topology, timed,
+    AMQPValue, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, Publisher,
+    Topology, timed,
 };
 use crate::config::Config;
 use crate::document;
@@ -79,7 +82,9 @@ pub enum SubmitError {
         column: usize,
     },
     /// Nothing to do.
-    #[error("no invoices found: give a JSON or NDJSON file, a directory with such files, or - for standard input")]
+    #[error(
+        "no invoices found: give a JSON or NDJSON file, a directory with such files, or - for standard input"
+    )]
     Nothing,
     /// The workers would refuse the reply queue.
     #[error(
@@ -90,7 +95,9 @@ pub enum SubmitError {
     #[error("the broker cannot be reached: {0}")]
     Broker(#[from] BrokerError),
     /// The job queues are missing.
-    #[error("the broker takes no jobs: exchange {JOBS_EXCHANGE} routes nowhere; run `irn-worker topology apply` first")]
+    #[error(
+        "the broker takes no jobs: exchange {JOBS_EXCHANGE} routes nowhere; run `irn-worker topology apply` first"
+    )]
     NoTopology,
 }
 
@@ -129,7 +136,12 @@ impl Summary {
 
     /// A table for a person.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{} published in {:.1} s", self.published, self.taken.as_secs_f64())?;
+        writeln!(
+            out,
+            "{} published in {:.1} s",
+            self.published,
+            self.taken.as_secs_f64()
+        )?;
         if !self.waited {
             return Ok(());
         }
@@ -143,7 +155,11 @@ impl Summary {
             writeln!(out, "  signature {state:<12} {count:>6}")?;
         }
         if self.recovered > 0 {
-            writeln!(out, "  {:<12} {:>6}  (registered by an earlier attempt, found again)", "recovered", self.recovered)?;
+            writeln!(
+                out,
+                "  {:<12} {:>6}  (registered by an earlier attempt, found again)",
+                "recovered", self.recovered
+            )?;
         }
         for (code, count) in &self.codes {
             writeln!(out, "  error {code:<20} {count:>6}")?;
@@ -178,15 +194,26 @@ pub async fn submit(config: &Config, request: &Request) -> Result<Summary, Submi
         None => None,
     };
     let started = std::time::Instant::now();
-    let queue = replies.as_ref().map(|replies| replies.queue.clone()).or_else(|| request.reply_to.clone());
+    let queue = replies
+        .as_ref()
+        .map(|replies| replies.queue.clone())
+        .or_else(|| request.reply_to.clone());
     let published = publish_all(config, &endpoint, request, queue, &invoices);
-    let mut summary = Summary { published: invoices.len(), waited: request.wait.is_some(), ..Summary::default() };
+    let mut summary = Summary {
+        published: invoices.len(),
+        waited: request.wait.is_some(),
+        ..Summary::default()
+    };
     match replies {
         None => published.await?,
         Some(mut replies) => {
-            let waiting = invoices.iter().map(|invoice| invoice.correlation_id.clone()).collect();
+            let waiting = invoices
+                .iter()
+                .map(|invoice| invoice.correlation_id.clone())
+                .collect();
             // Results come in while jobs still go out.
-            let (published, collected) = tokio::join!(published, replies.collect(waiting, &mut summary));
+            let (published, collected) =
+                tokio::join!(published, replies.collect(waiting, &mut summary));
             replies.close().await;
             published?;
             collected?;
@@ -204,7 +231,11 @@ fn read_inputs(inputs: &[PathBuf], run: &str) -> Result<Vec<Invoice>, SubmitErro
             add_invoices(&mut invoices, &path, &text, run)?;
         }
     }
-    if invoices.is_empty() { Err(SubmitError::Nothing) } else { Ok(invoices) }
+    if invoices.is_empty() {
+        Err(SubmitError::Nothing)
+    } else {
+        Ok(invoices)
+    }
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> SubmitError {
@@ -221,7 +252,10 @@ fn files_of(input: &Path) -> Result<Vec<PathBuf>, SubmitError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(file_error(input))?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
         if path.is_file() && ["json", "ndjson", "jsonl"].contains(&extension) {
             files.push(path);
         }
@@ -233,7 +267,9 @@ fn files_of(input: &Path) -> Result<Vec<PathBuf>, SubmitError> {
 fn read_text(path: &Path) -> Result<String, SubmitError> {
     let mut text = String::new();
     if path == Path::new("-") {
-        io::stdin().read_to_string(&mut text).map_err(file_error(path))?;
+        io::stdin()
+            .read_to_string(&mut text)
+            .map_err(file_error(path))?;
     } else {
         text = std::fs::read_to_string(path).map_err(file_error(path))?;
     }
@@ -241,7 +277,12 @@ fn read_text(path: &Path) -> Result<String, SubmitError> {
 }
 
 /// One JSON value after another; an array stands for its elements.
-fn add_invoices(invoices: &mut Vec<Invoice>, path: &Path, text: &str, run: &str) -> Result<(), SubmitError> {
+fn add_invoices(
+    invoices: &mut Vec<Invoice>,
+    path: &Path,
+    text: &str,
+    run: &str,
+) -> Result<(), SubmitError> {
     let not_json = |error: serde_json::Error| SubmitError::NotJson {
         path: path.display().to_string(),
         line: error.line(),
@@ -251,7 +292,9 @@ fn add_invoices(invoices: &mut Vec<Invoice>, path: &Path, text: &str, run: &str)
         let value = value.map_err(not_json)?;
         if value.get().starts_with('[') {
             let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(not_json)?;
-            elements.into_iter().for_each(|element| add_invoice(invoices, element, run));
+            elements
+                .into_iter()
+                .for_each(|element| add_invoice(invoices, element, run));
         } else {
             add_invoice(invoices, value, run);
         }
@@ -266,7 +309,11 @@ fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str) {
         // The worker will say what is wrong with it.
         Err(_) => correlation_id.clone(),
     };
-    invoices.push(Invoice { id, correlation_id, body: document.get().to_owned() });
+    invoices.push(Invoice {
+        id,
+        correlation_id,
+        body: document.get().to_owned(),
+    });
 }
 
 async fn publish_all(
@@ -302,7 +349,11 @@ async fn publish_one(
 ) -> Result<(), SubmitError> {
     let publication = Publication {
         exchange: JOBS_EXCHANGE.into(),
-        routing_key: Cow::Borrowed(if request.urgent { "urgent.generate" } else { "generate" }),
+        routing_key: Cow::Borrowed(if request.urgent {
+            "urgent.generate"
+        } else {
+            "generate"
+        }),
         properties: properties(request, reply_to, invoice),
         payload: Payload(invoice.body.as_bytes()),
     };
@@ -368,9 +419,19 @@ struct Replies {
 }
 
 impl Replies {
-    async fn open(config: &Config, endpoint: &Endpoint, wait: &Wait, run: &str) -> Result<Self, SubmitError> {
+    async fn open(
+        config: &Config,
+        endpoint: &Endpoint,
+        wait: &Wait,
+        run: &str,
+    ) -> Result<Self, SubmitError> {
         let queue = format!("erp.submit.{run}");
-        if !config.replies.allow.iter().any(|pattern| pattern.matches(&queue)) {
+        if !config
+            .replies
+            .allow
+            .iter()
+            .any(|pattern| pattern.matches(&queue))
+        {
             return Err(SubmitError::NotAllowed(queue));
         }
         let connection = endpoint.connect("submit").await?;
@@ -378,22 +439,33 @@ impl Replies {
         let mut arguments = FieldTable::default();
         let expires = i64::try_from(REPLY_QUEUE_EXPIRES.as_millis()).unwrap_or(i64::MAX);
         set(&mut arguments, "x-expires", AMQPValue::LongLongInt(expires));
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
         timed(channel.queue_declare(short(&queue), options, arguments)).await??;
         let out: Box<dyn Write + Send> = match &wait.out {
-            Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(file_error(path))?)),
+            Some(path) => Box::new(io::BufWriter::new(
+                std::fs::File::create(path).map_err(file_error(path))?,
+            )),
             None => Box::new(io::stdout()),
         };
         Ok(Self {
             endpoint: endpoint.clone(),
             queue,
             out,
-            deadline: wait.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+            deadline: wait
+                .timeout
+                .map(|timeout| tokio::time::Instant::now() + timeout),
             progress: Progress::default(),
         })
     }
 
-    async fn collect(&mut self, waiting: Vec<String>, summary: &mut Summary) -> Result<(), SubmitError> {
+    async fn collect(
+        &mut self,
+        waiting: Vec<String>,
+        summary: &mut Summary,
+    ) -> Result<(), SubmitError> {
         let mut waiting: HashMap<String, ()> = waiting.into_iter().map(|id| (id, ())).collect();
         self.progress.start(waiting.len());
         let mut delays = Backoffs::new(Duration::from_millis(200), Duration::from_secs(5));
@@ -410,7 +482,11 @@ impl Replies {
         self.out.flush().map_err(file_error(Path::new("--out")))
     }
 
-    async fn consume(&mut self, waiting: &mut HashMap<String, ()>, summary: &mut Summary) -> Result<Consumed, SubmitError> {
+    async fn consume(
+        &mut self,
+        waiting: &mut HashMap<String, ()>,
+        summary: &mut Summary,
+    ) -> Result<Consumed, SubmitError> {
         let connection = self.endpoint.connect("submit").await?;
         let channel = timed(connection.create_channel()).await??;
         let (queue, options) = (short(&self.queue), BasicConsumeOptions::default());
@@ -425,7 +501,12 @@ impl Replies {
             let Some(delivery) = next.transpose()? else {
                 return Err(BrokerError::Lost("the reply queue is gone".to_owned()).into());
             };
-            let id = delivery.properties.correlation_id().as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+            let id = delivery
+                .properties
+                .correlation_id()
+                .as_ref()
+                .map(|id| id.as_str().to_owned())
+                .unwrap_or_default();
             // A result that came before is a repetition; the receiver drops it.
             if waiting.remove(&id).is_some() {
                 self.take(&delivery.data, summary)?;
@@ -436,16 +517,25 @@ impl Replies {
     }
 
     fn take(&mut self, body: &[u8], summary: &mut Summary) -> Result<(), SubmitError> {
-        let written = self.out.write_all(body).and_then(|()| self.out.write_all(b"\n"));
+        let written = self
+            .out
+            .write_all(body)
+            .and_then(|()| self.out.write_all(b"\n"));
         written.map_err(file_error(Path::new("--out")))?;
         self.progress.one();
         let Ok(result) = serde_json::from_slice::<ResultView<'_>>(body) else {
             *summary.statuses.entry("unreadable".to_owned()).or_default() += 1;
             return Ok(());
         };
-        *summary.statuses.entry(result.status.into_owned()).or_default() += 1;
+        *summary
+            .statuses
+            .entry(result.status.into_owned())
+            .or_default() += 1;
         if let Some(signature) = result.signature {
-            *summary.signatures.entry(signature.into_owned()).or_default() += 1;
+            *summary
+                .signatures
+                .entry(signature.into_owned())
+                .or_default() += 1;
         }
         summary.recovered += usize::from(result.recovered);
         for error in result.errors {
@@ -456,9 +546,14 @@ impl Replies {
 
     /// Removes the reply queue, as far as that is possible; it would expire by itself.
     async fn close(self) {
-        let Ok(connection) = self.endpoint.connect("submit").await else { return };
+        let Ok(connection) = self.endpoint.connect("submit").await else {
+            return;
+        };
         if let Ok(Ok(channel)) = timed(connection.create_channel()).await {
-            drop(timed(channel.queue_delete(short(&self.queue), QueueDeleteOptions::default())).await);
+            drop(
+                timed(channel.queue_delete(short(&self.queue), QueueDeleteOptions::default()))
+                    .await,
+            );
         }
     }
 }
@@ -487,8 +582,10 @@ impl Progress {
     fn start(&mut self, total: usize) {
         self.total = total;
         if io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} results, {per_sec}, {elapsed}");
+            let bar =
+                ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("{bar:40} {pos}/{len} results, {per_sec}, {elapsed}");
             self.bar = Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
         }
     }

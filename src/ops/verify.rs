@@ -62,26 +62,41 @@ impl Verified {
 
     /// The token as a QR code of half-height blocks, for a terminal. `None` if it is too long for one.
     pub fn qr_code(&self) -> Option<String> {
-        let code = qrcode::QrCode::with_error_correction_level(&self.token, qrcode::EcLevel::L).ok()?;
-        Some(code.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build())
+        let code =
+            qrcode::QrCode::with_error_correction_level(&self.token, qrcode::EcLevel::L).ok()?;
+        Some(
+            code.render::<qrcode::render::unicode::Dense1x2>()
+                .quiet_zone(true)
+                .build(),
+        )
     }
 }
 
 /// Verifies every token in a text: one per line, or inside a result of this worker or an answer of the portal.
 pub fn verify(keyring: &Keyring, text: &str) -> Vec<Verified> {
-    tokens_in(text).into_iter().map(|token| verify_one(keyring, token)).collect()
+    tokens_in(text)
+        .into_iter()
+        .map(|token| verify_one(keyring, token))
+        .collect()
 }
 
 /// The tokens of JSON values (any text member that looks like one, at any depth), else each line that is not empty.
 fn tokens_in(text: &str) -> Vec<String> {
-    let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+    let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
+        .into_iter()
+        .collect();
     match values {
         Ok(values) if !values.is_empty() => {
             let mut tokens = Vec::new();
             values.iter().for_each(|value| collect(value, &mut tokens));
             tokens
         }
-        _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        _ => text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
@@ -101,13 +116,26 @@ fn verify_one(keyring: &Keyring, text: String) -> Verified {
             Verdict::UnknownKey => "unknown_key",
             Verdict::Bad => "forged",
         };
-        let data = token.data().ok().and_then(|data| serde_json::from_str(&data).ok());
+        let data = token
+            .data()
+            .ok()
+            .and_then(|data| serde_json::from_str(&data).ok());
         (verdict, token.kid().map(str::to_owned), data)
     });
     match parsed {
-        Ok((verdict, kid, data)) => Verified { verdict, kid, problem: None, data, token: text },
-        Err(problem) => {
-            Verified { verdict: "malformed", kid: None, problem: Some(problem.to_string()), data: None, token: text }
-        }
+        Ok((verdict, kid, data)) => Verified {
+            verdict,
+            kid,
+            problem: None,
+            data,
+            token: text,
+        },
+        Err(problem) => Verified {
+            verdict: "malformed",
+            kid: None,
+            problem: Some(problem.to_string()),
+            data: None,
+            token: text,
+        },
     }
 }

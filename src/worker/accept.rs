@@ -31,7 +31,9 @@ pub(super) fn accept(
     let state = match checked.verdict {
         Some(Verdict::Verified) => SignatureState::Verified,
         Some(Verdict::UnknownKey) => SignatureState::UnknownKey,
-        Some(Verdict::Bad) => return bad_signature(case, "its signature is not by the key it names"),
+        Some(Verdict::Bad) => {
+            return bad_signature(case, "its signature is not by the key it names");
+        }
         None => SignatureState::Unverified,
     };
     if let Err(mismatch) = checked.contents {
@@ -39,7 +41,11 @@ pub(super) fn accept(
     }
     case.clear_doubt(false);
     telemetry::signature_checked(case.about(), state);
-    Ending::Registered { registration, signature: state, recovered }
+    Ending::Registered {
+        registration,
+        signature: state,
+        recovered,
+    }
 }
 
 struct Checked {
@@ -48,27 +54,48 @@ struct Checked {
     contents: Result<(), Mismatch>,
 }
 
-fn check(worker: &Worker, document: &Document, registration: &Registration) -> Result<Checked, Malformed> {
+fn check(
+    worker: &Worker,
+    document: &Document,
+    registration: &Registration,
+) -> Result<Checked, Malformed> {
     let invoice = Token::parse(&registration.signed_invoice)?;
     let qr_code = Token::parse(&registration.signed_qr_code)?;
     let verdict = match worker.config.irp.signatures {
         SignaturePolicy::Off => None,
         SignaturePolicy::Require | SignaturePolicy::Warn if worker.keyring.is_empty() => None,
-        SignaturePolicy::Require | SignaturePolicy::Warn => Some(worker.keyring.verify_both(&invoice, &qr_code)),
+        SignaturePolicy::Require | SignaturePolicy::Warn => {
+            Some(worker.keyring.verify_both(&invoice, &qr_code))
+        }
     };
-    let contents = signature::compare(document, &registration.irn, &qr_code.qr_data()?, &invoice.invoice_data()?);
+    let contents = signature::compare(
+        document,
+        &registration.irn,
+        &qr_code.qr_data()?,
+        &invoice.invoice_data()?,
+    );
     Ok(Checked { verdict, contents })
 }
 
 /// A registration that was cancelled, or that lost against another portal's, is no valid invoice.
 fn no_longer_valid(registration: &Registration) -> Option<Ending> {
     let (code, message) = match registration.status.as_str() {
-        "CNL" => ("2278", "this document was registered and then cancelled; its number cannot be used again"),
-        "REJ" => ("REJ", "this registration lost against one at another portal, which is the valid one"),
+        "CNL" => (
+            "2278",
+            "this document was registered and then cancelled; its number cannot be used again",
+        ),
+        "REJ" => (
+            "REJ",
+            "this registration lost against one at another portal, which is the valid one",
+        ),
         _ => return None,
     };
     let errors = vec![ErrorEntry::irp(code, message)];
-    Some(Ending::Conflict { irn: Some(registration.irn), errors, info: registration.info.clone() })
+    Some(Ending::Conflict {
+        irn: Some(registration.irn),
+        errors,
+        info: registration.info.clone(),
+    })
 }
 
 fn bad_signature(case: &Case, why: &str) -> Ending {
@@ -81,17 +108,32 @@ fn bad_signature(case: &Case, why: &str) -> Ending {
 
 /// Genuine, but of another document. What was there before is a conflict of the ERP's; an answer to our own submit
 /// is the portal's mistake.
-fn differs(case: &Case, registration: &Registration, mismatch: &Mismatch, recovered: bool) -> Ending {
-    let message = format!("what the portal registered differs from this document in: {}", mismatch.fields.join(", "));
+fn differs(
+    case: &Case,
+    registration: &Registration,
+    mismatch: &Mismatch,
+    recovered: bool,
+) -> Ending {
+    let message = format!(
+        "what the portal registered differs from this document in: {}",
+        mismatch.fields.join(", ")
+    );
     telemetry::signature_bad(case.about(), Reason::SignedDataMismatch, &mismatch.fields);
     if !recovered {
         case.doubt();
         return gave_up(Reason::SignedDataMismatch, message);
     }
     let errors = vec![ErrorEntry::worker(Reason::SignedDataMismatch, message)];
-    Ending::Conflict { irn: Some(registration.irn), errors, info: registration.info.clone() }
+    Ending::Conflict {
+        irn: Some(registration.irn),
+        errors,
+        info: registration.info.clone(),
+    }
 }
 
 fn gave_up(reason: Reason, message: String) -> Ending {
-    Ending::GaveUp { reason, errors: vec![ErrorEntry::worker(reason, message)] }
+    Ending::GaveUp {
+        reason,
+        errors: vec![ErrorEntry::worker(reason, message)],
+    }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Worker;
+use super::accept::accept;
 use super::calls::{Calls, LookUp, label};
 use super::case::Case;
 use super::lanes::NoTurn;
-use super::accept::accept;
 use super::settle::Ending;
 use crate::document::Document;
 use crate::irn::Irn;
@@ -31,14 +31,20 @@ pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
 }
 
 fn gave_up(reason: Reason, message: &str) -> Ending {
-    Ending::GaveUp { reason, errors: vec![ErrorEntry::worker(reason, message)] }
+    Ending::GaveUp {
+        reason,
+        errors: vec![ErrorEntry::worker(reason, message)],
+    }
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
     let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
-        return gave_up(Reason::NoCredentials, "no credentials are configured for this GSTIN");
+        return gave_up(
+            Reason::NoCredentials,
+            "no credentials are configured for this GSTIN",
+        );
     };
     let turn = tokio::select! {
         turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
@@ -50,12 +56,16 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         Err(NoTurn::Twin) => {
             // Whatever becomes of the other one, this one has to look before it sends.
             case.doubt();
-            return Ending::Deferred { wait: worker.config.irp.settle_time, why: "twin" };
+            return Ending::Deferred {
+                wait: worker.config.irp.settle_time,
+                why: "twin",
+            };
         }
     };
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
     match run(worker, case, document, &irn, &mut calls).await {
-        Ok(ending) | Err(ending) => ending,
+        Ok(ending) => ending,
+        Err(ending) => *ending,
     }
 }
 
@@ -65,20 +75,32 @@ async fn run(
     document: &Document,
     irn: &Irn,
     calls: &mut Calls<'_>,
-) -> Result<Ending, Ending> {
+) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
         match calls.look_up(document).await? {
-            LookUp::Found(registration) => return Ok(accept(worker, case, document, registration, true)),
+            LookUp::Found(registration) => {
+                return Ok(accept(worker, case, document, registration, true));
+            }
             LookUp::TooOld => return Ok(too_old(*irn, None)),
             LookUp::Nothing if case.job.redelivered => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
         }
     }
-    if case.job.deadline.is_some_and(|deadline| deadline < Timestamp::now()) {
+    if case
+        .job
+        .deadline
+        .is_some_and(|deadline| deadline < Timestamp::now())
+    {
         return Ok(Ending::Expired);
     }
     match calls.generate(case.job.body.as_bytes()).await? {
-        Ok(registration) => Ok(accept(worker, case, document, Box::new(registration), false)),
+        Ok(registration) => Ok(accept(
+            worker,
+            case,
+            document,
+            Box::new(registration),
+            false,
+        )),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
     }
 }
@@ -91,22 +113,43 @@ async fn refused(
     irn: &Irn,
     calls: &mut Calls<'_>,
     error: IrpError,
-) -> Result<Ending, Ending> {
+) -> Result<Ending, Box<Ending>> {
     match error.disposition() {
-        Disposition::Retry { .. } if case.in_doubt() => Ok(Ending::Unknown { code: label(&error) }),
-        Disposition::Retry { not_before } => Ok(Ending::Transient { code: label(&error), not_before }),
-        Disposition::Resolve => Ok(Ending::Unknown { code: label(&error) }),
+        Disposition::Retry { .. } if case.in_doubt() => Ok(Ending::Unknown {
+            code: label(&error),
+        }),
+        Disposition::Retry { not_before } => Ok(Ending::Transient {
+            code: label(&error),
+            not_before,
+        }),
+        Disposition::Resolve => Ok(Ending::Unknown {
+            code: label(&error),
+        }),
         // Registered, but under a key we do not hold: with a fresh session its signed data can be fetched.
-        Disposition::Reauth if matches!(error, IrpError::Undecipherable) => match calls.look_up(document).await? {
+        Disposition::Reauth if matches!(error, IrpError::Undecipherable) => match calls
+            .look_up(document)
+            .await?
+        {
             LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => Ok(too_old(*irn, None)),
-            LookUp::Nothing => Ok(Ending::Unknown { code: label(&error) }),
+            LookUp::Nothing => Ok(Ending::Unknown {
+                code: label(&error),
+            }),
         },
-        Disposition::Reauth => Ok(Ending::SessionRefused { code: label(&error) }),
+        Disposition::Reauth => Ok(Ending::SessionRefused {
+            code: label(&error),
+        }),
         Disposition::RefuseAccount => Ok(calls.account_refused(error).await),
-        Disposition::NotRegistered | Disposition::TooOld | Disposition::Park => Ok(calls.unclassified(&error)),
-        Disposition::Adopt | Disposition::Conflict | Disposition::SyncGstin | Disposition::Reject => match error {
-            IrpError::Refused(refusal) => refusal_settled(worker, case, document, irn, calls, refusal).await,
+        Disposition::NotRegistered | Disposition::TooOld | Disposition::Park => {
+            Ok(calls.unclassified(&error))
+        }
+        Disposition::Adopt
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject => match error {
+            IrpError::Refused(refusal) => {
+                refusal_settled(worker, case, document, irn, calls, refusal).await
+            }
             other => Ok(calls.unclassified(&other)),
         },
     }
@@ -120,29 +163,52 @@ async fn refusal_settled(
     irn: &Irn,
     calls: &mut Calls<'_>,
     refusal: Box<Refusal>,
-) -> Result<Ending, Ending> {
+) -> Result<Ending, Box<Ending>> {
     if refusal.disposition == Disposition::Adopt {
         // Registered: whatever happens from here on, it must be looked up and never be sent again.
         case.doubt();
-        let registered = refusal.duplicate.as_ref().and_then(|duplicate| duplicate.irn).unwrap_or(*irn);
+        let registered = refusal
+            .duplicate
+            .as_ref()
+            .and_then(|duplicate| duplicate.irn)
+            .unwrap_or(*irn);
         return match calls.fetch(&registered).await? {
             LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => Ok(too_old(registered, refusal.duplicate)),
             // Its twin is still on the way: the portal knows the number, but not the data yet.
-            LookUp::Nothing => Ok(Ending::Unknown { code: "2150".to_owned() }),
+            LookUp::Nothing => Ok(Ending::Unknown {
+                code: "2150".to_owned(),
+            }),
         };
     }
     let errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
-        let known = refusal.duplicate.and_then(|duplicate| duplicate.irn).or(Some(*irn));
-        return Ok(Ending::Conflict { irn: known, errors, info: refusal.info });
+        let known = refusal
+            .duplicate
+            .and_then(|duplicate| duplicate.irn)
+            .or(Some(*irn));
+        return Ok(Ending::Conflict {
+            irn: known,
+            errors,
+            info: refusal.info,
+        });
     }
-    Ok(Ending::Rejected { errors, info: refusal.info })
+    Ok(Ending::Rejected {
+        errors,
+        info: refusal.info,
+    })
 }
 
 fn too_old(irn: Irn, duplicate: Option<Duplicate>) -> Ending {
     let message = "registered, but the portal no longer gives out its signed data; the taxpayer can fetch it from the \
                    common portal for six months";
-    let (ack_no, ack_date) = duplicate.map(|known| (known.ack_no.clone(), known.ack_date_rfc3339())).unwrap_or_default();
-    Ending::Partial { irn, ack_no, ack_date, errors: vec![ErrorEntry::irp("2283", message)] }
+    let (ack_no, ack_date) = duplicate
+        .map(|known| (known.ack_no.clone(), known.ack_date_rfc3339()))
+        .unwrap_or_default();
+    Ending::Partial {
+        irn,
+        ack_no,
+        ack_date,
+        errors: vec![ErrorEntry::irp("2283", message)],
+    }
 }

@@ -21,12 +21,11 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
 
 /// Publishes each document as a job of its own, then acknowledges the batch.
 pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger) {
-    let documents: Vec<&RawValue> = match serde_json::from_slice(job.body.as_bytes()) {
-        Ok(documents) => documents,
-        Err(_) => Vec::new(),
-    };
+    let documents: Vec<&RawValue> =
+        serde_json::from_slice(job.body.as_bytes()).unwrap_or_default();
     if documents.is_empty() {
-        let problem = "the body is an empty JSON array; a batch has at least one document".to_owned();
+        let problem =
+            "the body is an empty JSON array; a batch has at least one document".to_owned();
         return carry::poison(worker, job.into_unreadable(problem), acknowledger).await;
     }
     let id = job.id(None);
@@ -45,17 +44,35 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<()>()
         .await;
-    let about = About { job_id: &id, gstin: None, attempt: job.attempt };
+    let about = About {
+        job_id: &id,
+        gstin: None,
+        attempt: job.attempt,
+    };
     match published {
         Ok(()) if acknowledger.ack().await => telemetry::batch_split(&id, size, started.elapsed()),
-        Ok(()) => telemetry::job_abandoned(about, "batch split, but not acknowledged: its jobs may come twice"),
-        Err(carry::Lost) => telemetry::job_abandoned(about, "the delivery was lost before the batch was split"),
+        Ok(()) => telemetry::job_abandoned(
+            about,
+            "batch split, but not acknowledged: its jobs may come twice",
+        ),
+        Err(carry::Lost) => {
+            telemetry::job_abandoned(about, "the delivery was lost before the batch was split")
+        }
     }
 }
 
 fn member(job: &Job, batch_id: &str, sequence: usize, size: usize) -> Properties {
-    let outcome = if job.redelivered { PriorOutcome::Unknown } else { job.outcome };
-    let again = Again { attempt: 1, outcome, first_seen: job.first_seen.unwrap_or_else(Timestamp::now), error: None };
+    let outcome = if job.redelivered {
+        PriorOutcome::Unknown
+    } else {
+        job.outcome
+    };
+    let again = Again {
+        attempt: 1,
+        outcome,
+        first_seen: job.first_seen.unwrap_or_else(Timestamp::now),
+        error: None,
+    };
     job.batch_member(batch_id, sequence, size, &again)
 }
 
@@ -80,6 +97,10 @@ async fn publish(
         properties,
         payload: Payload(document.get().as_bytes()),
     };
-    let about = About { job_id: id, gstin: None, attempt: job.attempt };
+    let about = About {
+        job_id: id,
+        gstin: None,
+        attempt: job.attempt,
+    };
     carry::publish(worker, &publication, acknowledger, about).await
 }

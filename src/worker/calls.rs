@@ -56,19 +56,28 @@ impl Question<'_> {
 
     async fn ask(&self, irp: &Irp, access: Access<'_>) -> Result<Registration, IrpError> {
         match self {
-            Self::Document(document, date) => irp.by_document(&access, document.kind, &document.number, date).await,
+            Self::Document(document, date) => {
+                irp.by_document(&access, document.kind, &document.number, date)
+                    .await
+            }
             Self::Irn(irn) => irp.by_irn(&access, irn).await,
         }
     }
 }
 
 /// An answer, the portal's error, or the attempt is over.
-type Answer<T> = Result<Result<T, IrpError>, Ending>;
+type Answer<T> = Result<Result<T, IrpError>, Box<Ending>>;
 
 impl<'a> Calls<'a> {
     pub(super) fn new(worker: &'a Worker, case: &'a Case, account: Arc<Account>) -> Self {
         let tries = ImmediateTries::new(worker.config.retry.immediate_max_elapsed);
-        Self { worker, case, account, tries, reauthenticated: false }
+        Self {
+            worker,
+            case,
+            account,
+            tries,
+            reauthenticated: false,
+        }
     }
 
     /// Registers the document. From the moment it leaves until a readable answer comes, its outcome is unknown.
@@ -76,7 +85,12 @@ impl<'a> Calls<'a> {
         loop {
             let session = self.ready().await?;
             self.case.doubt();
-            let answer = self.observed("generate", self.worker.irp.generate(&session.access(), body)).await;
+            let answer = self
+                .observed(
+                    "generate",
+                    self.worker.irp.generate(&session.access(), body),
+                )
+                .await;
             let error = match answer {
                 Ok(registration) => return Ok(Ok(registration)),
                 Err(error) => error,
@@ -85,9 +99,7 @@ impl<'a> Calls<'a> {
                 IrpError::NotSent(_) | IrpError::Unsendable { .. } => self.case.clear_doubt(false),
                 IrpError::Throttled { .. } => self.case.clear_doubt(true),
                 // A passing fault of the portal's own may have struck after it registered: that stays in doubt.
-                IrpError::Refused(_) if !matches!(error.disposition(), Disposition::Retry { .. }) => {
-                    self.case.clear_doubt(true);
-                }
+                IrpError::Refused(_) if !may_have_acted(&error) => self.case.clear_doubt(true),
                 IrpError::Refused(_)
                 | IrpError::Unconfirmed { .. }
                 | IrpError::Server { .. }
@@ -110,13 +122,15 @@ impl<'a> Calls<'a> {
     }
 
     /// Looks the document up by its details.
-    pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Ending> {
-        let answer = self.repeated(Question::Document(document, document.date_text())).await?;
+    pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Box<Ending>> {
+        let answer = self
+            .repeated(Question::Document(document, document.date_text()))
+            .await?;
         self.understood(answer).await
     }
 
     /// Fetches a registration by its IRN.
-    pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Ending> {
+    pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Box<Ending>> {
         let answer = self.repeated(Question::Irn(irn)).await?;
         self.understood(answer).await
     }
@@ -138,7 +152,9 @@ impl<'a> Calls<'a> {
                         return Ok(Err(error));
                     }
                 }
-                Disposition::Retry { not_before: Some(_) }
+                Disposition::Retry {
+                    not_before: Some(_),
+                }
                 | Disposition::Adopt
                 | Disposition::Conflict
                 | Disposition::SyncGstin
@@ -152,7 +168,10 @@ impl<'a> Calls<'a> {
     }
 
     /// What a look-up's answer means; anything but an answer to the question ends the attempt.
-    async fn understood(&self, answer: Result<Registration, IrpError>) -> Result<LookUp, Ending> {
+    async fn understood(
+        &self,
+        answer: Result<Registration, IrpError>,
+    ) -> Result<LookUp, Box<Ending>> {
         let error = match answer {
             Ok(registration) => return Ok(LookUp::Found(Box::new(registration))),
             Err(error) => error,
@@ -160,56 +179,96 @@ impl<'a> Calls<'a> {
         match error.disposition() {
             Disposition::NotRegistered => Ok(LookUp::Nothing),
             Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { not_before } => Err(Ending::Transient { code: label(&error), not_before }),
-            Disposition::Resolve => Err(Ending::Transient { code: label(&error), not_before: None }),
-            Disposition::Reauth => Err(Ending::SessionRefused { code: label(&error) }),
-            Disposition::RefuseAccount => Err(self.account_refused(error).await),
+            Disposition::Retry { not_before } => Err(Box::new(Ending::Transient {
+                code: label(&error),
+                not_before,
+            })),
+            Disposition::Resolve => Err(Box::new(Ending::Transient {
+                code: label(&error),
+                not_before: None,
+            })),
+            Disposition::Reauth => Err(Box::new(Ending::SessionRefused {
+                code: label(&error),
+            })),
+            Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
             | Disposition::Conflict
-            | Disposition::SyncGstin => Err(self.unclassified(&error)),
+            | Disposition::SyncGstin => Err(Box::new(self.unclassified(&error))),
         }
     }
 
     /// The account is refused in the middle of things: none of its jobs goes on.
     pub(super) async fn account_refused(&self, error: IrpError) -> Ending {
         let errors = entries(&error);
-        self.worker.sessions.refuse(&self.account, Arc::new(error)).await;
-        Ending::GaveUp { reason: Reason::CredentialsRefused, errors }
+        self.worker
+            .sessions
+            .refuse(&self.account, Arc::new(error))
+            .await;
+        Ending::GaveUp {
+            reason: Reason::CredentialsRefused,
+            errors,
+        }
     }
 
     /// An answer nobody has decided about: kept for a person, with an alarm.
     pub(super) fn unclassified(&self, error: &IrpError) -> Ending {
-        let reason = if matches!(error, IrpError::Refused(_)) { Reason::UnknownCode } else { Reason::Unintelligible };
-        telemetry::unknown_code(self.case.about(), &label(&error));
-        Ending::GaveUp { reason, errors: entries(&error) }
+        let reason = if matches!(error, IrpError::Refused(_)) {
+            Reason::UnknownCode
+        } else {
+            Reason::Unintelligible
+        };
+        telemetry::unknown_code(self.case.about(), &label(error));
+        Ending::GaveUp {
+            reason,
+            errors: entries(error),
+        }
     }
 
     /// A session and the right to call now.
-    async fn ready(&self) -> Result<Arc<Session>, Ending> {
+    async fn ready(&self) -> Result<Arc<Session>, Box<Ending>> {
         let session = match self.worker.sessions.session(&self.account).await {
             Ok(session) => session,
-            Err(NoSession::Limited(wait)) => return Err(Ending::Deferred { wait, why: "login rate" }),
+            Err(NoSession::Limited(wait)) => {
+                return Err(Box::new(Ending::Deferred {
+                    wait,
+                    why: "login rate",
+                }));
+            }
             Err(NoSession::Refused(error)) => {
-                return Err(Ending::GaveUp { reason: Reason::CredentialsRefused, errors: refused_entries(&error) });
+                return Err(Box::new(Ending::GaveUp {
+                    reason: Reason::CredentialsRefused,
+                    errors: refused_entries(&error),
+                }));
             }
             Err(NoSession::Failed(error)) => {
                 self.case.note_code(&label(&error));
-                return Err(login_failed(&error));
+                return Err(Box::new(login_failed(&error)));
             }
         };
-        match self.worker.limits.admit_call(&self.account.gstin, PATIENCE).await {
+        match self
+            .worker
+            .limits
+            .admit_call(&self.account.gstin, PATIENCE)
+            .await
+        {
             Admission::Granted => self.still_ours().map(|()| session),
-            Admission::Wait(wait) => Err(Ending::Deferred { wait, why: "rate" }),
+            Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
         }
     }
 
-    fn still_ours(&self) -> Result<(), Ending> {
+    fn still_ours(&self) -> Result<(), Box<Ending>> {
         if !self.case.acknowledger.is_live() {
-            return Err(Ending::Abandoned { why: "the broker took the delivery back" });
+            return Err(Box::new(Ending::Abandoned {
+                why: "the broker took the delivery back",
+            }));
         }
-        if self.worker.stop.is_cancelled() { Err(Ending::HandedBack) } else { Ok(()) }
+        if self.worker.stop.is_cancelled() {
+            Err(Box::new(Ending::HandedBack))
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs one call and tells of it.
@@ -226,17 +285,17 @@ impl<'a> Calls<'a> {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken),
             Err(error) => {
                 telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
-                self.case.note_code(&label(&error));
+                self.case.note_code(&label(error));
             }
         }
         answer
     }
 
     /// Drops the refused session, once in an attempt.
-    async fn renew_once(&mut self, session: &Session, error: &IrpError) -> Result<(), Ending> {
+    async fn renew_once(&mut self, session: &Session, error: &IrpError) -> Result<(), Box<Ending>> {
         self.worker.sessions.invalidate(session).await;
         if self.reauthenticated {
-            return Err(Ending::SessionRefused { code: label(&error) });
+            return Err(Box::new(Ending::SessionRefused { code: label(error) }));
         }
         self.reauthenticated = true;
         Ok(())
@@ -244,7 +303,9 @@ impl<'a> Calls<'a> {
 
     /// Waits for the next immediate try; false if there is none, or a stop or the loss of the delivery came first.
     async fn wait_for_another_try(&mut self) -> bool {
-        let Some(delay) = self.tries.next_delay() else { return false };
+        let Some(delay) = self.tries.next_delay() else {
+            return false;
+        };
         tokio::select! {
             () = self.worker.stop.cancelled() => false,
             () = self.case.acknowledger.lost() => false,
@@ -267,7 +328,10 @@ fn login_failed(error: &IrpError) -> Ending {
         | Disposition::TooOld
         | Disposition::Park => None,
     };
-    Ending::Transient { code: label(&error), not_before }
+    Ending::Transient {
+        code: label(error),
+        not_before,
+    }
 }
 
 fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
@@ -277,9 +341,20 @@ fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
     refused
 }
 
+/// Whether a readable refusal of a submit leaves open what the portal did before it.
+fn may_have_acted(refusal: &IrpError) -> bool {
+    matches!(
+        refusal.disposition(),
+        Disposition::Retry { .. } | Disposition::Resolve
+    )
+}
+
 /// An error's code or kind, short and safe to log: never the portal's text.
 pub(super) fn label(error: &IrpError) -> String {
-    error.code().unwrap_or_else(|| error.call_result_label()).to_owned()
+    error
+        .code()
+        .unwrap_or_else(|| error.call_result_label())
+        .to_owned()
 }
 
 /// An error as it goes into a result.
@@ -293,7 +368,10 @@ fn entries(error: &IrpError) -> Vec<ErrorEntry> {
         | IrpError::Throttled { .. }
         | IrpError::Undecipherable
         | IrpError::Unintelligible { .. } => {
-            vec![ErrorEntry::worker(Reason::Unintelligible, format!("the portal's answer cannot be used: {error}"))]
+            vec![ErrorEntry::worker(
+                Reason::Unintelligible,
+                format!("the portal's answer cannot be used: {error}"),
+            )]
         }
     }
 }

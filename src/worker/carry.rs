@@ -13,8 +13,8 @@ use super::Worker;
 use super::case::{Case, millis};
 use super::settle::{Ending, Settlement};
 use crate::broker::{
-    Acknowledger, AMQPValue, DEAD_QUEUE, FieldTable, JOBS_EXCHANGE, POISON_QUEUE, Payload, Publication, PublishError,
-    retry_exchange,
+    AMQPValue, Acknowledger, DEAD_QUEUE, FieldTable, JOBS_EXCHANGE, POISON_QUEUE, Payload,
+    Publication, PublishError, retry_exchange,
 };
 use crate::config::DeadLetterPayload;
 use crate::irn::Irn;
@@ -48,10 +48,17 @@ struct ReplyTo<'a> {
 }
 
 /// Publishes what the settlement says, then acknowledges.
-pub(super) async fn carry_out(worker: &Worker, case: Case, ending: &Ending, settlement: Settlement) {
+pub(super) async fn carry_out(
+    worker: &Worker,
+    case: Case,
+    ending: &Ending,
+    settlement: Settlement,
+) {
     let done = match &settlement {
         Settlement::Answer(status) => answered(worker, &case, ending, *status).await,
-        Settlement::Ladder { rung, counted } => laddered(worker, &case, ending, rung, *counted).await,
+        Settlement::Ladder { rung, counted } => {
+            laddered(worker, &case, ending, rung, *counted).await
+        }
         Settlement::DeadLetter(reason) => dead_lettered(worker, &case, ending, *reason).await,
         Settlement::HandBack => handed_back(worker, &case).await,
         Settlement::Leave => Err(Lost),
@@ -59,20 +66,45 @@ pub(super) async fn carry_out(worker: &Worker, case: Case, ending: &Ending, sett
     match (done, ending) {
         (Ok(()), _) => acknowledge(case).await,
         (Err(Lost), Ending::Abandoned { why }) => telemetry::job_abandoned(case.about(), why),
-        (Err(Lost), _) => telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled"),
+        (Err(Lost), _) => {
+            telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled")
+        }
     }
 }
 
 async fn acknowledge(case: Case) {
-    let Case { id, job, gstin, acknowledger, .. } = case;
+    let Case {
+        id,
+        job,
+        gstin,
+        acknowledger,
+        ..
+    } = case;
     if !acknowledger.ack().await {
-        let about = About { job_id: &id, gstin: gstin.as_ref(), attempt: job.attempt };
-        telemetry::job_abandoned(about, "settled, but not acknowledged: the result may come twice");
+        let about = About {
+            job_id: &id,
+            gstin: gstin.as_ref(),
+            attempt: job.attempt,
+        };
+        telemetry::job_abandoned(
+            about,
+            "settled, but not acknowledged: the result may come twice",
+        );
     }
 }
 
-async fn answered(worker: &Worker, case: &Case, ending: &Ending, status: Status) -> Result<(), Lost> {
-    let answer = Answer { status, errors: errors_of(ending), dead_lettered: false, ending: Some(ending) };
+async fn answered(
+    worker: &Worker,
+    case: &Case,
+    ending: &Ending,
+    status: Status,
+) -> Result<(), Lost> {
+    let answer = Answer {
+        status,
+        errors: errors_of(ending),
+        dead_lettered: false,
+        ending: Some(ending),
+    };
     reply(worker, case, &answer).await
 }
 
@@ -92,16 +124,35 @@ async fn laddered(
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
     let properties = case.job.again(&case.again(attempt, error));
     let exchange = retry_exchange(rung);
-    publish_job(worker, case, exchange.into(), case.job.routing_key.as_str().into(), properties).await
+    publish_job(
+        worker,
+        case,
+        exchange.into(),
+        case.job.routing_key.as_str().into(),
+        properties,
+    )
+    .await
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
     telemetry::job_handed_back(case.about());
     let properties = case.job.again(&case.again(case.job.attempt, None));
-    publish_job(worker, case, JOBS_EXCHANGE.into(), case.job.routing_key.as_str().into(), properties).await
+    publish_job(
+        worker,
+        case,
+        JOBS_EXCHANGE.into(),
+        case.job.routing_key.as_str().into(),
+        properties,
+    )
+    .await
 }
 
-async fn dead_lettered(worker: &Worker, case: &Case, ending: &Ending, reason: Reason) -> Result<(), Lost> {
+async fn dead_lettered(
+    worker: &Worker,
+    case: &Case,
+    ending: &Ending,
+    reason: Reason,
+) -> Result<(), Lost> {
     let code = code_of(case, ending);
     telemetry::job_dead_lettered(case.about(), reason, &code, case.in_doubt());
     let label = case.document.as_ref().map(crate::document::Document::label);
@@ -113,7 +164,9 @@ async fn dead_lettered(worker: &Worker, case: &Case, ending: &Ending, reason: Re
         replica: &worker.replica,
     };
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    let properties = case.job.dead(&case.again(case.job.attempt, error), &obituary);
+    let properties = case
+        .job
+        .dead(&case.again(case.job.attempt, error), &obituary);
     let body = match worker.config.dead_letter.payload {
         DeadLetterPayload::Keep => case.job.body.as_bytes(),
         DeadLetterPayload::Drop => &[],
@@ -129,12 +182,20 @@ async fn dead_lettered(worker: &Worker, case: &Case, ending: &Ending, reason: Re
     let exhausted;
     let errors = match errors_of(ending) {
         [] => {
-            exhausted = [ErrorEntry::worker(reason, gave_up_message(case, reason, &code))];
+            exhausted = [ErrorEntry::worker(
+                reason,
+                gave_up_message(case, reason, &code),
+            )];
             &exhausted[..]
         }
         errors => errors,
     };
-    let answer = Answer { status: Status::Failed, errors, dead_lettered: true, ending: Some(ending) };
+    let answer = Answer {
+        status: Status::Failed,
+        errors,
+        dead_lettered: true,
+        ending: Some(ending),
+    };
     reply(worker, case, &answer).await
 }
 
@@ -146,7 +207,9 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
         "the document is not registered"
     };
     match reason {
-        Reason::SessionRefused => format!("the portal refused every session in {attempts} attempts ({code}); {known}"),
+        Reason::SessionRefused => {
+            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+        }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
 }
@@ -159,23 +222,49 @@ async fn publish_job(
     routing_key: Cow<'_, str>,
     properties: Properties,
 ) -> Result<(), Lost> {
-    let publication = Publication { exchange, routing_key, properties, payload: Payload(case.job.body.as_bytes()) };
+    let publication = Publication {
+        exchange,
+        routing_key,
+        properties,
+        payload: Payload(case.job.body.as_bytes()),
+    };
     publish(worker, &publication, &case.acknowledger, case.about()).await
 }
 
 async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> Result<(), Lost> {
     let registration = registration_of(answer.ending);
-    let known_irn = answer.ending.and_then(irn_of).or(case.irn.as_ref()).map(Irn::as_str);
-    let date = case.document.as_ref().map(crate::document::Document::date_text);
-    let document = case.document.as_ref().zip(date.as_deref()).map(|(document, date)| ResultDocument {
-        r#type: document.kind.as_str(),
-        number: &document.number,
-        date,
-    });
+    let known_irn = answer
+        .ending
+        .and_then(irn_of)
+        .or(case.irn.as_ref())
+        .map(Irn::as_str);
+    let date = case
+        .document
+        .as_ref()
+        .map(crate::document::Document::date_text);
+    let document = case
+        .document
+        .as_ref()
+        .zip(date.as_deref())
+        .map(|(document, date)| ResultDocument {
+            r#type: document.kind.as_str(),
+            number: &document.number,
+            date,
+        });
     let total = case.received.elapsed();
     let (partial_no, partial_date) = partial_acknowledgement(answer.ending);
-    let ack_date = registration.and_then(Registration::ack_date_rfc3339).or(partial_date);
-    let recovered = matches!(answer.ending, Some(Ending::Registered { recovered: true, .. } | Ending::Partial { .. }));
+    let ack_date = registration
+        .and_then(Registration::ack_date_rfc3339)
+        .or(partial_date);
+    let recovered = matches!(
+        answer.ending,
+        Some(
+            Ending::Registered {
+                recovered: true,
+                ..
+            } | Ending::Partial { .. }
+        )
+    );
     let message = ResultMessage {
         version: 1,
         job_id: &case.id,
@@ -184,7 +273,9 @@ async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> Result<(), 
         gstin: case.gstin,
         document,
         irn: known_irn,
-        ack_no: registration.map(|known| known.ack_no.as_str()).or(partial_no),
+        ack_no: registration
+            .map(|known| known.ack_no.as_str())
+            .or(partial_no),
         ack_date: ack_date.as_deref(),
         irn_status: registration.map(|known| known.status.as_str()),
         signed_invoice: registration.map(|known| known.signed_invoice.as_str()),
@@ -213,23 +304,43 @@ async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> Result<(), 
         acknowledger: &case.acknowledger,
     };
     publish_result(worker, &message, to).await?;
-    let code = answer.errors.first().map(|error| error.code.as_str()).unwrap_or_default();
-    telemetry::job_settled(case.about(), case.job.operation.as_str(), answer.status, code, recovered, total);
+    let code = answer
+        .errors
+        .first()
+        .map(|error| error.code.as_str())
+        .unwrap_or_default();
+    telemetry::job_settled(
+        case.about(),
+        case.job.operation.as_str(),
+        answer.status,
+        code,
+        recovered,
+        total,
+    );
     Ok(())
 }
 
 /// The queue a result may go to: the ERP's own where that is allowed, else the default one.
 fn allowed_reply_queue<'a>(worker: &'a Worker, reply_to: Option<&'a str>) -> &'a str {
     let default = worker.config.replies.default_queue.as_str();
-    reply_to.filter(|queue| worker.allows_reply_to(queue)).unwrap_or(default)
+    reply_to
+        .filter(|queue| worker.allows_reply_to(queue))
+        .unwrap_or(default)
 }
 
 /// Keeps a delivery nobody can read, raw, and tells the ERP if that is possible.
 pub(super) async fn poison(worker: &Worker, unreadable: Unreadable, acknowledger: Acknowledger) {
     let id = unreadable.id();
-    let about = About { job_id: &id, gstin: None, attempt: 1 };
+    let about = About {
+        job_id: &id,
+        gstin: None,
+        attempt: 1,
+    };
     telemetry::job_dead_lettered(about, Reason::Unreadable, "", false);
-    if poisoned(worker, &unreadable, &id, &acknowledger).await.is_err() {
+    if poisoned(worker, &unreadable, &id, &acknowledger)
+        .await
+        .is_err()
+    {
         telemetry::job_abandoned(about, "the delivery was lost before it was settled");
     } else if !acknowledger.ack().await {
         telemetry::job_abandoned(about, "settled, but not acknowledged");
@@ -249,7 +360,11 @@ async fn poisoned(
         dead_at: Timestamp::now(),
         replica: &worker.replica,
     };
-    let about = About { job_id: id, gstin: None, attempt: 1 };
+    let about = About {
+        job_id: id,
+        gstin: None,
+        attempt: 1,
+    };
     let kept = Publication {
         exchange: "".into(),
         routing_key: POISON_QUEUE.into(),
@@ -257,7 +372,10 @@ async fn poisoned(
         payload: Payload(unreadable.body.as_bytes()),
     };
     publish(worker, &kept, acknowledger, about).await?;
-    let errors = [ErrorEntry::worker(Reason::Unreadable, unreadable.problem.clone())];
+    let errors = [ErrorEntry::worker(
+        Reason::Unreadable,
+        unreadable.problem.clone(),
+    )];
     let message = ResultMessage {
         version: 1,
         job_id: id,
@@ -288,21 +406,40 @@ async fn poisoned(
         acknowledger,
     };
     publish_result(worker, &message, to).await?;
-    telemetry::job_settled(about, "unknown", Status::Failed, Reason::Unreadable.as_str(), false, Duration::ZERO);
+    telemetry::job_settled(
+        about,
+        "unknown",
+        Status::Failed,
+        Reason::Unreadable.as_str(),
+        false,
+        Duration::ZERO,
+    );
     Ok(())
 }
 
-async fn publish_result(worker: &Worker, message: &ResultMessage<'_>, to: ReplyTo<'_>) -> Result<(), Lost> {
+async fn publish_result(
+    worker: &Worker,
+    message: &ResultMessage<'_>,
+    to: ReplyTo<'_>,
+) -> Result<(), Lost> {
     // Serialising into memory cannot fail for these types; an empty body would be noticed by every reader.
     let body = Zeroizing::new(serde_json::to_vec(message).unwrap_or_default());
     let mut headers = to.headers;
-    set(&mut headers, header::STATUS, AMQPValue::LongString(message.status.as_str().into()));
+    set(
+        &mut headers,
+        header::STATUS,
+        AMQPValue::LongString(message.status.as_str().into()),
+    );
     let properties = Properties::default()
         .with_type(short("irn.result.v1"))
         .with_content_type(short("application/json"))
         .with_app_id(short("irn-worker"))
         .with_correlation_id(short(to.correlation_id))
-        .with_message_id(short(&result_message_id(message.job_id, message.status, message.irn)))
+        .with_message_id(short(&result_message_id(
+            message.job_id,
+            message.status,
+            message.irn,
+        )))
         .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default())
         .with_headers(headers.clone());
     let result = Publication {
@@ -321,7 +458,11 @@ async fn publish_result(worker: &Worker, message: &ResultMessage<'_>, to: ReplyT
             telemetry::result_undeliverable(to.about, to.queue);
             set(&mut headers, header::UNDELIVERABLE_TO, long(to.queue));
             let properties = properties.with_headers(headers);
-            let marked = Publication { routing_key: default.into(), properties, ..result };
+            let marked = Publication {
+                routing_key: default.into(),
+                properties,
+                ..result
+            };
             publish(worker, &marked, to.acknowledger, to.about).await
         }
     }
@@ -345,7 +486,16 @@ pub(super) async fn publish(
         match publish_unless_returned(worker, publication, acknowledger, about).await? {
             Routed::Queue => return Ok(()),
             // One of the worker's own queues is gone: it comes back, or a person brings it back.
-            Routed::Nowhere => pause(worker, acknowledger, about, &mut delays, &PublishError::Returned).await?,
+            Routed::Nowhere => {
+                pause(
+                    worker,
+                    acknowledger,
+                    about,
+                    &mut delays,
+                    &PublishError::Returned,
+                )
+                .await?
+            }
         }
     }
 }
@@ -361,7 +511,11 @@ async fn publish_unless_returned(
         match worker.publisher.publish(publication).await {
             Ok(()) => return Ok(Routed::Queue),
             Err(PublishError::Returned) => return Ok(Routed::Nowhere),
-            Err(error @ (PublishError::NotConnected | PublishError::Nacked | PublishError::Unconfirmed(_))) => {
+            Err(
+                error @ (PublishError::NotConnected
+                | PublishError::Nacked
+                | PublishError::Unconfirmed(_)),
+            ) => {
                 pause(worker, acknowledger, about, &mut delays, &error).await?;
             }
         }
@@ -434,7 +588,9 @@ fn irn_of(ending: &Ending) -> Option<&Irn> {
 
 fn partial_acknowledgement(ending: Option<&Ending>) -> (Option<&str>, Option<String>) {
     match ending {
-        Some(Ending::Partial { ack_no, ack_date, .. }) => (ack_no.as_deref(), ack_date.clone()),
+        Some(Ending::Partial {
+            ack_no, ack_date, ..
+        }) => (ack_no.as_deref(), ack_date.clone()),
         _ => (None, None),
     }
 }
@@ -442,7 +598,9 @@ fn partial_acknowledgement(ending: Option<&Ending>) -> (Option<&str>, Option<Str
 /// The code for `x-irn-error` and the log: never a text of the portal's.
 fn code_of(case: &Case, ending: &Ending) -> String {
     match ending {
-        Ending::Transient { code, .. } | Ending::Unknown { code } | Ending::SessionRefused { code } => code.clone(),
+        Ending::Transient { code, .. }
+        | Ending::Unknown { code }
+        | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
         Ending::Deferred { why, .. } => (*why).to_owned(),
         _ => case.last_code().unwrap_or_default(),

@@ -37,7 +37,9 @@ impl Case {
     /// A case for a decoded job. `document` is the view of its body, where it is one.
     pub(super) fn new(job: Job, document: Option<Document>, acknowledger: Acknowledger) -> Self {
         let irn = document.as_ref().map(Document::irn);
-        let gstin = job.gstin.or_else(|| document.as_ref().map(|document| document.seller));
+        let gstin = job
+            .gstin
+            .or_else(|| document.as_ref().map(|document| document.seller));
         let doubt = job.redelivered || job.outcome == PriorOutcome::Unknown;
         Self {
             id: job.id(irn.as_ref().map(Irn::as_str)),
@@ -105,12 +107,21 @@ impl Case {
     /// Headers for publishing it again.
     pub(super) fn again<'a>(&self, attempt: u32, error: Option<&'a str>) -> Again<'a> {
         let first_seen = self.job.first_seen.unwrap_or(self.received_at);
-        Again { attempt, outcome: self.outcome(), first_seen, error }
+        Again {
+            attempt,
+            outcome: self.outcome(),
+            first_seen,
+            error,
+        }
     }
 
     /// Who this is about, for telemetry.
     pub(super) fn about(&self) -> About<'_> {
-        About { job_id: &self.id, gstin: self.gstin.as_ref(), attempt: self.job.attempt }
+        About {
+            job_id: &self.id,
+            gstin: self.gstin.as_ref(),
+            attempt: self.job.attempt,
+        }
     }
 }
 

@@ -61,18 +61,36 @@ pub(super) enum NoTurn {
 impl Lanes {
     /// Lanes of so many attempts at once each.
     pub(super) fn new(concurrency: usize) -> Self {
-        Self { concurrency, lanes: DashMap::new(), documents: Arc::new(DashMap::new()) }
+        Self {
+            concurrency,
+            lanes: DashMap::new(),
+            documents: Arc::new(DashMap::new()),
+        }
     }
 
     /// Waits for a turn, `spacing` being the time between two calls at the GSTIN's rate.
-    pub(super) async fn turn(&self, gstin: &Gstin, irn: Irn, spacing: Duration) -> Result<Turn, NoTurn> {
+    pub(super) async fn turn(
+        &self,
+        gstin: &Gstin,
+        irn: Irn,
+        spacing: Duration,
+    ) -> Result<Turn, NoTurn> {
         match self.documents.entry(irn) {
             Entry::Occupied(_) => return Err(NoTurn::Twin),
             Entry::Vacant(free) => drop(free.insert(())),
         }
         // From here on the document is released by the turn's drop, whatever happens.
-        let mut turn = Turn { documents: Arc::clone(&self.documents), irn, permit: None };
-        turn.permit = Some(self.lane(gstin).permit(spacing).await.map_err(NoTurn::Full)?);
+        let mut turn = Turn {
+            documents: Arc::clone(&self.documents),
+            irn,
+            permit: None,
+        };
+        turn.permit = Some(
+            self.lane(gstin)
+                .permit(spacing)
+                .await
+                .map_err(NoTurn::Full)?,
+        );
         Ok(turn)
     }
 
@@ -150,7 +168,10 @@ mod tests {
     async fn a_document_has_one_turn_at_a_time() {
         let lanes = Lanes::new(8);
         let first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
-        assert_eq!(lanes.turn(&gstin(), irn(1), SPACING).await.unwrap_err(), NoTurn::Twin);
+        assert_eq!(
+            lanes.turn(&gstin(), irn(1), SPACING).await.unwrap_err(),
+            NoTurn::Twin
+        );
         drop(first);
         assert!(lanes.turn(&gstin(), irn(1), SPACING).await.is_ok());
     }
@@ -160,11 +181,22 @@ mod tests {
         let lanes = Lanes::new(1);
         let held = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
         let start = Instant::now();
-        assert!(matches!(lanes.turn(&gstin(), irn(2), SPACING).await, Err(NoTurn::Full(_))));
+        assert!(matches!(
+            lanes.turn(&gstin(), irn(2), SPACING).await,
+            Err(NoTurn::Full(_))
+        ));
         assert_eq!(start.elapsed(), PATIENCE);
-        assert!(lanes.turn(&"27AABCT9421M1ZY".parse().unwrap(), irn(3), SPACING).await.is_ok());
+        assert!(
+            lanes
+                .turn(&"27AABCT9421M1ZY".parse().unwrap(), irn(3), SPACING)
+                .await
+                .is_ok()
+        );
         drop(held);
-        assert!(lanes.turn(&gstin(), irn(2), SPACING).await.is_ok(), "the deferred document is free again");
+        assert!(
+            lanes.turn(&gstin(), irn(2), SPACING).await.is_ok(),
+            "the deferred document is free again"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -180,7 +212,9 @@ mod tests {
             NoTurn::Full(wait) => *wait,
             NoTurn::Twin => Duration::ZERO,
         });
-        let NoTurn::Full(longest) = waits[99] else { panic!("a twin") };
+        let NoTurn::Full(longest) = waits[99] else {
+            panic!("a twin")
+        };
         assert!(longest > PATIENCE + SPACING * 45, "{longest:?}");
     }
 }

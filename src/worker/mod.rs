@@ -73,7 +73,6 @@ pub struct Parts {
     pub stop: CancellationToken,
 }
 
-
 impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
@@ -94,17 +93,29 @@ impl Worker {
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
-        self.config.replies.allow.iter().any(|pattern| pattern.matches(queue))
+        self.config
+            .replies
+            .allow
+            .iter()
+            .any(|pattern| pattern.matches(queue))
     }
 
     /// Works on one delivery until it is settled, or the grace is over.
     async fn work(&self, delivery: Delivery) {
         // Dropped at the end of the grace, the delivery stays unacknowledged, and closing the channel redelivers it.
-        self.abandon.run_until_cancelled(self.work_and_settle(delivery)).await;
+        self.abandon
+            .run_until_cancelled(self.work_and_settle(delivery))
+            .await;
     }
 
     async fn work_and_settle(&self, delivery: Delivery) {
-        let Delivery { routing_key, redelivered, properties, body, acknowledger } = delivery;
+        let Delivery {
+            routing_key,
+            redelivered,
+            properties,
+            body,
+            acknowledger,
+        } = delivery;
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -117,9 +128,13 @@ impl Worker {
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
         match opened {
-            Ok((job, document)) => self.attempt_and_settle(Case::new(job, document, acknowledger)).await,
+            Ok((job, document)) => {
+                self.attempt_and_settle(Case::new(job, document, acknowledger))
+                    .await
+            }
             Err((job, BadDocument::NotJson { line, column })) => {
-                let problem = format!("the body is not JSON in UTF-8 (line {line}, column {column})");
+                let problem =
+                    format!("the body is not JSON in UTF-8 (line {line}, column {column})");
                 carry::poison(self, job.into_unreadable(problem), acknowledger).await;
             }
             Err((job, BadDocument::Refused(_))) if batch::is_batch(job.body.as_bytes()) => {
@@ -127,8 +142,12 @@ impl Worker {
             }
             Err((job, BadDocument::Refused(findings))) => {
                 let errors = findings.iter().map(preflight_error).collect();
-                let ending = Ending::Rejected { errors, info: Vec::new() };
-                self.settle_and_carry_out(Case::new(job, None, acknowledger), ending).await;
+                let ending = Ending::Rejected {
+                    errors,
+                    info: Vec::new(),
+                };
+                self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
+                    .await;
             }
         }
     }
@@ -136,7 +155,12 @@ impl Worker {
     async fn attempt_and_settle(&self, case: Case) {
         let ending = if self.stop.is_cancelled() {
             Ending::HandedBack
-        } else if let Some(queue) = case.job.reply_to.as_deref().filter(|queue| !self.allows_reply_to(queue)) {
+        } else if let Some(queue) = case
+            .job
+            .reply_to
+            .as_deref()
+            .filter(|queue| !self.allows_reply_to(queue))
+        {
             not_permitted(queue)
         } else {
             // The delivery stays outside what may panic, so that it can be settled whatever happens in there.
@@ -179,5 +203,8 @@ fn not_permitted(queue: &str) -> Ending {
 
 fn panicked() -> Ending {
     let message = "the worker failed inside; the job is kept, please report it";
-    Ending::GaveUp { reason: Reason::Panicked, errors: vec![ErrorEntry::worker(Reason::Panicked, message)] }
+    Ending::GaveUp {
+        reason: Reason::Panicked,
+        errors: vec![ErrorEntry::worker(Reason::Panicked, message)],
+    }
 }

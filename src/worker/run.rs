@@ -40,13 +40,22 @@ enum End {
 }
 
 /// Consumes until told to stop, reattaching whenever the broker is lost, then drains.
-pub async fn run(worker: Arc<Worker>, endpoint: &Endpoint, topology: &Topology, readiness: &Readiness) -> Stopped {
+pub async fn run(
+    worker: Arc<Worker>,
+    endpoint: &Endpoint,
+    topology: &Topology,
+    readiness: &Readiness,
+) -> Stopped {
     let slots = Arc::new(Semaphore::new(worker.config.irp.concurrency));
     let tasks = TaskTracker::new();
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     let mut careful = false;
     loop {
-        let prefetch = if careful { 1 } else { worker.config.broker.prefetch };
+        let prefetch = if careful {
+            1
+        } else {
+            worker.config.broker.prefetch
+        };
         let started = Instant::now();
         let opening = Attached::open(endpoint, topology, worker.config.topology.declare, prefetch);
         let loss = match worker.stop.run_until_cancelled(opening).await {
@@ -54,7 +63,12 @@ pub async fn run(worker: Arc<Worker>, endpoint: &Endpoint, topology: &Topology, 
             Some(Err(error)) => Loss::from(error),
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
-                let looping = Loop { worker: &worker, slots: &slots, tasks: &tasks, readiness };
+                let looping = Loop {
+                    worker: &worker,
+                    slots: &slots,
+                    tasks: &tasks,
+                    readiness,
+                };
                 match looping.consume(&mut attached, careful).await {
                     End::Stop => return drain(&worker, Some(attached), &tasks, readiness).await,
                     End::Lost(loss) => loss,
@@ -70,7 +84,12 @@ pub async fn run(worker: Arc<Worker>, endpoint: &Endpoint, topology: &Topology, 
         if careful || started.elapsed() > HELD {
             delays.reset();
         }
-        if worker.stop.run_until_cancelled(tokio::time::sleep(delays.next_delay())).await.is_none() {
+        if worker
+            .stop
+            .run_until_cancelled(tokio::time::sleep(delays.next_delay()))
+            .await
+            .is_none()
+        {
             return drain(&worker, None, &tasks, readiness).await;
         }
     }
@@ -145,10 +164,22 @@ impl Loop<'_> {
         let worker = Arc::clone(self.worker);
         let slots = Arc::clone(self.slots);
         self.tasks.spawn(async move {
-            telemetry::in_flight(worker.config.irp.concurrency.saturating_sub(slots.available_permits()));
+            telemetry::in_flight(
+                worker
+                    .config
+                    .irp
+                    .concurrency
+                    .saturating_sub(slots.available_permits()),
+            );
             worker.work(delivery).await;
             drop(slot);
-            telemetry::in_flight(worker.config.irp.concurrency.saturating_sub(slots.available_permits()));
+            telemetry::in_flight(
+                worker
+                    .config
+                    .irp
+                    .concurrency
+                    .saturating_sub(slots.available_permits()),
+            );
         });
     }
 
@@ -170,7 +201,12 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 /// Hands back what was not begun, finishes what was, within the grace.
-async fn drain(worker: &Arc<Worker>, attached: Option<Attached>, tasks: &TaskTracker, readiness: &Readiness) -> Stopped {
+async fn drain(
+    worker: &Arc<Worker>,
+    attached: Option<Attached>,
+    tasks: &TaskTracker,
+    readiness: &Readiness,
+) -> Stopped {
     readiness.set(State::Draining);
     let grace = Instant::now() + worker.config.shutdown.drain_timeout;
     let mut attached = attached;
@@ -196,10 +232,10 @@ async fn drain(worker: &Arc<Worker>, attached: Option<Attached>, tasks: &TaskTra
             Stopped::GraceOver { abandoned }
         }
     };
-    if let Some(attached) = attached {
-        if let Err(error) = attached.close().await {
-            telemetry::broker_lost("consume", &error);
-        }
+    if let Some(attached) = attached
+        && let Err(error) = attached.close().await
+    {
+        telemetry::broker_lost("consume", &error);
     }
     stopped
 }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use crate::config::Rung;
-use crate::irp::Registration;
 use crate::irn::Irn;
+use crate::irp::Registration;
 use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
 use crate::retry::Ladder;
 
@@ -14,17 +14,36 @@ use crate::retry::Ladder;
 #[derive(Debug)]
 pub(super) enum Ending {
     /// Registered, now or before, and its signed data has passed every check that is configured.
-    Registered { registration: Box<Registration>, signature: SignatureState, recovered: bool },
+    Registered {
+        registration: Box<Registration>,
+        signature: SignatureState,
+        recovered: bool,
+    },
     /// Registered before, but its signed data can no longer be fetched.
-    Partial { irn: Irn, ack_no: Option<String>, ack_date: Option<String>, errors: Vec<ErrorEntry> },
+    Partial {
+        irn: Irn,
+        ack_no: Option<String>,
+        ack_date: Option<String>,
+        errors: Vec<ErrorEntry>,
+    },
     /// Its number is taken: by other content, by a cancelled document, or at another portal.
-    Conflict { irn: Option<Irn>, errors: Vec<ErrorEntry>, info: Vec<Info> },
+    Conflict {
+        irn: Option<Irn>,
+        errors: Vec<ErrorEntry>,
+        info: Vec<Info>,
+    },
     /// The document is refused, by the worker's own look or by the portal.
-    Rejected { errors: Vec<ErrorEntry>, info: Vec<Info> },
+    Rejected {
+        errors: Vec<ErrorEntry>,
+        info: Vec<Info>,
+    },
     /// Its deadline passed before it could be submitted.
     Expired,
     /// Nothing was done, for a reason that may pass.
-    Transient { code: String, not_before: Option<Duration> },
+    Transient {
+        code: String,
+        not_before: Option<Duration>,
+    },
     /// A request left and nobody knows what became of it.
     Unknown { code: String },
     /// In doubt, and a look-up found nothing: too early to prove anything.
@@ -34,7 +53,10 @@ pub(super) enum Ending {
     /// The portal refused the token again, right after a fresh login.
     SessionRefused { code: String },
     /// Waiting would not help: a person has to look.
-    GaveUp { reason: Reason, errors: Vec<ErrorEntry> },
+    GaveUp {
+        reason: Reason,
+        errors: Vec<ErrorEntry>,
+    },
     /// A stop was asked before anything was sent.
     HandedBack,
     /// The delivery is no longer ours, or the grace is over.
@@ -81,14 +103,18 @@ pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
         Ending::Conflict { .. } => Settlement::Answer(Status::Conflict),
         Ending::Rejected { .. } => Settlement::Answer(Status::Rejected),
         Ending::Expired => Settlement::Answer(Status::Expired),
-        Ending::Transient { not_before, .. } => standing.again(not_before.unwrap_or_default(), Reason::RetriesExhausted),
+        Ending::Transient { not_before, .. } => {
+            standing.again(not_before.unwrap_or_default(), Reason::RetriesExhausted)
+        }
         Ending::Unknown { .. } => standing.again(Duration::ZERO, Reason::RetriesExhausted),
         Ending::SessionRefused { .. } => standing.again(Duration::ZERO, Reason::SessionRefused),
         Ending::NotFoundYet => standing.later(Duration::ZERO),
         Ending::Deferred { wait, .. } => standing.later(*wait),
         Ending::GaveUp { reason, .. } => Settlement::DeadLetter(*reason),
         // Back in its queue it would be taken up at once, before its doubt is old enough to be settled.
-        Ending::HandedBack if standing.doubt && standing.redelivered => standing.later(Duration::ZERO),
+        Ending::HandedBack if standing.doubt && standing.redelivered => {
+            standing.later(Duration::ZERO)
+        }
         Ending::HandedBack => Settlement::HandBack,
         Ending::Abandoned { .. } => Settlement::Leave,
     }
@@ -100,21 +126,41 @@ impl Standing<'_> {
         if self.attempt >= self.max_attempts {
             return Settlement::DeadLetter(exhausted);
         }
-        let rung = self.ladder.after_attempt(self.attempt, not_before.max(self.age_of_doubt()));
-        Settlement::Ladder { rung: rung.clone(), counted: true }
+        let rung = self
+            .ladder
+            .after_attempt(self.attempt, not_before.max(self.age_of_doubt()));
+        Settlement::Ladder {
+            rung: rung.clone(),
+            counted: true,
+        }
     }
 
     /// The same attempt, later.
     fn later(&self, wait: Duration) -> Settlement {
         let rung = self.ladder.at_least(self.age_of_doubt()).clone();
-        let shorter = self.ladder.rungs().iter().rev().find(|rung| rung.delay <= wait).cloned();
-        let rung = shorter.filter(|shorter| shorter.delay > rung.delay).unwrap_or(rung);
-        Settlement::Ladder { rung, counted: false }
+        let shorter = self
+            .ladder
+            .rungs()
+            .iter()
+            .rev()
+            .find(|rung| rung.delay <= wait)
+            .cloned();
+        let rung = shorter
+            .filter(|shorter| shorter.delay > rung.delay)
+            .unwrap_or(rung);
+        Settlement::Ladder {
+            rung,
+            counted: false,
+        }
     }
 
     /// A job in doubt is looked at again no sooner than the portal has had time to finish what it may be doing.
     fn age_of_doubt(&self) -> Duration {
-        if self.doubt { self.settle_time } else { Duration::ZERO }
+        if self.doubt {
+            self.settle_time
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -125,68 +171,229 @@ mod tests {
     const SETTLE: Duration = Duration::from_secs(30);
 
     fn ladder() -> Ladder {
-        let rung = |(name, seconds): (&str, u64)| Rung { name: name.to_owned(), delay: Duration::from_secs(seconds) };
-        Ladder::try_new([("15s", 15), ("1m", 60), ("5m", 300)].into_iter().map(rung).collect()).unwrap()
+        let rung = |(name, seconds): (&str, u64)| Rung {
+            name: name.to_owned(),
+            delay: Duration::from_secs(seconds),
+        };
+        Ladder::try_new(
+            [("15s", 15), ("1m", 60), ("5m", 300)]
+                .into_iter()
+                .map(rung)
+                .collect(),
+        )
+        .unwrap()
     }
 
     fn standing(ladder: &Ladder) -> Standing<'_> {
-        Standing { attempt: 1, max_attempts: 12, doubt: false, redelivered: false, ladder, settle_time: SETTLE }
+        Standing {
+            attempt: 1,
+            max_attempts: 12,
+            doubt: false,
+            redelivered: false,
+            ladder,
+            settle_time: SETTLE,
+        }
     }
 
     fn on(name: &str, counted: bool) -> Settlement {
-        Settlement::Ladder { rung: ladder().rungs().iter().find(|rung| rung.name == name).unwrap().clone(), counted }
+        Settlement::Ladder {
+            rung: ladder()
+                .rungs()
+                .iter()
+                .find(|rung| rung.name == name)
+                .unwrap()
+                .clone(),
+            counted,
+        }
     }
 
     fn transient(not_before: Option<u64>) -> Ending {
-        Ending::Transient { code: "503".to_owned(), not_before: not_before.map(Duration::from_secs) }
+        Ending::Transient {
+            code: "503".to_owned(),
+            not_before: not_before.map(Duration::from_secs),
+        }
     }
 
     fn unknown() -> Ending {
-        Ending::Unknown { code: "timeout".to_owned() }
+        Ending::Unknown {
+            code: "timeout".to_owned(),
+        }
     }
 
     fn gave_up(reason: Reason) -> Ending {
-        Ending::GaveUp { reason, errors: Vec::new() }
+        Ending::GaveUp {
+            reason,
+            errors: Vec::new(),
+        }
     }
 
     #[test]
     fn every_row_of_the_table_settles_as_written() {
         let ladder = ladder();
         let fresh = standing(&ladder);
-        let doubtful = Standing { doubt: true, ..fresh };
-        let redelivered = Standing { redelivered: true, ..doubtful };
-        let last = Standing { attempt: 12, ..fresh };
-        let last_doubtful = Standing { attempt: 12, ..doubtful };
-        let deferred = |seconds| Ending::Deferred { wait: Duration::from_secs(seconds), why: "rate" };
-        let refused = Ending::SessionRefused { code: "1005".to_owned() };
+        let doubtful = Standing {
+            doubt: true,
+            ..fresh
+        };
+        let redelivered = Standing {
+            redelivered: true,
+            ..doubtful
+        };
+        let last = Standing {
+            attempt: 12,
+            ..fresh
+        };
+        let last_doubtful = Standing {
+            attempt: 12,
+            ..doubtful
+        };
+        let deferred = |seconds| Ending::Deferred {
+            wait: Duration::from_secs(seconds),
+            why: "rate",
+        };
+        let refused = Ending::SessionRefused {
+            code: "1005".to_owned(),
+        };
         let irn = "0".repeat(64).parse().unwrap();
-        let partial = Ending::Partial { irn, ack_no: None, ack_date: None, errors: Vec::new() };
-        let conflict = Ending::Conflict { irn: None, errors: Vec::new(), info: Vec::new() };
-        let rejected = Ending::Rejected { errors: Vec::new(), info: Vec::new() };
+        let partial = Ending::Partial {
+            irn,
+            ack_no: None,
+            ack_date: None,
+            errors: Vec::new(),
+        };
+        let conflict = Ending::Conflict {
+            irn: None,
+            errors: Vec::new(),
+            info: Vec::new(),
+        };
+        let rejected = Ending::Rejected {
+            errors: Vec::new(),
+            info: Vec::new(),
+        };
         let rows: Vec<(&str, Ending, Standing<'_>, Settlement)> = vec![
-            ("registered long ago", partial, fresh, Settlement::Answer(Status::Partial)),
-            ("number taken", conflict, fresh, Settlement::Answer(Status::Conflict)),
-            ("document refused", rejected, fresh, Settlement::Answer(Status::Rejected)),
-            ("deadline passed", Ending::Expired, fresh, Settlement::Answer(Status::Expired)),
+            (
+                "registered long ago",
+                partial,
+                fresh,
+                Settlement::Answer(Status::Partial),
+            ),
+            (
+                "number taken",
+                conflict,
+                fresh,
+                Settlement::Answer(Status::Conflict),
+            ),
+            (
+                "document refused",
+                rejected,
+                fresh,
+                Settlement::Answer(Status::Rejected),
+            ),
+            (
+                "deadline passed",
+                Ending::Expired,
+                fresh,
+                Settlement::Answer(Status::Expired),
+            ),
             ("transient", transient(None), fresh, on("15s", true)),
-            ("transient, asked to wait", transient(Some(20)), fresh, on("1m", true)),
-            ("transient, asked to wait for a day", transient(Some(86_400)), fresh, on("5m", true)),
-            ("transient in doubt waits at least the settle time", transient(None), doubtful, on("1m", true)),
-            ("unknown waits at least the settle time", unknown(), doubtful, on("1m", true)),
-            ("transient, used up", transient(None), last, Settlement::DeadLetter(Reason::RetriesExhausted)),
-            ("unknown, used up", unknown(), last_doubtful, Settlement::DeadLetter(Reason::RetriesExhausted)),
+            (
+                "transient, asked to wait",
+                transient(Some(20)),
+                fresh,
+                on("1m", true),
+            ),
+            (
+                "transient, asked to wait for a day",
+                transient(Some(86_400)),
+                fresh,
+                on("5m", true),
+            ),
+            (
+                "transient in doubt waits at least the settle time",
+                transient(None),
+                doubtful,
+                on("1m", true),
+            ),
+            (
+                "unknown waits at least the settle time",
+                unknown(),
+                doubtful,
+                on("1m", true),
+            ),
+            (
+                "transient, used up",
+                transient(None),
+                last,
+                Settlement::DeadLetter(Reason::RetriesExhausted),
+            ),
+            (
+                "unknown, used up",
+                unknown(),
+                last_doubtful,
+                Settlement::DeadLetter(Reason::RetriesExhausted),
+            ),
             ("token refused again", refused, fresh, on("15s", true)),
-            ("redelivered, nothing found", Ending::NotFoundYet, redelivered, on("1m", false)),
+            (
+                "redelivered, nothing found",
+                Ending::NotFoundYet,
+                redelivered,
+                on("1m", false),
+            ),
             ("limit, short", deferred(3), fresh, on("15s", false)),
-            ("limit, long: back before the wait is over, not after", deferred(200), fresh, on("1m", false)),
-            ("limit while in doubt", deferred(3), doubtful, on("1m", false)),
-            ("credentials refused", gave_up(Reason::CredentialsRefused), fresh, Settlement::DeadLetter(Reason::CredentialsRefused)),
-            ("bad signature", gave_up(Reason::BadSignature), fresh, Settlement::DeadLetter(Reason::BadSignature)),
-            ("panic", gave_up(Reason::Panicked), last, Settlement::DeadLetter(Reason::Panicked)),
-            ("stop asked, not started", Ending::HandedBack, fresh, Settlement::HandBack),
-            ("stop asked, doubt already old", Ending::HandedBack, doubtful, Settlement::HandBack),
-            ("stop asked, doubt still young", Ending::HandedBack, redelivered, on("1m", false)),
-            ("grace over", Ending::Abandoned { why: "grace over" }, fresh, Settlement::Leave),
+            (
+                "limit, long: back before the wait is over, not after",
+                deferred(200),
+                fresh,
+                on("1m", false),
+            ),
+            (
+                "limit while in doubt",
+                deferred(3),
+                doubtful,
+                on("1m", false),
+            ),
+            (
+                "credentials refused",
+                gave_up(Reason::CredentialsRefused),
+                fresh,
+                Settlement::DeadLetter(Reason::CredentialsRefused),
+            ),
+            (
+                "bad signature",
+                gave_up(Reason::BadSignature),
+                fresh,
+                Settlement::DeadLetter(Reason::BadSignature),
+            ),
+            (
+                "panic",
+                gave_up(Reason::Panicked),
+                last,
+                Settlement::DeadLetter(Reason::Panicked),
+            ),
+            (
+                "stop asked, not started",
+                Ending::HandedBack,
+                fresh,
+                Settlement::HandBack,
+            ),
+            (
+                "stop asked, doubt already old",
+                Ending::HandedBack,
+                doubtful,
+                Settlement::HandBack,
+            ),
+            (
+                "stop asked, doubt still young",
+                Ending::HandedBack,
+                redelivered,
+                on("1m", false),
+            ),
+            (
+                "grace over",
+                Ending::Abandoned { why: "grace over" },
+                fresh,
+                Settlement::Leave,
+            ),
         ];
         for (name, ending, standing, expected) in rows {
             assert_eq!(settle(&ending, &standing), expected, "{name}");
@@ -196,8 +403,16 @@ mod tests {
     #[test]
     fn refused_token_used_up_says_so() {
         let ladder = ladder();
-        let last = Standing { attempt: 12, ..standing(&ladder) };
-        let settled = settle(&Ending::SessionRefused { code: "1005".to_owned() }, &last);
+        let last = Standing {
+            attempt: 12,
+            ..standing(&ladder)
+        };
+        let settled = settle(
+            &Ending::SessionRefused {
+                code: "1005".to_owned(),
+            },
+            &last,
+        );
         assert_eq!(settled, Settlement::DeadLetter(Reason::SessionRefused));
     }
 }
