@@ -39,6 +39,7 @@ pub mod admin;
 pub mod ops;
 pub mod worker;
 
-// The composition root and the command line.
+// The composition root, and the command line above it.
 pub mod app;
+
 pub mod cli;
