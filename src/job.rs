@@ -186,6 +186,8 @@ pub struct Job {
     pub first_seen: Option<Timestamp>,
     /// What is known of an earlier attempt.
     pub outcome: PriorOutcome,
+    /// The code an earlier attempt ended with.
+    pub last_error: Option<String>,
     /// The broker handed it out before and does not know what became of it.
     pub redelivered: bool,
     /// The document or request.
@@ -274,6 +276,8 @@ pub fn decode(
             attempt: fields.attempt,
             first_seen: fields.first_seen,
             outcome: fields.outcome,
+            last_error: header_text(properties.headers().as_ref(), header::ERROR)
+                .map(str::to_owned),
             redelivered,
             body: Body::new(body),
             properties,

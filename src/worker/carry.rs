@@ -508,6 +508,10 @@ async fn publish_unless_returned(
 ) -> Result<Routed, Lost> {
     let mut delays = publish_delays();
     loop {
+        // What is settled for a delivery that is no longer ours would be settled twice.
+        if !acknowledger.is_live() {
+            return Err(Lost);
+        }
         match worker.publisher.publish(publication).await {
             Ok(()) => return Ok(Routed::Queue),
             Err(PublishError::Returned) => return Ok(Routed::Nowhere),
