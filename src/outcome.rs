@@ -270,6 +270,34 @@ pub struct ResultMessage<'a> {
     pub timing_ms: Timing,
 }
 
+impl<'a> ResultMessage<'a> {
+    /// A result that says nothing yet but whose it is and how it ended.
+    pub fn bare(job_id: &'a str, operation: &'a str, status: Status) -> Self {
+        Self {
+            version: 1,
+            job_id,
+            operation,
+            status,
+            gstin: None,
+            document: None,
+            irn: None,
+            ack_no: None,
+            ack_date: None,
+            irn_status: None,
+            signed_invoice: None,
+            signed_qr_code: None,
+            signature: None,
+            recovered: false,
+            eway_bill: None,
+            info: &[],
+            errors: &[],
+            attempts: 1,
+            dead_lettered: false,
+            timing_ms: Timing::default(),
+        }
+    }
+}
+
 /// The `message_id` of a result: the same for a repeated result, so that the receiver can drop the second.
 pub fn result_message_id(job_id: &str, status: Status, irn: Option<&str>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
