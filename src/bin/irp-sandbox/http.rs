@@ -8,6 +8,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt;
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
@@ -149,14 +150,18 @@ async fn rejected(
 }
 
 impl App {
-    /// Runs the request in a task of its own: a client that gives up does not stop the portal.
+    /// Answers at once, or, when a rule makes the request wait, in a task of its own: a client that gives up does not
+    /// stop the portal. (Without a wait there is no point at which it could.)
     async fn take(&self, call: Call, headers: &HeaderMap, body: Bytes) -> Response {
         let request = Request {
             call,
             headers: Headers::read(headers),
             body,
         };
-        let exchange = Arc::clone(&self.sandbox).exchange(request);
+        let mut exchange = Box::pin(Arc::clone(&self.sandbox).exchange(request));
+        if let Some(response) = (&mut exchange).now_or_never() {
+            return response;
+        }
         let answered = self.tasks.spawn(exchange).await;
         answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
