@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::FutureExt;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
 use crate::call::{Call, DocumentQuery, Headers, Request};
-use crate::clock::ist;
+use crate::clock::{http_date, ist};
 use crate::control;
 use crate::sandbox::Sandbox;
 
@@ -167,10 +167,12 @@ impl App {
     }
 
     /// The liveness text of one of the portal's systems, as it was seen in production.
-    fn heartbeat(&self, system: &str) -> String {
-        format!(
+    fn heartbeat(&self, system: &str) -> Response {
+        let now = self.sandbox.now();
+        let text = format!(
             "e-Invoice {system}:-{}",
-            ist(self.sandbox.now()).strftime("%d-%m-%Y %H:%M:%S")
-        )
+            ist(now).strftime("%d-%m-%Y %H:%M:%S")
+        );
+        ([(header::DATE, http_date(now))], text).into_response()
     }
 }
