@@ -40,6 +40,25 @@ pub enum Disposition {
     Park,
 }
 
+impl Disposition {
+    /// The wait the portal asked for, if it did.
+    pub fn not_before(self) -> Option<Duration> {
+        match self {
+            Self::Retry { not_before } => not_before,
+            Self::Resolve
+            | Self::Reauth
+            | Self::Adopt
+            | Self::Conflict
+            | Self::SyncGstin
+            | Self::Reject
+            | Self::RefuseAccount
+            | Self::NotRegistered
+            | Self::TooOld
+            | Self::Park => None,
+        }
+    }
+}
+
 /// Stable codes of section 3 of the contract, for `errors` with source `worker` and for `x-irn-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

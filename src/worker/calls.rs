@@ -324,22 +324,9 @@ const TAKEN_BACK: Ending = Ending::Abandoned {
 };
 
 fn login_failed(error: &IrpError) -> Ending {
-    let not_before = match error.disposition() {
-        Disposition::Retry { not_before } => not_before,
-        Disposition::Resolve
-        | Disposition::Reauth
-        | Disposition::Adopt
-        | Disposition::Conflict
-        | Disposition::SyncGstin
-        | Disposition::Reject
-        | Disposition::RefuseAccount
-        | Disposition::NotRegistered
-        | Disposition::TooOld
-        | Disposition::Park => None,
-    };
     Ending::Transient {
         code: label(error),
-        not_before,
+        not_before: error.disposition().not_before(),
     }
 }
 
