@@ -132,17 +132,18 @@ async fn refused(
         Disposition::Resolve => Ok(Ending::Unknown {
             code: label(&error),
         }),
-        // Registered, but under a key we do not hold: with a fresh session its signed data can be fetched.
-        Disposition::Reauth if matches!(error, IrpError::Undecipherable) => match calls
-            .look_up(document)
-            .await?
-        {
-            LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
-            LookUp::TooOld => Ok(too_old(*irn, None)),
-            LookUp::Nothing => Ok(Ending::Unknown {
-                code: label(&error),
-            }),
-        },
+        // A success that we cannot read: registered, and with a fresh session its signed data can be fetched.
+        Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
+            match calls.look_up(document).await? {
+                LookUp::Found(registration) => {
+                    Ok(accept(worker, case, document, registration, true))
+                }
+                LookUp::TooOld => Ok(too_old(*irn, None)),
+                LookUp::Nothing => Ok(Ending::Unknown {
+                    code: label(&error),
+                }),
+            }
+        }
         Disposition::Reauth => Ok(Ending::SessionRefused {
             code: label(&error),
         }),
@@ -160,6 +161,13 @@ async fn refused(
             other => Ok(calls.unclassified(&other)),
         },
     }
+}
+
+fn is_unreadable_success(error: &IrpError) -> bool {
+    matches!(
+        error,
+        IrpError::Undecipherable | IrpError::Unintelligible { .. }
+    )
 }
 
 /// 2140 reads like a passing fault, but NIC says of it that the document does not fit the current schema: it is tried

@@ -191,6 +191,13 @@ impl<'a> Calls<'a> {
                 code: label(&error),
             })),
             Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
+            // Some success, but not one that can be used: a look-up may be repeated.
+            Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
+                Err(Box::new(Ending::Transient {
+                    code: label(&error),
+                    not_before: None,
+                }))
+            }
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
