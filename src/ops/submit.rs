@@ -22,7 +22,7 @@ use crate::broker::{
     AMQPValue, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, Publisher,
     Topology, timed,
 };
-use crate::config::Config;
+use crate::config::BrokerSide;
 use crate::document;
 use crate::gstin::Gstin;
 use crate::job::{Properties, header, long, set, short};
@@ -184,7 +184,7 @@ struct Invoice {
 }
 
 /// Publishes, and waits if asked.
-pub async fn submit(config: &Config, request: &Request) -> Result<Summary, SubmitError> {
+pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, SubmitError> {
     let run = uuid::Uuid::new_v4().simple().to_string();
     let invoices = read_inputs(&request.inputs, &run)?;
     let endpoint = Endpoint::try_new(&config.broker, "submit")
@@ -317,7 +317,7 @@ fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str) {
 }
 
 async fn publish_all(
-    config: &Config,
+    config: &BrokerSide,
     endpoint: &Endpoint,
     request: &Request,
     reply_to: Option<String>,
@@ -327,7 +327,7 @@ async fn publish_all(
     drop(endpoint.connect("submit").await?);
     let publisher = Publisher::default();
     let stop = CancellationToken::new();
-    let topology = Topology::of(config);
+    let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let sending = async {
         let results: Vec<_> = stream::iter(invoices)
             .map(|invoice| publish_one(&publisher, request, reply_to.as_deref(), invoice))
@@ -420,7 +420,7 @@ struct Replies {
 
 impl Replies {
     async fn open(
-        config: &Config,
+        config: &BrokerSide,
         endpoint: &Endpoint,
         wait: &Wait,
         run: &str,
