@@ -115,6 +115,14 @@ impl Broker {
         http::json(&http::client()?, &url).await
     }
 
+    /// Imports a definitions file into the virtual host.
+    pub(crate) async fn import(&self, definitions: &Value) -> Result<()> {
+        let url = format!("{}/api/definitions/{}", self.management, self.vhost);
+        http::send(&http::client()?, Method::POST, &url, definitions)
+            .await
+            .map(drop)
+    }
+
     /// Deletes a queue with what it holds.
     pub(crate) async fn delete_queue(&self, queue: &str) -> Result<()> {
         self.manage(

@@ -84,7 +84,26 @@ impl WorkerConfig {
 
     /// Starts `run` with it and waits for nothing.
     pub(crate) fn spawn(self, name: &str) -> Result<WorkerProcess> {
-        let command = self.command("run")?;
+        self.spawn_under(name, &[])
+    }
+
+    /// The same under another program, given with its arguments, that runs the worker as the very process it was
+    /// started as.
+    pub(crate) fn spawn_under(self, name: &str, wrapper: &[&str]) -> Result<WorkerProcess> {
+        let command = match wrapper {
+            [] => self.command("run")?,
+            [program, arguments @ ..] => {
+                let worker = self.command("run")?;
+                let worker = worker.as_std();
+                let mut command = Command::new(program);
+                command
+                    .args(arguments)
+                    .arg(worker.get_program())
+                    .args(worker.get_args())
+                    .envs(self.environment.iter().cloned());
+                command
+            }
+        };
         let process = Process::start(name, command)?;
         Ok(WorkerProcess {
             process,
@@ -171,6 +190,16 @@ impl WorkerProcess {
         let url = format!("{}{route}", self.admin_url().await?);
         let answer = http::send(&http::client()?, reqwest::Method::GET, &url, &Value::Null).await?;
         Ok(answer.text().await?)
+    }
+
+    /// The value of a metric, summed over the series whose labels hold `label`; 0 if there is none.
+    pub(crate) async fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
+        let text = self.admin("/metrics").await?;
+        let series = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
+        let values = series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+        Ok(values.sum::<Result<f64, _>>()?)
     }
 
     /// All that it has logged so far.
