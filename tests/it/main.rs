@@ -4,4 +4,5 @@
 
 mod support;
 
+mod chaos;
 mod test_kit;
