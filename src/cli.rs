@@ -1,6 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -376,7 +376,9 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
         } else {
             token.write(&mut out)?
         }
-        if let Some(drawn) = token.qr_code().filter(|_| arguments.qr) {
+        if arguments.qr
+            && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
+        {
             writeln!(out, "{drawn}")?;
         }
     }
