@@ -2,6 +2,8 @@
 //!
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
+mod delivers;
+mod settlement;
 mod support;
 
 mod test_kit;
