@@ -3,6 +3,8 @@
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
 mod delivers;
+mod limits;
+mod sessions;
 mod settlement;
 mod support;
 
