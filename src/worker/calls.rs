@@ -362,10 +362,11 @@ fn may_have_acted(refusal: &IrpError) -> bool {
     )
 }
 
-/// An error's code or kind, short and safe to log: never the portal's text.
+/// An error's code or kind, short and safe for `x-irn-error`: never the portal's text, wherever it put that.
 pub(super) fn label(error: &IrpError) -> String {
     error
         .code()
+        .filter(|code| telemetry::bounded_code(code) == *code)
         .unwrap_or_else(|| error.call_result_label())
         .to_owned()
 }
