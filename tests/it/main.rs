@@ -4,6 +4,7 @@
 
 mod delivers;
 mod limits;
+mod secrecy;
 mod sessions;
 mod settlement;
 mod support;
