@@ -156,6 +156,11 @@ impl About<'_> {
     }
 }
 
+/// A number a log can hold: JSON has no place for the 128 bits of `as_millis`.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A job ended in a result.
 pub fn job_settled(
     about: About<'_>,
@@ -168,12 +173,8 @@ pub fn job_settled(
     counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str())
         .increment(1);
     histogram!("irn_worker_job_seconds").record(total.as_secs_f64());
-    let (job, gstin, attempt, total_ms) = (
-        about.job_id,
-        about.gstin(),
-        about.attempt,
-        total.as_millis(),
-    );
+    let (job, gstin, attempt, total_ms) =
+        (about.job_id, about.gstin(), about.attempt, millis(total));
     let (status, code) = (status.as_str(), bounded_code(code));
     info!(
         job.id = job,
@@ -234,7 +235,7 @@ pub fn batch_split(job_id: &str, documents: usize, taken: Duration) {
     info!(
         job.id = job_id,
         documents,
-        taken_ms = taken.as_millis(),
+        taken_ms = millis(taken),
         "batch split into {documents} jobs"
     );
 }
@@ -267,7 +268,7 @@ pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, 
         call,
         result,
         code,
-        taken_ms = taken.as_millis(),
+        taken_ms = millis(taken),
         "portal call {call}: {result}"
     );
 }

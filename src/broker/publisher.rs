@@ -48,7 +48,7 @@ pub struct Publication<'a> {
 /// Why a message is not proven to be in a queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// There is no connection now.
+    /// There is no connection now, or the broker blocks it.
     #[error("not connected")]
     NotConnected,
     /// No queue took it.
@@ -103,7 +103,9 @@ impl Publisher {
 
     /// Publishes one message. `Ok` means that a queue holds it on disk.
     pub async fn publish(&self, publication: &Publication<'_>) -> Result<(), PublishError> {
-        let Some(live) = self.0.borrow().clone() else {
+        // lapin would hold a blocked connection's message and send it later, when we had long given up on it.
+        let live = self.0.borrow().clone().filter(|live| !live.blocked);
+        let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
         let confirmed =

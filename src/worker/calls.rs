@@ -113,7 +113,7 @@ impl<'a> Calls<'a> {
                 | IrpError::Unintelligible { .. } => {}
             }
             match &error {
-                IrpError::NotSent(_) if self.wait_for_another_try().await => {}
+                IrpError::NotSent(_) if self.wait_for_another_try().await? => {}
                 // The token was refused at the gate: nothing was acted on, so the same request may go again.
                 IrpError::Refused(_) if error.disposition() == Disposition::Reauth => {
                     self.renew_once(&session, &error).await?;
@@ -155,7 +155,7 @@ impl<'a> Calls<'a> {
             match error.disposition() {
                 Disposition::Reauth => self.renew_once(&session, &error).await?,
                 Disposition::Retry { not_before: None } | Disposition::Resolve => {
-                    if !self.wait_for_another_try().await {
+                    if !self.wait_for_another_try().await? {
                         return Ok(Err(error));
                     }
                 }
@@ -204,6 +204,13 @@ impl<'a> Calls<'a> {
                 code: label(&error),
             })),
             Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
+            // Some success, but not one that can be used: a look-up may be repeated.
+            Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
+                Err(Box::new(Ending::Transient {
+                    code: label(&error),
+                    not_before: None,
+                }))
+            }
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
@@ -241,7 +248,12 @@ impl<'a> Calls<'a> {
 
     /// A session and the right to call now.
     async fn ready(&self) -> Result<Arc<Session>, Box<Ending>> {
-        let session = match self.worker.sessions.session(&self.account).await {
+        // A stop does not wait for a login.
+        let session = tokio::select! {
+            session = self.worker.sessions.session(&self.account) => session,
+            () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+        };
+        let session = match session {
             Ok(session) => session,
             Err(NoSession::Limited(wait)) => {
                 return Err(Box::new(Ending::Deferred {
@@ -273,9 +285,7 @@ impl<'a> Calls<'a> {
 
     fn still_ours(&self) -> Result<(), Box<Ending>> {
         if !self.case.acknowledger.is_live() {
-            return Err(Box::new(Ending::Abandoned {
-                why: "the broker took the delivery back",
-            }));
+            return Err(Box::new(TAKEN_BACK));
         }
         if self.worker.stop.is_cancelled() {
             Err(Box::new(Ending::HandedBack))
@@ -314,36 +324,29 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// Waits for the next immediate try; false if there is none, or a stop or the loss of the delivery came first.
-    async fn wait_for_another_try(&mut self) -> bool {
+    /// Waits for the next immediate try; false if there is none left. A stop or the loss of the delivery ends the
+    /// attempt, uncharged.
+    async fn wait_for_another_try(&mut self) -> Result<bool, Box<Ending>> {
         let Some(delay) = self.tries.next_delay() else {
-            return false;
+            return Ok(false);
         };
         tokio::select! {
-            () = self.worker.stop.cancelled() => false,
-            () = self.case.acknowledger.lost() => false,
-            () = tokio::time::sleep(delay) => true,
+            () = self.worker.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
+            () = self.case.acknowledger.lost() => Err(Box::new(TAKEN_BACK)),
+            () = tokio::time::sleep(delay) => Ok(true),
         }
     }
 }
 
+/// The delivery is another worker's business now.
+const TAKEN_BACK: Ending = Ending::Abandoned {
+    why: "the broker took the delivery back",
+};
+
 fn login_failed(error: &IrpError) -> Ending {
-    let not_before = match error.disposition() {
-        Disposition::Retry { not_before } => not_before,
-        Disposition::Resolve
-        | Disposition::Reauth
-        | Disposition::Adopt
-        | Disposition::Conflict
-        | Disposition::SyncGstin
-        | Disposition::Reject
-        | Disposition::RefuseAccount
-        | Disposition::NotRegistered
-        | Disposition::TooOld
-        | Disposition::Park => None,
-    };
     Ending::Transient {
         code: label(error),
-        not_before,
+        not_before: error.disposition().not_before(),
     }
 }
 
@@ -372,7 +375,7 @@ pub(super) fn label(error: &IrpError) -> String {
 }
 
 /// An error as it goes into a result.
-fn entries(error: &IrpError) -> Vec<ErrorEntry> {
+pub(super) fn entries(error: &IrpError) -> Vec<ErrorEntry> {
     match error {
         IrpError::Refused(refusal) => refusal.entries(),
         IrpError::NotSent(_)
