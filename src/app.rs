@@ -137,6 +137,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -144,17 +145,26 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end.
+    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end. SIGHUP, which would
+    /// end the process by default, is told of and otherwise ignored.
     async fn stop(mut self, stop: CancellationToken) {
-        tokio::select! {
-            _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
-            _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
-            () = stop.cancelled() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
+                _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
+                _ = self.hang_up.recv() => {
+                    telemetry::reload_ignored();
+                    continue;
+                }
+                () = stop.cancelled() => {}
+            }
+            stop.cancel();
+            return;
         }
-        stop.cancel();
     }
 }
 

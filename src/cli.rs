@@ -339,7 +339,7 @@ async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8
 fn submit_failure(error: SubmitError) -> Failure {
     let code = match &error {
         SubmitError::Broker(_) => UNREACHABLE,
-        SubmitError::NotAllowed(_) | SubmitError::Nothing => MISUSED,
+        SubmitError::NotAllowed(_) | SubmitError::Nothing | SubmitError::Endpoint(_) => MISUSED,
         SubmitError::File { .. } | SubmitError::NotJson { .. } | SubmitError::NoTopology => FAILED,
     };
     Failure::new(code, error)

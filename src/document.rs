@@ -18,6 +18,9 @@ use crate::irn::{DocumentType, Irn, parse_document_date};
 /// The largest document the portal takes, in bytes.
 pub const MAX_BYTES: usize = 2 * 1024 * 1024;
 
+/// The portal's numbers have 16 characters at most; what is longer still has to be recognised by a person.
+const LABEL_NUMBER_CHARS: usize = 40;
+
 /// What identifies a document and what a signed answer is compared with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document {
@@ -52,9 +55,11 @@ impl Document {
         self.date.strftime("%d/%m/%Y").to_string()
     }
 
-    /// Type, number and date in one line, for the `x-irn-document` header.
+    /// Type, number and date in one line, for the `x-irn-document` header. A number longer than any that the portal
+    /// takes is cut.
     pub fn label(&self) -> String {
-        format!("{} {} {}", self.kind, self.number, self.date_text())
+        let number: String = self.number.chars().take(LABEL_NUMBER_CHARS).collect();
+        format!("{} {number} {}", self.kind, self.date_text())
     }
 }
 

@@ -154,7 +154,9 @@ impl Sessions {
             Some((failed, error)) if *failed > asked => return Err(error.clone()),
             _ => {}
         }
-        let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, false).await;
+        // In its last minutes the portal hands the same token out again, unless asked for a new one.
+        let dying = lane.current.read().await.is_some();
+        let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, dying).await;
         state.failed = outcome
             .as_ref()
             .err()
@@ -298,6 +300,22 @@ impl Lane {
     }
 }
 
+/// Whether a login would be refused again: the portal said something readable, and nothing that passes. A code nobody
+/// has classified counts as final: sent again unchanged, it might cost the taxpayer an error for every job.
+fn is_final(error: &IrpError) -> bool {
+    match error.disposition() {
+        Disposition::Retry { .. } | Disposition::Resolve | Disposition::Reauth => false,
+        Disposition::RefuseAccount => true,
+        Disposition::Adopt
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => matches!(error, IrpError::Refused(_)),
+    }
+}
+
 /// One login, under the lane's lock.
 async fn log_in(
     irp: &Irp,
@@ -321,6 +339,7 @@ async fn log_in(
         Ok(login) => {
             state.generation += 1;
             telemetry::logged_in(&account.gstin, renewal, login.expires_in);
+            state.refused = None;
             let session = Arc::new(Session {
                 account: Arc::clone(account),
                 token: login.token,
@@ -332,7 +351,7 @@ async fn log_in(
             Ok(session)
         }
         Err(error) => {
-            let refused = matches!(error.disposition(), Disposition::RefuseAccount);
+            let refused = is_final(&error);
             telemetry::login_failed(&account.gstin, error.code(), refused);
             let error = Arc::new(error);
             if refused {

@@ -33,6 +33,8 @@ pub fn init_logging(config: &LogConfig) {
     let theirs = ours.min(LevelFilter::WARN);
     let filter = Targets::new()
         .with_default(theirs)
+        // It warns of every returned message, body included.
+        .with_target("lapin", LevelFilter::OFF)
         .with_target("irn_worker", ours);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
@@ -410,4 +412,11 @@ pub fn admin_failed(error: &std::io::Error) {
 /// Something allowed in the configuration, and probably not meant.
 pub fn config_warning(warning: &crate::config::Fault) {
     warn!(%warning, "configuration: {warning}");
+}
+
+/// SIGHUP came.
+pub fn reload_ignored() {
+    warn!(
+        "SIGHUP: this version reads its configuration and credentials at start only; restart it to change them"
+    );
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -19,8 +20,9 @@ const RPC_TIMEOUT: Duration = Duration::from_secs(10);
 /// should notice within the settle time, not after the broker's default of a minute.
 const HEARTBEAT_SECONDS: u16 = 15;
 
-/// Smaller than the protocol's 128 KiB: lapin keeps 32 buffers of this size each way for every connection.
-const FRAME_MAX: u32 = 64 * 1024;
+/// As large as the broker allows by default. A message's properties travel in one frame, never split: with less than
+/// the ERPs' own, lapin could not read what they are free to publish.
+const FRAME_MAX: u32 = 128 * 1024;
 
 /// Why talking to the broker failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +46,15 @@ pub enum BrokerError {
     },
 }
 
+/// What lapin itself says of a frame that is larger than was agreed.
+const FRAME_ERROR: AMQPErrorKind = AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR);
+
 impl From<lapin::Error> for BrokerError {
     fn from(error: lapin::Error) -> Self {
         match error.kind() {
             // The parser's own text quotes the frame.
             ErrorKind::ParsingError(_) => Self::Malformed,
+            ErrorKind::ProtocolError(amqp) if *amqp.kind() == FRAME_ERROR => Self::Malformed,
             _ => Self::Lost(error.to_string()),
         }
     }

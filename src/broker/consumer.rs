@@ -6,7 +6,9 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection, Consumer, Event};
 use tokio_util::sync::CancellationToken;
@@ -235,6 +237,11 @@ impl Acknowledger {
         !self.lost.is_cancelled() && self.acker.usable()
     }
 
+    /// A way to settle the delivery when whoever holds the right to acknowledge it has panicked.
+    pub fn last_resort(&self) -> LastResort {
+        LastResort(self.acker.clone())
+    }
+
     /// Acknowledges; false if it is no longer ours, so that it will be redelivered.
     pub async fn ack(self) -> bool {
         // lapin answers Ok(false) for a channel that is gone, and an error for one that goes just now.
@@ -242,5 +249,21 @@ impl Acknowledger {
             timed(self.acker.ack(BasicAckOptions::default())).await,
             Ok(Ok(true))
         )
+    }
+}
+
+/// Rejects a delivery that nobody will acknowledge any more, so that it does not stay with us for ever.
+#[derive(Debug)]
+pub struct LastResort(Acker);
+
+impl LastResort {
+    /// Has the broker move the message to `irn.poison`. Nothing happens if it was acknowledged after all.
+    pub async fn reject(self) {
+        let options = BasicNackOptions {
+            multiple: false,
+            requeue: false,
+        };
+        // Lost as well: then the broker hands it out again.
+        drop(timed(self.0.nack(options)).await);
     }
 }

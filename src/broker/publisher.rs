@@ -102,6 +102,15 @@ impl Publisher {
         );
     }
 
+    /// Waits until messages cannot be published any more.
+    pub async fn unready(&self) {
+        let mut live = self.0.subscribe();
+        drop(
+            live.wait_for(|live| live.as_ref().is_none_or(|live| live.blocked))
+                .await,
+        );
+    }
+
     /// Publishes one message. `Ok` means that a queue holds it on disk.
     pub async fn publish(&self, publication: &Publication<'_>) -> Result<(), PublishError> {
         // lapin would hold a blocked connection's message and send it later, when we had long given up on it.

@@ -281,6 +281,21 @@ impl Topology {
         Ok(())
     }
 
+    /// Makes sure that jobs can be published, for one who does no more than that.
+    pub async fn find_jobs_exchange(connection: &Connection) -> Result<(), BrokerError> {
+        let channel = connection.create_channel().await?;
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let (name, kind) = (short(JOBS_EXCHANGE), ExchangeKind::Topic);
+        let asked = channel.exchange_declare(name, kind, options, FieldTable::default());
+        asked
+            .await
+            .map_err(|error| missing("exchange", JOBS_EXCHANGE, error))?;
+        Ok(())
+    }
+
     /// Makes sure that everything is there, without permission to declare it.
     pub async fn verify(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;

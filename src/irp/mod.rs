@@ -185,7 +185,9 @@ impl Irp {
     ) -> Result<T, IrpError> {
         let answer = http::exchange(call, request).await?;
         let envelope = self.judge(call, &answer)?;
-        let Some(data) = envelope.data else {
+        // An empty text is no data, and no proof that our key is wrong.
+        let data = envelope.data.filter(|data| data.get() != "\"\"");
+        let Some(data) = data else {
             return Err(IrpError::lost(
                 call,
                 Some(answer.status),

@@ -7,12 +7,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::properties::{header, header_text, text, value};
-use super::{Body, Job, Operation, PriorOutcome, Properties, Unreadable};
+use super::properties::{header, header_text, headers_fit, text, value};
+use super::{Body, Job, MAX_ID_CHARS, Operation, PriorOutcome, Properties, Unreadable};
 use crate::gstin::Gstin;
-
-/// The longest `message_id` the contract takes, in characters.
-const MAX_ID_CHARS: usize = 128;
 
 /// Reads a delivery's properties and headers.
 pub fn decode(
@@ -24,7 +21,7 @@ pub fn decode(
     match fields(&properties, routing_key) {
         Ok(fields) => Ok(Job {
             operation: fields.operation,
-            routing_key: routing_key.to_owned(),
+            routing_key: lane(fields.operation, routing_key),
             message_id: text(properties.message_id()),
             correlation_id: text(properties.correlation_id()),
             reply_to: text(properties.reply_to()),
@@ -49,14 +46,26 @@ pub fn decode(
     }
 }
 
+/// The key under which it returns to its own lane. A job that came by another way (moved by hand, published to the
+/// queue itself) has a key that leads nowhere.
+fn lane(operation: Operation, routing_key: &str) -> String {
+    match Operation::from_routing_key(routing_key) {
+        Some(_) => routing_key.to_owned(),
+        None => operation.as_str().to_owned(),
+    }
+}
+
 pub(super) fn unreadable(
     problem: String,
     properties: Properties,
     routing_key: &str,
     body: Body,
 ) -> Unreadable {
+    let headers = properties.headers().as_ref();
     Unreadable {
         problem,
+        operation: operation(&properties, routing_key).ok(),
+        gstin: parsed(headers, header::GSTIN, "").ok().flatten(),
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
@@ -90,6 +99,9 @@ fn fields(properties: &Properties, routing_key: &str) -> Result<Fields, String> 
         return Err(format!(
             "message_id is longer than {MAX_ID_CHARS} characters"
         ));
+    }
+    if !headers_fit(properties) {
+        return Err("the headers take more than 16 KiB".to_owned());
     }
     let headers = properties.headers().as_ref();
     Ok(Fields {

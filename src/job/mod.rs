@@ -21,8 +21,13 @@ mod tests;
 
 pub use decode::decode;
 use decode::unreadable;
-use properties::{carried, carried_headers, header_text, returned_headers, write_obituary};
+use properties::{
+    carried, carried_headers, header_text, headers_fit, returned_headers, write_obituary,
+};
 pub use properties::{header, long, set, short};
+
+/// The longest `message_id` the contract takes, in characters.
+const MAX_ID_CHARS: usize = 128;
 
 /// AMQP basic properties, as lapin models them.
 pub type Properties = lapin::BasicProperties;
@@ -171,6 +176,10 @@ impl fmt::Debug for Job {
 pub struct Unreadable {
     /// What is wrong, naming the property or header, never quoting the body.
     pub problem: String,
+    /// What it asks for, if that is readable.
+    pub operation: Option<Operation>,
+    /// Whose credentials it names, if that is readable.
+    pub gstin: Option<Gstin>,
     /// The ERP's own id, if it is readable.
     pub message_id: Option<String>,
     /// Returned unchanged with the result.
@@ -296,7 +305,7 @@ impl Job {
         );
         let properties = carried(&self.properties, headers);
         match &self.message_id {
-            Some(id) => properties.with_message_id(short(&format!("{id}/{sequence}"))),
+            Some(id) => properties.with_message_id(short(&member_id(id, sequence))),
             None => properties,
         }
     }
@@ -322,18 +331,42 @@ impl Unreadable {
 
     /// Headers a result repeats.
     pub fn returned_headers(&self) -> FieldTable {
-        returned_headers(&self.properties)
+        if headers_fit(&self.properties) {
+            returned_headers(&self.properties)
+        } else {
+            FieldTable::default()
+        }
     }
 
     /// Properties under which it is kept as poison.
     pub fn poison(&self, obituary: &Obituary<'_>) -> Properties {
-        let mut headers = carried_headers(&self.properties);
+        // Headers that do not fit a frame together with ours cannot be kept.
+        let mut headers = if headers_fit(&self.properties) {
+            carried_headers(&self.properties)
+        } else {
+            FieldTable::default()
+        };
         write_obituary(&mut headers, obituary);
         carried(&self.properties, headers)
     }
 }
 
 fn digest_id(body: &Body) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
-    format!("sha256:{}", hex(digest.as_ref()))
+    format!("sha256:{}", sha256(body.as_bytes()))
+}
+
+/// A batch member's id: the batch's and its place in it, or a digest of both where that would be longer than an id
+/// may be.
+fn member_id(batch: &str, sequence: usize) -> String {
+    let id = format!("{batch}/{sequence}");
+    let fits = id.chars().count() <= MAX_ID_CHARS && id.len() <= 255;
+    if fits {
+        id
+    } else {
+        format!("sha256:{}", sha256(id.as_bytes()))
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }

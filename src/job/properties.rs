@@ -38,6 +38,14 @@ const RETURNED: [&str; 5] = [
     header::TRACESTATE,
 ];
 
+/// The most a job's headers may take, in bytes. They travel in one frame, to which the worker adds its own: what fills
+/// a frame by itself could be read, but never published again.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Headers by which a publisher names further routing keys. Carried on, they would multiply a job on every return
+/// from the ladder, and have the worker write into any queue it may write to.
+const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
+
 /// Headers that only the broker writes. Carried on, they would make its dead-lettering see cycles where there are
 /// none (RabbitMQ, "Dead Letter Exchanges", section on cycles).
 const BROKERS_OWN: [&str; 8] = [
@@ -107,7 +115,7 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        if !BROKERS_OWN.contains(&name.as_str()) {
+        if !BROKERS_OWN.contains(&name.as_str()) && !SENDERS_OWN.contains(&name.as_str()) {
             carried.insert(name.clone(), value.clone());
         }
     }
@@ -164,4 +172,34 @@ pub fn short(text: &str) -> ShortString {
 /// Sets a header.
 pub fn set(headers: &mut FieldTable, name: &str, value: AMQPValue) {
     headers.insert(short(name), value);
+}
+
+/// Whether the headers leave room for the worker's own in one frame.
+pub(super) fn headers_fit(properties: &Properties) -> bool {
+    properties
+        .headers()
+        .as_ref()
+        .is_none_or(|headers| table_bytes(headers) <= MAX_HEADER_BYTES)
+}
+
+fn table_bytes(table: &FieldTable) -> usize {
+    table
+        .inner()
+        .iter()
+        .map(|(name, value)| 2 + name.as_str().len() + value_bytes(value))
+        .sum()
+}
+
+/// About what a value takes on the wire (AMQP 0-9-1, section 4.2.1), eight bytes where it is fixed.
+fn value_bytes(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.len(),
+        AMQPValue::FieldArray(values) => {
+            4 + values.as_slice().iter().map(value_bytes).sum::<usize>()
+        }
+        AMQPValue::FieldTable(table) => 4 + table_bytes(table),
+        _ => 8,
+    }
 }

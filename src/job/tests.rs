@@ -195,6 +195,83 @@ fn a_dead_letter_says_whose_it_is_and_why() {
 }
 
 #[test]
+fn a_job_that_came_by_another_way_returns_to_its_operations_lane() {
+    let moved = |key| {
+        decode(
+            Properties::default().with_type(short("irn.generate.v1")),
+            key,
+            false,
+            Vec::new(),
+        )
+    };
+    assert_eq!(moved("irn.jobs").unwrap().routing_key, "generate");
+    assert_eq!(
+        moved("urgent.generate").unwrap().routing_key,
+        "urgent.generate"
+    );
+}
+
+#[test]
+fn further_routing_keys_of_the_publisher_are_not_carried_on() {
+    let keys = AMQPValue::FieldArray(vec![AMQPValue::LongString("urgent.generate".into())].into());
+    let job =
+        job(Properties::default().with_headers(headers(&[("CC", keys.clone()), ("BCC", keys)])));
+    let again = job.again(&AGAIN);
+    let names: Vec<_> = again
+        .headers()
+        .as_ref()
+        .unwrap()
+        .inner()
+        .keys()
+        .map(|name| name.to_string())
+        .collect();
+    assert!(
+        !names.iter().any(|name| name == "CC" || name == "BCC"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn headers_that_leave_no_room_in_a_frame_are_poison_and_are_left_out_of_it() {
+    let long = AMQPValue::LongString("x".repeat(17 * 1024).into());
+    let nested = AMQPValue::FieldTable(headers(&[("inner", long)]));
+    let properties = Properties::default().with_headers(headers(&[("erp-own", nested)]));
+    let unreadable = decode(properties, "generate", false, b"{}".to_vec()).unwrap_err();
+    assert!(unreadable.problem.contains("16 KiB"));
+    let obituary = Obituary {
+        reason: "UNREADABLE",
+        gstin: None,
+        document: None,
+        dead_at: Timestamp::UNIX_EPOCH,
+        replica: "here-1",
+    };
+    let kept = unreadable.poison(&obituary);
+    assert!(!kept.headers().as_ref().unwrap().contains_key("erp-own"));
+    assert!(
+        kept.headers()
+            .as_ref()
+            .unwrap()
+            .contains_key(header::REASON)
+    );
+}
+
+#[test]
+fn ids_of_a_batchs_members_stay_readable_and_apart() {
+    for id in ["b".repeat(128), "ü".repeat(127)] {
+        let batch = job(Properties::default().with_message_id(short(&id)));
+        let member = |sequence| {
+            let properties = batch.batch_member("b-1", sequence, 2, &AGAIN);
+            job(properties).message_id.unwrap()
+        };
+        assert_ne!(member(1), member(2));
+        assert!(member(1).chars().count() <= 128);
+    }
+    let batch = job(Properties::default().with_message_id(short("m-1")));
+    let member = job(batch.batch_member("b-1", 7, 9, &AGAIN));
+    assert_eq!(member.message_id.as_deref(), Some("m-1/7"));
+}
+
+#[test]
 fn a_body_and_a_job_print_nothing_of_the_document() {
     let job = decode(Properties::default(), "generate", false, b"CANARY".to_vec()).unwrap();
     assert!(!format!("{job:?} {:?}", job.body).contains("CANARY"));

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, entries, label};
-use super::case::Case;
+use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::settle::Ending;
 use crate::document::Document;
@@ -46,6 +44,10 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             "no credentials are configured for this GSTIN",
         );
     };
+    // One in doubt is looked up first: it may be registered in time.
+    if case.is_past_deadline() && !case.in_doubt() {
+        return Ending::Expired;
+    }
     let turn = tokio::select! {
         turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
@@ -83,15 +85,9 @@ async fn run(
             }
             LookUp::TooOld => return Ok(too_old(*irn, None)),
             LookUp::Nothing if case.job.redelivered => return Ok(Ending::NotFoundYet),
+            LookUp::Nothing if case.is_known_duplicate() => return Ok(known_duplicate()),
             LookUp::Nothing => case.clear_doubt(false),
         }
-    }
-    if case
-        .job
-        .deadline
-        .is_some_and(|deadline| deadline < Timestamp::now())
-    {
-        return Ok(Ending::Expired);
     }
     match calls.generate(case.job.body.as_bytes()).await? {
         Ok(registration) => Ok(accept(
@@ -198,9 +194,7 @@ async fn refusal_settled(
             LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
             LookUp::TooOld => Ok(too_old(registered, refusal.duplicate)),
             // Its twin is still on the way: the portal knows the number, but not the data yet.
-            LookUp::Nothing => Ok(Ending::Unknown {
-                code: "2150".to_owned(),
-            }),
+            LookUp::Nothing => Ok(known_duplicate()),
         };
     }
     let errors = refusal.entries();
@@ -219,6 +213,13 @@ async fn refusal_settled(
         errors,
         info: refusal.info,
     })
+}
+
+/// Registered, the portal says, and yet not to be found: it is only looked up from now on.
+fn known_duplicate() -> Ending {
+    Ending::Unknown {
+        code: DUPLICATE.to_owned(),
+    }
 }
 
 fn too_old(irn: Irn, duplicate: Option<Duplicate>) -> Ending {

@@ -14,6 +14,9 @@ use crate::telemetry::{self, About};
 /// Confirms in flight: publishing one by one would wait for the disk each time.
 const IN_FLIGHT: usize = 64;
 
+/// The most documents one message may hold.
+const MAX_DOCUMENTS: usize = 10_000;
+
 /// Whether a body is a batch.
 pub(super) fn is_batch(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
@@ -22,27 +25,13 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
 /// Publishes each document as a job of its own, then acknowledges the batch.
 pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger) {
     let documents: Vec<&RawValue> = serde_json::from_slice(job.body.as_bytes()).unwrap_or_default();
-    if documents.is_empty() {
-        let problem =
-            "the body is an empty JSON array; a batch has at least one document".to_owned();
+    if let Some(problem) = problem_of(&documents) {
         return carry::poison(worker, job.into_unreadable(problem), acknowledger).await;
     }
     let id = job.id(None);
-    let batch_id = job.batch_id().unwrap_or(&id).to_owned();
-    let size = documents.len();
     let started = Instant::now();
-    // Collected first, unpolled: a closure inside the stream would not be general enough for a spawned task.
-    let publishing: Vec<_> = (1..)
-        .zip(documents)
-        .map(|(sequence, document)| {
-            let properties = member(&job, &batch_id, sequence, size);
-            publish(worker, &job, document, properties, &acknowledger, &id)
-        })
-        .collect();
-    let published = stream::iter(publishing)
-        .buffer_unordered(IN_FLIGHT)
-        .try_collect::<()>()
-        .await;
+    let published = publish_all(worker, &job, &documents, &acknowledger, &id).await;
+    let size = documents.len();
     let about = About {
         job_id: &id,
         gstin: None,
@@ -60,19 +49,76 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
     }
 }
 
-fn member(job: &Job, batch_id: &str, sequence: usize, size: usize) -> Properties {
-    let outcome = if job.redelivered {
-        PriorOutcome::Unknown
-    } else {
-        job.outcome
-    };
-    let again = Again {
-        attempt: 1,
-        outcome,
-        first_seen: job.first_seen.unwrap_or_else(Timestamp::now),
-        error: None,
-    };
-    job.batch_member(batch_id, sequence, size, &again)
+fn problem_of(documents: &[&RawValue]) -> Option<String> {
+    if documents.is_empty() {
+        return Some(
+            "the body is an empty JSON array; a batch has at least one document".to_owned(),
+        );
+    }
+    if documents.len() > MAX_DOCUMENTS {
+        let size = documents.len();
+        return Some(format!(
+            "the batch has {size} documents; it may have {MAX_DOCUMENTS}"
+        ));
+    }
+    // Split as a batch again and again, arrays in arrays would be a message for every bracket.
+    let nested = documents
+        .iter()
+        .position(|document| document.get().starts_with('['))?;
+    Some(format!(
+        "document {} of the batch is itself an array",
+        nested + 1
+    ))
+}
+
+async fn publish_all(
+    worker: &Worker,
+    job: &Job,
+    documents: &[&RawValue],
+    acknowledger: &Acknowledger,
+    id: &str,
+) -> Result<(), carry::Lost> {
+    let batch_id = job.batch_id().unwrap_or(id);
+    for (chunk, first) in documents.chunks(IN_FLIGHT).zip((1..).step_by(IN_FLIGHT)) {
+        // Collected unpolled: a closure inside the stream would not be general enough for a spawned task.
+        let publishing: Vec<_> = (first..)
+            .zip(chunk)
+            .map(|(sequence, document)| {
+                let place = Place {
+                    batch_id,
+                    sequence,
+                    size: documents.len(),
+                };
+                publish(worker, job, document, place, acknowledger, id)
+            })
+            .collect();
+        stream::iter(publishing)
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<()>()
+            .await?;
+    }
+    Ok(())
+}
+
+/// A document's place in its batch.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    batch_id: &'a str,
+    sequence: usize,
+    size: usize,
+}
+
+impl Place<'_> {
+    fn properties(&self, job: &Job, outcome: PriorOutcome) -> Properties {
+        let first_seen = job.first_seen.unwrap_or_else(Timestamp::now);
+        let again = Again {
+            attempt: 1,
+            outcome,
+            first_seen,
+            error: None,
+        };
+        job.batch_member(self.batch_id, self.sequence, self.size, &again)
+    }
 }
 
 /// A batch handed out before may have been split before: its documents then begin with a look-up, on a rung that
@@ -81,19 +127,20 @@ async fn publish(
     worker: &Worker,
     job: &Job,
     document: &RawValue,
-    properties: Properties,
+    place: Place<'_>,
     acknowledger: &Acknowledger,
     id: &str,
 ) -> Result<(), carry::Lost> {
-    let exchange = if job.redelivered {
-        retry_exchange(worker.ladder.at_least(worker.config.irp.settle_time)).into()
+    let settled = worker.ladder.at_least(worker.config.irp.settle_time);
+    let (exchange, outcome) = if job.redelivered {
+        (retry_exchange(settled).into(), PriorOutcome::Unknown)
     } else {
-        JOBS_EXCHANGE.into()
+        (JOBS_EXCHANGE.into(), job.outcome)
     };
     let publication = Publication {
         exchange,
         routing_key: job.routing_key.as_str().into(),
-        properties,
+        properties: place.properties(job, outcome),
         payload: Payload(document.get().as_bytes()),
     };
     let about = About {
@@ -101,5 +148,6 @@ async fn publish(
         gstin: None,
         attempt: job.attempt,
     };
-    carry::publish(worker, &publication, acknowledger, about).await
+    let in_doubt = || place.properties(job, PriorOutcome::Unknown);
+    carry::publish_job(worker, &publication, in_doubt, acknowledger, about).await
 }

@@ -90,6 +90,10 @@ impl<'a> Calls<'a> {
     pub(super) async fn generate(&mut self, body: &[u8]) -> Answer<Registration> {
         loop {
             let session = self.ready().await?;
+            // Here and not before the waits: the session and the rate may have taken a while.
+            if self.case.is_past_deadline() {
+                return Err(Box::new(Ending::Expired));
+            }
             self.case.doubt();
             let answer = self
                 .observed(
@@ -127,12 +131,17 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Looks the document up by its details.
+    /// Looks the document up by its details. A number with small letters is registered in capitals, and a portal may
+    /// or may not find it by what was typed: it is looked up by its IRN too before it counts as absent.
     pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Box<Ending>> {
-        let answer = self
-            .repeated(Question::Document(document, document.date_text()))
-            .await?;
-        self.understood(answer).await
+        let question = Question::Document(document, document.date_text());
+        let answer = self.repeated(question).await?;
+        match self.understood(answer).await? {
+            LookUp::Nothing if document.number.chars().any(char::is_lowercase) => {
+                self.fetch(&document.irn()).await
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// Fetches a registration by its IRN.
@@ -361,7 +370,7 @@ fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
 fn may_have_acted(refusal: &IrpError) -> bool {
     matches!(
         refusal.disposition(),
-        Disposition::Retry { .. } | Disposition::Resolve
+        Disposition::Retry { .. } | Disposition::Resolve | Disposition::Park
     )
 }
 

@@ -14,6 +14,9 @@ use crate::irn::Irn;
 use crate::job::{Again, Job, PriorOutcome};
 use crate::telemetry::About;
 
+/// The portal's code for a document that is registered already.
+pub(super) const DUPLICATE: &str = "2150";
+
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -21,13 +24,14 @@ pub(super) struct Case {
     pub(super) id: String,
     /// The document of a `generate` job.
     pub(super) document: Option<Document>,
-    pub(super) irn: Option<Irn>,
     /// Whose credentials are used.
     pub(super) gstin: Option<Gstin>,
     pub(super) received: Instant,
     pub(super) received_at: Timestamp,
     pub(super) acknowledger: Acknowledger,
     doubt: AtomicBool,
+    /// The doubt is younger than any rung the job has waited on.
+    young: AtomicBool,
     refused: AtomicBool,
     irp_ms: AtomicU64,
     code: Mutex<Option<String>>,
@@ -44,12 +48,12 @@ impl Case {
         Self {
             id: job.id(irn.as_ref().map(Irn::as_str)),
             document,
-            irn,
             gstin,
             received: Instant::now(),
             received_at: Timestamp::now(),
             acknowledger,
             doubt: AtomicBool::new(doubt),
+            young: AtomicBool::new(job.redelivered),
             refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
             irp_ms: AtomicU64::new(0),
             code: Mutex::new(None),
@@ -62,15 +66,40 @@ impl Case {
         self.doubt.load(Ordering::Relaxed)
     }
 
+    /// Whether it may not be submitted any more.
+    pub(super) fn is_past_deadline(&self) -> bool {
+        self.job
+            .deadline
+            .is_some_and(|deadline| deadline < Timestamp::now())
+    }
+
     /// A request is about to leave: from now on its outcome is unknown until the portal says something readable.
     pub(super) fn doubt(&self) {
         self.doubt.store(true, Ordering::Relaxed);
+        self.young.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the doubt arose just now, so that a look-up that finds nothing proves nothing yet.
+    pub(super) fn doubt_is_young(&self) -> bool {
+        self.in_doubt() && self.young.load(Ordering::Relaxed)
     }
 
     /// The portal has said that nothing is registered.
     pub(super) fn clear_doubt(&self, refused: bool) {
         self.doubt.store(false, Ordering::Relaxed);
         self.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// The portal has refused this document as a duplicate before, in this attempt or an earlier one: it is registered,
+    /// even if no look-up finds it yet, and must not be submitted again.
+    pub(super) fn is_known_duplicate(&self) -> bool {
+        self.in_doubt() && self.job.last_error.as_deref() == Some(DUPLICATE)
+    }
+
+    /// Whether the attempt before this one ended with the session refused.
+    pub(super) fn session_was_refused_before(&self) -> bool {
+        let before = self.job.last_error.as_deref();
+        before.is_some_and(|code| ["1005", "1015", "1020", "401", "238", "106"].contains(&code))
     }
 
     /// Adds the time of one portal call.

@@ -21,11 +21,11 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::Config;
 use crate::config::credentials::Credentials;
+use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
 use crate::irp::Irp;
-use crate::job::{self, Operation};
+use crate::job::{self, Body, Operation};
 use crate::limits::Limits;
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
@@ -100,12 +100,22 @@ impl Worker {
             .any(|pattern| pattern.matches(queue))
     }
 
+    /// What of a body may be kept in `irn.dead` and `irn.poison`.
+    fn kept<'b>(&self, body: &'b Body) -> &'b [u8] {
+        match self.config.dead_letter.payload {
+            DeadLetterPayload::Keep => body.as_bytes(),
+            DeadLetterPayload::Drop => &[],
+        }
+    }
+
     /// Works on one delivery until it is settled, or the grace is over.
     async fn work(&self, delivery: Delivery) {
+        let last_resort = delivery.acknowledger.last_resort();
+        let working = AssertUnwindSafe(self.work_and_settle(delivery)).catch_unwind();
         // Dropped at the end of the grace, the delivery stays unacknowledged, and closing the channel redelivers it.
-        self.abandon
-            .run_until_cancelled(self.work_and_settle(delivery))
-            .await;
+        if let Some(Err(_)) = self.abandon.run_until_cancelled(working).await {
+            last_resort.reject().await;
+        }
     }
 
     async fn work_and_settle(&self, delivery: Delivery) {
@@ -175,7 +185,8 @@ impl Worker {
             attempt: case.job.attempt,
             max_attempts: self.config.retry.max_attempts.get(),
             doubt: case.in_doubt(),
-            redelivered: case.job.redelivered,
+            young_doubt: case.doubt_is_young(),
+            session_refused_before: case.session_was_refused_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,9 @@ const SLOWEST_RECONNECT: Duration = Duration::from_secs(3);
 
 /// An attachment that held this long starts the delays anew.
 const HELD: Duration = Duration::from_secs(10);
+
+/// An attachment that ended sooner may have been ended by what it was handed.
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// After a message that no client can read, deliveries are taken one by one for this long.
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
@@ -59,6 +62,7 @@ pub async fn run(
         };
         let started = Instant::now();
         let opening = Attached::open(endpoint, topology, worker.config.topology.declare, prefetch);
+        let mut attached_for = None;
         let loss = match worker.stop.run_until_cancelled(opening).await {
             None => return drain(&worker, None, &tasks, readiness).await,
             Some(Err(error)) => Loss::from(error),
@@ -70,19 +74,24 @@ pub async fn run(
                     tasks: &tasks,
                     readiness,
                 };
+                let attached_at = Instant::now();
                 match looping.consume(&mut attached, careful).await {
                     End::Stop => return drain(&worker, Some(attached), &tasks, readiness).await,
-                    End::Lost(loss) => loss,
+                    End::Lost(loss) => {
+                        attached_for = Some(attached_at.elapsed());
+                        loss
+                    }
                 }
             }
         };
         readiness.set(State::BrokerLost);
-        careful = matches!(loss, Loss::Malformed);
+        // Whatever it was that ended an attachment at once, it must not use up the delivery limit of a whole window.
+        careful = matches!(loss, Loss::Malformed) || attached_for.is_some_and(|held| held < BRIEF);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),
             Loss::Malformed => telemetry::malformed_message(),
         }
-        if careful || started.elapsed() > HELD {
+        if matches!(loss, Loss::Malformed) || started.elapsed() > HELD {
             delays.reset();
         }
         if worker
@@ -114,11 +123,12 @@ impl Loop<'_> {
             let next = tokio::select! {
                 biased;
                 () = self.worker.stop.cancelled() => return End::Stop,
+                () = self.worker.publisher.unready() => continue,
                 next = self.next_in_slot(attached) => next,
                 () = sleep_until(careful_until) => {
                     careful_until = None;
                     match attached.change_prefetch(self.worker.config.broker.prefetch).await {
-                        Ok(untouched) => untouched.into_iter().for_each(|delivery| self.spawn_when_free(delivery)),
+                        Ok(untouched) => untouched.into_iter().for_each(|delivery| self.spawn(delivery, None)),
                         Err(error) => return End::Lost(error.into()),
                     }
                     continue;
@@ -136,7 +146,7 @@ impl Loop<'_> {
     async fn next_in_slot(
         &self,
         attached: &mut Attached,
-    ) -> Result<(Delivery, Option<tokio::sync::OwnedSemaphorePermit>), Loss> {
+    ) -> Result<(Delivery, Option<OwnedSemaphorePermit>), Loss> {
         // The semaphore is never closed; without a permit the task would only run unlimited.
         let slot = tokio::select! {
             slot = Arc::clone(self.slots).acquire_owned() => slot.ok(),
@@ -161,35 +171,18 @@ impl Loop<'_> {
         }
     }
 
-    fn spawn(&self, delivery: Delivery, slot: Option<tokio::sync::OwnedSemaphorePermit>) {
-        let worker = Arc::clone(self.worker);
-        let slots = Arc::clone(self.slots);
+    /// Works on a delivery in its slot, or waits for one. The slot ends with the task: a panic frees it too.
+    fn spawn(&self, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
+        let (worker, slots) = (Arc::clone(self.worker), Arc::clone(self.slots));
+        let tasks = self.tasks.clone();
         self.tasks.spawn(async move {
-            telemetry::in_flight(
-                worker
-                    .config
-                    .irp
-                    .concurrency
-                    .saturating_sub(slots.available_permits()),
-            );
+            let _slot = match slot {
+                Some(slot) => Some(slot),
+                None => slots.acquire_owned().await.ok(),
+            };
+            telemetry::in_flight(tasks.len());
             worker.work(delivery).await;
-            drop(slot);
-            telemetry::in_flight(
-                worker
-                    .config
-                    .irp
-                    .concurrency
-                    .saturating_sub(slots.available_permits()),
-            );
-        });
-    }
-
-    fn spawn_when_free(&self, delivery: Delivery) {
-        let worker = Arc::clone(self.worker);
-        let slots = Arc::clone(self.slots);
-        self.tasks.spawn(async move {
-            let _slot = slots.acquire_owned().await;
-            worker.work(delivery).await;
+            telemetry::in_flight(tasks.len().saturating_sub(1));
         });
     }
 }

@@ -10,6 +10,9 @@ use crate::irp::Registration;
 use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
 use crate::retry::Ladder;
 
+/// A job gives up on a session that this many attempts and the one before the last found refused.
+const SESSION_REFUSALS: u32 = 4;
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -72,8 +75,10 @@ pub(super) struct Standing<'a> {
     pub(super) max_attempts: u32,
     /// The portal may have registered the document: it must be looked up before it is sent (again).
     pub(super) doubt: bool,
-    /// The broker handed it out before: its doubt is younger than any rung it has waited on.
-    pub(super) redelivered: bool,
+    /// Its doubt is younger than any rung it has waited on.
+    pub(super) young_doubt: bool,
+    /// The attempt before this one ended with the session refused, too.
+    pub(super) session_refused_before: bool,
     /// Where it can wait.
     pub(super) ladder: &'a Ladder,
     /// Before this has passed, a look-up that finds nothing proves nothing.
@@ -107,20 +112,27 @@ pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
             standing.again(not_before.unwrap_or_default(), Reason::RetriesExhausted)
         }
         Ending::Unknown { .. } => standing.again(Duration::ZERO, Reason::RetriesExhausted),
+        Ending::SessionRefused { .. } if standing.session_is_hopeless() => {
+            Settlement::DeadLetter(Reason::SessionRefused)
+        }
         Ending::SessionRefused { .. } => standing.again(Duration::ZERO, Reason::SessionRefused),
         Ending::NotFoundYet => standing.later(Duration::ZERO),
         Ending::Deferred { wait, .. } => standing.later(*wait),
         Ending::GaveUp { reason, .. } => Settlement::DeadLetter(*reason),
         // Back in its queue it would be taken up at once, before its doubt is old enough to be settled.
-        Ending::HandedBack if standing.doubt && standing.redelivered => {
-            standing.later(Duration::ZERO)
-        }
+        Ending::HandedBack if standing.young_doubt => standing.later(Duration::ZERO),
         Ending::HandedBack => Settlement::HandBack,
         Ending::Abandoned { .. } => Settlement::Leave,
     }
 }
 
 impl Standing<'_> {
+    /// A session that is refused once more after a fresh login may have been replaced by somebody else's login in
+    /// between; refused so in attempt after attempt, it never was good, and every try costs the taxpayer two errors.
+    fn session_is_hopeless(&self) -> bool {
+        self.session_refused_before && self.attempt >= SESSION_REFUSALS
+    }
+
     /// Another attempt, if one is left.
     fn again(&self, not_before: Duration, exhausted: Reason) -> Settlement {
         if self.attempt >= self.max_attempts {
@@ -189,7 +201,8 @@ mod tests {
             attempt: 1,
             max_attempts: 12,
             doubt: false,
-            redelivered: false,
+            young_doubt: false,
+            session_refused_before: false,
             ladder,
             settle_time: SETTLE,
         }
@@ -236,7 +249,7 @@ mod tests {
             ..fresh
         };
         let redelivered = Standing {
-            redelivered: true,
+            young_doubt: true,
             ..doubtful
         };
         let last = Standing {
@@ -401,18 +414,20 @@ mod tests {
     }
 
     #[test]
-    fn refused_token_used_up_says_so() {
+    fn a_token_refused_attempt_after_attempt_is_given_up_before_the_retries_are() {
         let ladder = ladder();
-        let last = Standing {
-            attempt: 12,
+        let refused = Ending::SessionRefused {
+            code: "1005".to_owned(),
+        };
+        let at = |attempt, session_refused_before| Standing {
+            attempt,
+            session_refused_before,
             ..standing(&ladder)
         };
-        let settled = settle(
-            &Ending::SessionRefused {
-                code: "1005".to_owned(),
-            },
-            &last,
-        );
-        assert_eq!(settled, Settlement::DeadLetter(Reason::SessionRefused));
+        let given_up = Settlement::DeadLetter(Reason::SessionRefused);
+        assert_eq!(settle(&refused, &at(3, true)), on("5m", true));
+        assert_eq!(settle(&refused, &at(4, false)), on("5m", true));
+        assert_eq!(settle(&refused, &at(4, true)), given_up);
+        assert_eq!(settle(&refused, &at(12, false)), given_up);
     }
 }

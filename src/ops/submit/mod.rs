@@ -17,12 +17,12 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
-    BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, PublishError,
-    Publisher, Topology,
+    BadEndpoint, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication,
+    PublishError, Publisher, Topology, timed,
 };
 use crate::config::BrokerSide;
 use crate::gstin::Gstin;
-use crate::job::{Properties, header, long, set, short};
+use crate::job::{PriorOutcome, Properties, header, long, set, short};
 use crate::retry::Backoffs;
 
 use inputs::{Invoice, read_inputs};
@@ -90,6 +90,9 @@ pub enum SubmitError {
         "the configuration's replies.allow admits no queue named {0}: add \"erp.*\" to it, or submit without --wait"
     )]
     NotAllowed(String),
+    /// The broker's address or TLS files.
+    #[error(transparent)]
+    Endpoint(#[from] BadEndpoint),
     /// The broker is not there.
     #[error("the broker cannot be reached: {0}")]
     Broker(#[from] BrokerError),
@@ -110,8 +113,7 @@ impl From<lapin::Error> for SubmitError {
 pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, SubmitError> {
     let run = uuid::Uuid::new_v4().simple().to_string();
     let invoices = read_inputs(&request.inputs, &run)?;
-    let endpoint = Endpoint::try_new(&config.broker, "submit")
-        .map_err(|error| SubmitError::Broker(BrokerError::Lost(error.to_string())))?;
+    let endpoint = Endpoint::try_new(&config.broker, "submit")?;
     let replies = match &request.wait {
         Some(wait) => Some(Replies::open(config, &endpoint, wait, &run).await?),
         None => None,
@@ -134,16 +136,27 @@ pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, S
                 .iter()
                 .map(|invoice| invoice.correlation_id.clone())
                 .collect();
-            // Results come in while jobs still go out.
-            let (published, collected) =
-                tokio::join!(published, replies.collect(waiting, &mut summary));
+            // Results come in while jobs still go out; what cannot be published need not be waited for.
+            let published = within(replies.patience(), published);
+            let done = tokio::try_join!(published, replies.collect(waiting, &mut summary));
             replies.close().await;
-            published?;
-            collected?;
+            done?;
         }
     }
     summary.taken = started.elapsed();
     Ok(summary)
+}
+
+async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = Result<T, SubmitError>>,
+) -> Result<T, SubmitError> {
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, work)
+            .await
+            .unwrap_or(Err(BrokerError::Timeout(patience).into())),
+        None => work.await,
+    }
 }
 
 async fn publish_all(
@@ -154,7 +167,12 @@ async fn publish_all(
     invoices: &[Invoice],
 ) -> Result<(), SubmitError> {
     // Seen now, an unreachable broker is an error; lost later, the publisher comes back by itself.
-    drop(endpoint.connect("submit").await?);
+    let connection = endpoint.connect("submit").await?;
+    match timed(Topology::find_jobs_exchange(&connection)).await? {
+        Err(BrokerError::Topology { .. }) => return Err(SubmitError::NoTopology),
+        found => found?,
+    }
+    drop(connection);
     let publisher = Publisher::default();
     let stop = CancellationToken::new();
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
@@ -177,14 +195,14 @@ async fn publish_one(
     reply_to: Option<&str>,
     invoice: &Invoice,
 ) -> Result<(), SubmitError> {
-    let publication = Publication {
+    let mut publication = Publication {
         exchange: JOBS_EXCHANGE.into(),
         routing_key: Cow::Borrowed(if request.urgent {
             "urgent.generate"
         } else {
             "generate"
         }),
-        properties: properties(request, reply_to, invoice),
+        properties: properties(request, reply_to, invoice, PriorOutcome::NotSent),
         payload: Payload(invoice.body.as_bytes()),
     };
     let mut delays = Backoffs::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -193,14 +211,29 @@ async fn publish_one(
         match publisher.publish(&publication).await {
             Ok(()) => return Ok(()),
             Err(PublishError::Returned) => return Err(SubmitError::NoTopology),
-            // Sent twice is harmless: the IRN is the same, and the worker looks before it sends.
-            Err(_) => tokio::time::sleep(delays.next_delay()).await,
+            Err(PublishError::Unconfirmed(_)) => {
+                // Its first copy may be in the queue: the second one makes the worker look before it sends.
+                publication.properties =
+                    properties(request, reply_to, invoice, PriorOutcome::Unknown);
+                tokio::time::sleep(delays.next_delay()).await;
+            }
+            Err(PublishError::NotConnected | PublishError::Nacked) => {
+                tokio::time::sleep(delays.next_delay()).await;
+            }
         }
     }
 }
 
-fn properties(request: &Request, reply_to: Option<&str>, invoice: &Invoice) -> Properties {
+fn properties(
+    request: &Request,
+    reply_to: Option<&str>,
+    invoice: &Invoice,
+    outcome: PriorOutcome,
+) -> Properties {
     let mut headers = FieldTable::default();
+    if outcome != PriorOutcome::NotSent {
+        set(&mut headers, header::OUTCOME, long(outcome.as_str()));
+    }
     if let Some(gstin) = &request.gstin {
         set(&mut headers, header::GSTIN, long(gstin.as_str()));
     }

@@ -94,6 +94,12 @@ impl Replies {
         })
     }
 
+    /// What is left of the time the caller is willing to wait.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()))
+    }
+
     pub(super) async fn collect(
         &mut self,
         mut waiting: HashSet<String>,
@@ -143,7 +149,7 @@ impl Replies {
             if waiting.remove(&id) {
                 self.take(&delivery.data, summary)?;
             }
-            delivery.acker.ack(BasicAckOptions::default()).await?;
+            timed(delivery.acker.ack(BasicAckOptions::default())).await??;
         }
         Ok(Consumed::Everything)
     }

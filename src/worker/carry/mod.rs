@@ -7,22 +7,20 @@ mod poison;
 mod publish;
 mod reply;
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::Case;
+use super::case::{Case, DUPLICATE};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
-use crate::config::{DeadLetterPayload, Rung};
+use crate::config::Rung;
 use crate::document::Document;
-use crate::job::{Obituary, Properties};
+use crate::job::Obituary;
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
 
 pub(super) use poison::poison;
-pub(super) use publish::{Lost, publish};
+pub(super) use publish::{Lost, publish, publish_job};
 use reply::{Answer, reply};
 
 /// Publishes what the settlement says, then acknowledges.
@@ -100,27 +98,45 @@ async fn laddered(
     }
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    let properties = case.job.again(&case.again(attempt, error));
-    let exchange = retry_exchange(rung);
-    publish_job(
-        worker,
-        case,
-        exchange.into(),
-        case.job.routing_key.as_str().into(),
-        properties,
-    )
-    .await
+    again(worker, case, retry_exchange(rung), attempt, error).await
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
     telemetry::job_handed_back(case.about());
-    let properties = case.job.again(&case.again(case.job.attempt, None));
-    publish_job(
+    again(
         worker,
         case,
-        JOBS_EXCHANGE.into(),
-        case.job.routing_key.as_str().into(),
-        properties,
+        JOBS_EXCHANGE.to_owned(),
+        case.job.attempt,
+        None,
+    )
+    .await
+}
+
+/// Publishes the job again: the same body under new headers.
+async fn again(
+    worker: &Worker,
+    case: &Case,
+    exchange: String,
+    attempt: u32,
+    error: Option<&str>,
+) -> Result<(), Lost> {
+    let publication = Publication {
+        exchange: exchange.into(),
+        routing_key: case.job.routing_key.as_str().into(),
+        properties: case.job.again(&case.again(attempt, error)),
+        payload: Payload(case.job.body.as_bytes()),
+    };
+    let in_doubt = || {
+        case.doubt();
+        case.job.again(&case.again(attempt, error))
+    };
+    publish_job(
+        worker,
+        &publication,
+        in_doubt,
+        &case.acknowledger,
+        case.about(),
     )
     .await
 }
@@ -145,15 +161,11 @@ async fn dead_lettered(
     let properties = case
         .job
         .dead(&case.again(case.job.attempt, error), &obituary);
-    let body = match worker.config.dead_letter.payload {
-        DeadLetterPayload::Keep => case.job.body.as_bytes(),
-        DeadLetterPayload::Drop => &[],
-    };
     let letter = Publication {
         exchange: "".into(),
         routing_key: DEAD_QUEUE.into(),
         properties,
-        payload: Payload(body),
+        payload: Payload(worker.kept(&case.job.body)),
     };
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
 
@@ -179,7 +191,9 @@ async fn dead_lettered(
 
 fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
     let attempts = case.job.attempt;
-    let known = if case.in_doubt() {
+    let known = if code == DUPLICATE {
+        "the portal says it is registered, but no look-up finds it"
+    } else if case.in_doubt() {
         "it is not known whether the portal registered the document; a replay looks first"
     } else {
         "the document is not registered"
@@ -190,23 +204,6 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
         }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
-}
-
-/// A job published again: the same body under new headers.
-async fn publish_job(
-    worker: &Worker,
-    case: &Case,
-    exchange: Cow<'_, str>,
-    routing_key: Cow<'_, str>,
-    properties: Properties,
-) -> Result<(), Lost> {
-    let publication = Publication {
-        exchange,
-        routing_key,
-        properties,
-        payload: Payload(case.job.body.as_bytes()),
-    };
-    publish(worker, &publication, &case.acknowledger, case.about()).await
 }
 
 fn errors_of(ending: &Ending) -> &[ErrorEntry] {
@@ -229,6 +226,10 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
 
 /// The code for `x-irn-error` and the log: never a text of the portal's.
 fn code_of(case: &Case, ending: &Ending) -> String {
+    // Once the portal has said so, no later trouble may hide it: it keeps the document from being sent again.
+    if case.is_known_duplicate() {
+        return DUPLICATE.to_owned();
+    }
     match ending {
         Ending::Transient { code, .. }
         | Ending::Unknown { code }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::publish::{Lost, publish};
 use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
 use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
-use crate::job::{Obituary, Unreadable};
+use crate::job::{Obituary, Operation, Unreadable};
 use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status};
 use crate::telemetry::{self, About};
 use crate::worker::Worker;
@@ -43,7 +43,7 @@ async fn poisoned(
 ) -> Result<(), Lost> {
     let obituary = Obituary {
         reason: Reason::Unreadable.as_str(),
-        gstin: None,
+        gstin: unreadable.gstin.as_ref(),
         document: None,
         dead_at: Timestamp::now(),
         replica: &worker.replica,
@@ -57,16 +57,18 @@ async fn poisoned(
         exchange: "".into(),
         routing_key: POISON_QUEUE.into(),
         properties: unreadable.poison(&obituary),
-        payload: Payload(unreadable.body.as_bytes()),
+        payload: Payload(worker.kept(&unreadable.body)),
     };
     publish(worker, &kept, acknowledger, about).await?;
     let errors = [ErrorEntry::worker(
         Reason::Unreadable,
         unreadable.problem.clone(),
     )];
+    let operation = unreadable.operation.map_or("unknown", Operation::as_str);
     let message = ResultMessage {
+        gstin: unreadable.gstin,
         errors: &errors,
-        ..ResultMessage::bare(id, "unknown", Status::Failed)
+        ..ResultMessage::bare(id, operation, Status::Failed)
     };
     let to = ReplyTo {
         queue: allowed_reply_queue(worker, unreadable.reply_to.as_deref()),
@@ -78,7 +80,7 @@ async fn poisoned(
     publish_result(worker, &message, to).await?;
     telemetry::job_settled(
         about,
-        "unknown",
+        operation,
         Status::Failed,
         Reason::Unreadable.as_str(),
         false,

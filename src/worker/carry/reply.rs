@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::publish::{Lost, Routed, publish, publish_unless_returned};
+use super::publish::{Lost, publish, publish_unless_returned};
 use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
 use crate::document::Document;
 use crate::irn::Irn;
@@ -40,7 +40,6 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
     let document = case.document.as_ref().zip(date.as_deref());
     let total = case.received.elapsed();
     let said = Said::by(answer.ending);
-    let known_irn = said.irn.or(case.irn.as_ref()).map(Irn::as_str);
     let registration = said.registration;
     let message = ResultMessage {
         gstin: case.gstin,
@@ -49,7 +48,7 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
             number: &document.number,
             date,
         }),
-        irn: known_irn,
+        irn: said.irn.map(Irn::as_str),
         ack_no: said.ack_no,
         ack_date: said.ack_date.as_deref(),
         irn_status: registration.map(|known| known.status.as_str()),
@@ -136,20 +135,17 @@ pub(super) async fn publish_result(
     if to.queue == default {
         return publish(worker, &result, to.acknowledger, to.about).await;
     }
-    match publish_unless_returned(worker, &result, to.acknowledger, to.about).await? {
-        Routed::Queue => Ok(()),
-        Routed::Nowhere => {
-            telemetry::result_undeliverable(to.about, to.queue);
-            set(&mut headers, header::UNDELIVERABLE_TO, long(to.queue));
-            let properties = properties.with_headers(headers);
-            let marked = Publication {
-                routing_key: default.into(),
-                properties,
-                ..result
-            };
-            publish(worker, &marked, to.acknowledger, to.about).await
-        }
+    if publish_unless_returned(worker, &result, to.acknowledger, to.about).await? {
+        return Ok(());
     }
+    telemetry::result_undeliverable(to.about, to.queue);
+    set(&mut headers, header::UNDELIVERABLE_TO, long(to.queue));
+    let marked = Publication {
+        routing_key: default.into(),
+        properties: properties.with_headers(headers),
+        ..result
+    };
+    publish(worker, &marked, to.acknowledger, to.about).await
 }
 
 /// What an ending has to say of the registration.
