@@ -40,6 +40,25 @@ pub enum Disposition {
     Park,
 }
 
+impl Disposition {
+    /// The wait the portal asked for, if it did.
+    pub fn not_before(self) -> Option<Duration> {
+        match self {
+            Self::Retry { not_before } => not_before,
+            Self::Resolve
+            | Self::Reauth
+            | Self::Adopt
+            | Self::Conflict
+            | Self::SyncGstin
+            | Self::Reject
+            | Self::RefuseAccount
+            | Self::NotRegistered
+            | Self::TooOld
+            | Self::Park => None,
+        }
+    }
+}
+
 /// Stable codes of section 3 of the contract, for `errors` with source `worker` and for `x-irn-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -268,6 +287,34 @@ pub struct ResultMessage<'a> {
     pub attempts: u32,
     pub dead_lettered: bool,
     pub timing_ms: Timing,
+}
+
+impl<'a> ResultMessage<'a> {
+    /// A result that says nothing yet but whose it is and how it ended.
+    pub fn bare(job_id: &'a str, operation: &'a str, status: Status) -> Self {
+        Self {
+            version: 1,
+            job_id,
+            operation,
+            status,
+            gstin: None,
+            document: None,
+            irn: None,
+            ack_no: None,
+            ack_date: None,
+            irn_status: None,
+            signed_invoice: None,
+            signed_qr_code: None,
+            signature: None,
+            recovered: false,
+            eway_bill: None,
+            info: &[],
+            errors: &[],
+            attempts: 1,
+            dead_lettered: false,
+            timing_ms: Timing::default(),
+        }
+    }
 }
 
 /// The `message_id` of a result: the same for a repeated result, so that the receiver can drop the second.

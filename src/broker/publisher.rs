@@ -23,7 +23,8 @@ use crate::telemetry;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(20);
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(100);
-const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+/// A broker that restarts should not wait for its workers: a try costs it next to nothing.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(3);
 
 /// A connection that held this long starts the delays anew.
 const HELD: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ pub struct Publication<'a> {
 /// Why a message is not proven to be in a queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// There is no connection now.
+    /// There is no connection now, or the broker blocks it.
     #[error("not connected")]
     NotConnected,
     /// No queue took it.
@@ -103,7 +104,9 @@ impl Publisher {
 
     /// Publishes one message. `Ok` means that a queue holds it on disk.
     pub async fn publish(&self, publication: &Publication<'_>) -> Result<(), PublishError> {
-        let Some(live) = self.0.borrow().clone() else {
+        // lapin would hold a blocked connection's message and send it later, when we had long given up on it.
+        let live = self.0.borrow().clone().filter(|live| !live.blocked);
+        let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
         let confirmed =

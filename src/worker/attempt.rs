@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, label};
+use super::calls::{Calls, LookUp, entries, label};
 use super::case::Case;
 use super::lanes::NoTurn;
 use super::settle::Ending;
@@ -115,6 +115,13 @@ async fn refused(
     error: IrpError,
 ) -> Result<Ending, Box<Ending>> {
     match error.disposition() {
+        Disposition::Retry { .. } if refused_for_the_second_time(case, &error) => {
+            case.clear_doubt(true);
+            Ok(Ending::Rejected {
+                errors: entries(&error),
+                info: Vec::new(),
+            })
+        }
         Disposition::Retry { .. } if case.in_doubt() => Ok(Ending::Unknown {
             code: label(&error),
         }),
@@ -125,17 +132,18 @@ async fn refused(
         Disposition::Resolve => Ok(Ending::Unknown {
             code: label(&error),
         }),
-        // Registered, but under a key we do not hold: with a fresh session its signed data can be fetched.
-        Disposition::Reauth if matches!(error, IrpError::Undecipherable) => match calls
-            .look_up(document)
-            .await?
-        {
-            LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
-            LookUp::TooOld => Ok(too_old(*irn, None)),
-            LookUp::Nothing => Ok(Ending::Unknown {
-                code: label(&error),
-            }),
-        },
+        // A success that we cannot read: registered, and with a fresh session its signed data can be fetched.
+        Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
+            match calls.look_up(document).await? {
+                LookUp::Found(registration) => {
+                    Ok(accept(worker, case, document, registration, true))
+                }
+                LookUp::TooOld => Ok(too_old(*irn, None)),
+                LookUp::Nothing => Ok(Ending::Unknown {
+                    code: label(&error),
+                }),
+            }
+        }
         Disposition::Reauth => Ok(Ending::SessionRefused {
             code: label(&error),
         }),
@@ -153,6 +161,20 @@ async fn refused(
             other => Ok(calls.unclassified(&other)),
         },
     }
+}
+
+fn is_unreadable_success(error: &IrpError) -> bool {
+    matches!(
+        error,
+        IrpError::Undecipherable | IrpError::Unintelligible { .. }
+    )
+}
+
+/// 2140 reads like a passing fault, but NIC says of it that the document does not fit the current schema: it is tried
+/// once more, then believed.
+fn refused_for_the_second_time(case: &Case, error: &IrpError) -> bool {
+    const DOES_NOT_FIT: &str = "2140";
+    error.code() == Some(DOES_NOT_FIT) && case.job.last_error.as_deref() == Some(DOES_NOT_FIT)
 }
 
 /// The portal's readable verdict on the document.

@@ -21,8 +21,7 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
 
 /// Publishes each document as a job of its own, then acknowledges the batch.
 pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger) {
-    let documents: Vec<&RawValue> =
-        serde_json::from_slice(job.body.as_bytes()).unwrap_or_default();
+    let documents: Vec<&RawValue> = serde_json::from_slice(job.body.as_bytes()).unwrap_or_default();
     if documents.is_empty() {
         let problem =
             "the body is an empty JSON array; a batch has at least one document".to_owned();

@@ -13,6 +13,7 @@ use super::lanes::PATIENCE;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::document::Document;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Access, Irp, IrpError, Registration};
 use crate::limits::Admission;
@@ -54,13 +55,18 @@ impl Question<'_> {
         }
     }
 
-    async fn ask(&self, irp: &Irp, access: Access<'_>) -> Result<Registration, IrpError> {
+    async fn ask(
+        &self,
+        irp: &Irp,
+        access: Access<'_>,
+        seller: &Gstin,
+    ) -> Result<Registration, IrpError> {
         match self {
             Self::Document(document, date) => {
-                irp.by_document(&access, document.kind, &document.number, date)
-                    .await
+                let Document { kind, number, .. } = document;
+                irp.by_document(&access, seller, *kind, number, date).await
             }
-            Self::Irn(irn) => irp.by_irn(&access, irn).await,
+            Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
         }
     }
 }
@@ -107,7 +113,7 @@ impl<'a> Calls<'a> {
                 | IrpError::Unintelligible { .. } => {}
             }
             match &error {
-                IrpError::NotSent(_) if self.wait_for_another_try().await => {}
+                IrpError::NotSent(_) if self.wait_for_another_try().await? => {}
                 // The token was refused at the gate: nothing was acted on, so the same request may go again.
                 IrpError::Refused(_) if error.disposition() == Disposition::Reauth => {
                     self.renew_once(&session, &error).await?;
@@ -137,9 +143,10 @@ impl<'a> Calls<'a> {
 
     /// A call that changes nothing: passing faults are tried again at once, within the attempt's time.
     async fn repeated(&mut self, question: Question<'_>) -> Answer<Registration> {
+        let seller = self.seller();
         loop {
             let session = self.ready().await?;
-            let asking = question.ask(&self.worker.irp, session.access());
+            let asking = question.ask(&self.worker.irp, session.access(), &seller);
             let answer = self.observed(question.name(), asking).await;
             let error = match answer {
                 Ok(value) => return Ok(Ok(value)),
@@ -148,7 +155,7 @@ impl<'a> Calls<'a> {
             match error.disposition() {
                 Disposition::Reauth => self.renew_once(&session, &error).await?,
                 Disposition::Retry { not_before: None } | Disposition::Resolve => {
-                    if !self.wait_for_another_try().await {
+                    if !self.wait_for_another_try().await? {
                         return Ok(Err(error));
                     }
                 }
@@ -165,6 +172,12 @@ impl<'a> Calls<'a> {
                 | Disposition::Park => return Ok(Err(error)),
             }
         }
+    }
+
+    /// Whose document it is: an e-commerce operator's account registers those of others.
+    fn seller(&self) -> Gstin {
+        let document = self.case.document.as_ref();
+        document.map_or(self.account.gstin, |document| document.seller)
     }
 
     /// What a look-up's answer means; anything but an answer to the question ends the attempt.
@@ -191,6 +204,13 @@ impl<'a> Calls<'a> {
                 code: label(&error),
             })),
             Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
+            // Some success, but not one that can be used: a look-up may be repeated.
+            Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
+                Err(Box::new(Ending::Transient {
+                    code: label(&error),
+                    not_before: None,
+                }))
+            }
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
@@ -228,7 +248,12 @@ impl<'a> Calls<'a> {
 
     /// A session and the right to call now.
     async fn ready(&self) -> Result<Arc<Session>, Box<Ending>> {
-        let session = match self.worker.sessions.session(&self.account).await {
+        // A stop does not wait for a login.
+        let session = tokio::select! {
+            session = self.worker.sessions.session(&self.account) => session,
+            () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+        };
+        let session = match session {
             Ok(session) => session,
             Err(NoSession::Limited(wait)) => {
                 return Err(Box::new(Ending::Deferred {
@@ -260,9 +285,7 @@ impl<'a> Calls<'a> {
 
     fn still_ours(&self) -> Result<(), Box<Ending>> {
         if !self.case.acknowledger.is_live() {
-            return Err(Box::new(Ending::Abandoned {
-                why: "the broker took the delivery back",
-            }));
+            return Err(Box::new(TAKEN_BACK));
         }
         if self.worker.stop.is_cancelled() {
             Err(Box::new(Ending::HandedBack))
@@ -301,36 +324,29 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// Waits for the next immediate try; false if there is none, or a stop or the loss of the delivery came first.
-    async fn wait_for_another_try(&mut self) -> bool {
+    /// Waits for the next immediate try; false if there is none left. A stop or the loss of the delivery ends the
+    /// attempt, uncharged.
+    async fn wait_for_another_try(&mut self) -> Result<bool, Box<Ending>> {
         let Some(delay) = self.tries.next_delay() else {
-            return false;
+            return Ok(false);
         };
         tokio::select! {
-            () = self.worker.stop.cancelled() => false,
-            () = self.case.acknowledger.lost() => false,
-            () = tokio::time::sleep(delay) => true,
+            () = self.worker.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
+            () = self.case.acknowledger.lost() => Err(Box::new(TAKEN_BACK)),
+            () = tokio::time::sleep(delay) => Ok(true),
         }
     }
 }
 
+/// The delivery is another worker's business now.
+const TAKEN_BACK: Ending = Ending::Abandoned {
+    why: "the broker took the delivery back",
+};
+
 fn login_failed(error: &IrpError) -> Ending {
-    let not_before = match error.disposition() {
-        Disposition::Retry { not_before } => not_before,
-        Disposition::Resolve
-        | Disposition::Reauth
-        | Disposition::Adopt
-        | Disposition::Conflict
-        | Disposition::SyncGstin
-        | Disposition::Reject
-        | Disposition::RefuseAccount
-        | Disposition::NotRegistered
-        | Disposition::TooOld
-        | Disposition::Park => None,
-    };
     Ending::Transient {
         code: label(error),
-        not_before,
+        not_before: error.disposition().not_before(),
     }
 }
 
@@ -349,16 +365,17 @@ fn may_have_acted(refusal: &IrpError) -> bool {
     )
 }
 
-/// An error's code or kind, short and safe to log: never the portal's text.
+/// An error's code or kind, short and safe for `x-irn-error`: never the portal's text, wherever it put that.
 pub(super) fn label(error: &IrpError) -> String {
     error
         .code()
+        .filter(|code| telemetry::bounded_code(code) == *code)
         .unwrap_or_else(|| error.call_result_label())
         .to_owned()
 }
 
 /// An error as it goes into a result.
-fn entries(error: &IrpError) -> Vec<ErrorEntry> {
+pub(super) fn entries(error: &IrpError) -> Vec<ErrorEntry> {
     match error {
         IrpError::Refused(refusal) => refusal.entries(),
         IrpError::NotSent(_)

@@ -19,7 +19,7 @@ use crate::held::HeldRequest;
 use crate::jwt;
 use crate::node::Node;
 use crate::portal::{Opened, without_inner_base64};
-use crate::rules::invoice::Invoice;
+use crate::rules::invoice::Name;
 use crate::sandbox::Sandbox;
 
 /// Marks a response that must not be sent: the connection is to be closed instead.
@@ -103,15 +103,14 @@ impl Sandbox {
     }
 
     fn subject_of_document(&self, node: &Node<'_>) -> Subject {
-        let invoice = Invoice::read(node);
-        if invoice.number.is_empty() {
+        let Some(name) = Name::read(node) else {
             return Subject::default();
-        }
-        let year = invoice.date.map_or_else(|| "?".to_owned(), financial_year);
-        let number = self.hashed_number(&invoice.number);
-        let document = format!("{}/{}/{number}/{year}", invoice.seller.gstin, invoice.typ);
+        };
+        let year = name.date.map_or_else(|| "?".to_owned(), financial_year);
+        let number = self.hashed_number(&name.number);
+        let document = format!("{}/{}/{number}/{year}", name.seller, name.typ);
         Subject {
-            number: Some(invoice.number),
+            number: Some(name.number),
             document: Some(document),
         }
     }

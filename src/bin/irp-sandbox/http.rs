@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt;
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
 use crate::call::{Call, DocumentQuery, Headers, Request};
-use crate::clock::ist;
+use crate::clock::{http_date, ist};
 use crate::control;
 use crate::sandbox::Sandbox;
 
@@ -149,23 +150,29 @@ async fn rejected(
 }
 
 impl App {
-    /// Runs the request in a task of its own: a client that gives up does not stop the portal.
+    /// Answers at once, or, when a rule makes the request wait, in a task of its own: a client that gives up does not
+    /// stop the portal. (Without a wait there is no point at which it could.)
     async fn take(&self, call: Call, headers: &HeaderMap, body: Bytes) -> Response {
         let request = Request {
             call,
             headers: Headers::read(headers),
             body,
         };
-        let exchange = Arc::clone(&self.sandbox).exchange(request);
+        let mut exchange = Box::pin(Arc::clone(&self.sandbox).exchange(request));
+        if let Some(response) = (&mut exchange).now_or_never() {
+            return response;
+        }
         let answered = self.tasks.spawn(exchange).await;
         answered.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 
     /// The liveness text of one of the portal's systems, as it was seen in production.
-    fn heartbeat(&self, system: &str) -> String {
-        format!(
+    fn heartbeat(&self, system: &str) -> Response {
+        let now = self.sandbox.now();
+        let text = format!(
             "e-Invoice {system}:-{}",
-            ist(self.sandbox.now()).strftime("%d-%m-%Y %H:%M:%S")
-        )
+            ist(now).strftime("%d-%m-%Y %H:%M:%S")
+        );
+        ([(header::DATE, http_date(now))], text).into_response()
     }
 }

@@ -53,9 +53,9 @@ struct Arguments {
     /// Directory of the portal's keys, which are made at the first start
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
-    /// Credentials file (or directory) of the worker's format: who may log in
+    /// Credentials file (or directory) of the worker's format: who may log in; without it nobody may
     #[arg(long, value_name = "FILE")]
-    credentials: PathBuf,
+    credentials: Option<PathBuf>,
     /// Serve HTTPS with this certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -102,7 +102,10 @@ async fn main() -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a TLS provider is installed already"))?;
-    let accounts = Accounts::load(&arguments.credentials)?;
+    let accounts = match &arguments.credentials {
+        Some(path) => Accounts::load(path)?,
+        None => Accounts::default(),
+    };
     let keys = Keys::load_or_create(&arguments.state_dir)?;
     let sandbox = Arc::new(Sandbox::new(keys, accounts, arguments.settings()));
     let server = Server::bind(arguments.listen, arguments.tls()).await?;
@@ -111,7 +114,7 @@ async fn main() -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     announce(&server.url()?)?;
     tokio::select! {
-        served = server.serve(http::router(sandbox)) => served,
+        served = server.serve(http::router(Arc::clone(&sandbox)), sandbox) => served,
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
     }

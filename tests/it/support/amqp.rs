@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
     ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
@@ -51,6 +51,11 @@ impl Job {
 
     pub(crate) fn reply_to(self, queue: &str) -> Self {
         self.with(|p| p.with_reply_to(queue.into()))
+    }
+
+    /// When the ERP published it, seconds since 1970.
+    pub(crate) fn timestamp(self, seconds: u64) -> Self {
+        self.with(|p| p.with_timestamp(seconds))
     }
 
     /// The `type` property.
@@ -240,6 +245,41 @@ impl Amqp {
         Ok(())
     }
 
+    /// Takes messages off a queue until `enough` says so.
+    ///
+    /// # Errors
+    /// When the consumer or the connection is lost, or `enough` fails.
+    pub(crate) async fn take_until(
+        &self,
+        queue: &str,
+        mut enough: impl FnMut(Message) -> Result<bool>,
+    ) -> Result<()> {
+        let channel = answered(self.connection.create_channel()).await?;
+        let consuming = channel.basic_consume(
+            queue.into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut consumer = answered(consuming).await?;
+        loop {
+            let delivery = consumer
+                .next()
+                .await
+                .context("the consumer was cancelled")??;
+            let acker = delivery.acker.clone();
+            let done = enough(Message::new(delivery))?;
+            ensure!(
+                answered(acker.ack(BasicAckOptions::default())).await?,
+                "an ack was not sent"
+            );
+            if done {
+                answered(channel.close(200, "done".into())).await?;
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes all that a queue holds now.
     pub(crate) async fn drain(&self, queue: &str) -> Result<Vec<Message>> {
         let mut taken = Vec::new();
@@ -248,6 +288,23 @@ impl Amqp {
             taken.push(Message::new(got.delivery));
         }
         Ok(taken)
+    }
+
+    /// Takes the first message of a queue and gives it back, as a consumer that died would: the next one to see it
+    /// is told that it is redelivered.
+    pub(crate) async fn hand_back_first(&self, queue: &str) -> Result<()> {
+        let options = BasicGetOptions { no_ack: false };
+        let got = self.channel.basic_get(queue.into(), options).await?;
+        let got = got.with_context(|| format!("queue {queue} is empty"))?;
+        let options = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
+        ensure!(
+            got.delivery.acker.nack(options).await?,
+            "a nack was not sent"
+        );
+        Ok(())
     }
 
     /// How many messages of a queue are ready for a consumer; those delivered and not acknowledged do not count.

@@ -1,5 +1,7 @@
 //! INV-01 documents as text, because what the worker must not change are bytes.
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// The buyer of every invoice whose seller is elsewhere, and of the sellers in its own state.
 const BUYER_KARNATAKA: (&str, &str, u32) = ("29AABCT9421M1ZU", "29", 570_001);
 const BUYER_MAHARASHTRA: (&str, &str, u32) = ("27AAPFU0939F1ZV", "27", 411_014);
@@ -47,4 +49,35 @@ pub(crate) fn odd_but_valid(gstin: &str, number: &str) -> String {
 /// An invoice whose total is wrong by more than any rounding: refused with code 2189.
 pub(crate) fn wrong_total(gstin: &str, number: &str) -> String {
     invoice(gstin, number).replace(r#""TotInvVal":21851"#, r#""TotInvVal":31851"#)
+}
+
+/// Another document under the same number: one charge more.
+pub(crate) fn with_other_content(gstin: &str, number: &str) -> String {
+    invoice(gstin, number)
+        .replace(r#""OthChrg":0"#, r#""OthChrg":100"#)
+        .replace(r#""TotInvVal":21851"#, r#""TotInvVal":21951"#)
+}
+
+/// Sold through an e-commerce operator, who may register it in the seller's stead.
+pub(crate) fn sold_through(operator: &str, gstin: &str, number: &str) -> String {
+    let operator = format!(r#""SupTyp":"B2B","EcmGstin":"{operator}""#);
+    invoice(gstin, number).replace(r#""SupTyp":"B2B""#, &operator)
+}
+
+/// With an e-way-bill part of these members.
+pub(crate) fn with_eway_bill(gstin: &str, number: &str, members: &str) -> String {
+    let part = format!(r#","EwbDtls":{{{members}}}}}"#);
+    let plain = invoice(gstin, number);
+    format!("{}{part}", plain.strip_suffix('}').unwrap_or(&plain))
+}
+
+/// The IRN of [`invoice`], by the portal's rule (NIC, IRN page): SHA-256 of seller, financial year, type and number.
+pub(crate) fn irn(gstin: &str, number: &str) -> String {
+    let text = format!("{gstin}2025-26INV{}", number.to_uppercase());
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -30,7 +30,12 @@ pub(crate) struct TcpProxy {
 impl TcpProxy {
     /// Listens on a free port and passes on to `upstream` (`host:port`).
     pub(crate) async fn to(upstream: &str) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::at("127.0.0.1:0", upstream).await
+    }
+
+    /// The same on a given address, to which connections were refused until now.
+    pub(crate) async fn at(address: &str, upstream: &str) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather {
             epoch: 0,

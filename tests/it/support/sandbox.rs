@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::credentials::Credentials;
+use super::eventually;
 use super::http;
 use super::process::Process;
 
@@ -41,6 +42,38 @@ pub(crate) struct Stats {
     pub(crate) errors: u64,
     pub(crate) errors_by_code: BTreeMap<String, u64>,
     pub(crate) max_per_second: u64,
+    /// Every request by endpoint, those included that were refused before anything else was counted.
+    requests: BTreeMap<String, u64>,
+    gstins: BTreeMap<String, Self>,
+}
+
+/// What the portal was asked, in the words of the promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) logins: u64,
+    pub(crate) generates: u64,
+    pub(crate) lookups: u64,
+    /// Generates of a document that was registered already.
+    pub(crate) duplicates: u64,
+    pub(crate) registrations: u64,
+}
+
+impl Stats {
+    /// The calls that tell how a document was settled.
+    pub(crate) fn calls(&self) -> Calls {
+        Calls {
+            logins: self.requests.get("auth").copied().unwrap_or_default(),
+            generates: self.generates,
+            lookups: self.lookups,
+            duplicates: self.duplicate_generates,
+            registrations: self.registrations,
+        }
+    }
+
+    /// The counters of one GSTIN.
+    pub(crate) fn of(&self, gstin: &str) -> Self {
+        self.gstins.get(gstin).cloned().unwrap_or_default()
+    }
 }
 
 impl Sandbox {
@@ -106,6 +139,10 @@ impl Sandbox {
             "registrations",
             "duplicate_generates",
             "errors",
+            "lookups",
+            "max_per_second",
+            "requests",
+            "gstins",
         ] {
             all.get(name)
                 .with_context(|| format!("the sandbox counts no {name}"))?;
@@ -137,6 +174,24 @@ impl Sandbox {
     /// Moves the portal's clock, by `49h` for example.
     pub(crate) async fn advance(&self, by: &str) -> Result<()> {
         self.post("clock", &json!({"advance": by})).await.map(drop)
+    }
+
+    /// What the portal was asked so far.
+    pub(crate) async fn calls(&self) -> Result<Calls> {
+        Ok(self.stats().await?.calls())
+    }
+
+    /// Ends every running token, as the portal does now and then.
+    pub(crate) async fn revoke_tokens(&self) -> Result<()> {
+        self.post("revoke", &json!({})).await.map(drop)
+    }
+
+    /// Waits until a `hold` fault keeps so many requests.
+    pub(crate) async fn until_held(&self, count: usize, deadline: Duration) -> Result<()> {
+        eventually(deadline, &format!("{count} held requests"), async || {
+            Ok((self.held().await? == count).then_some(()))
+        })
+        .await
     }
 
     /// How many requests a `hold` fault keeps.

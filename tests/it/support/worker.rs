@@ -84,7 +84,26 @@ impl WorkerConfig {
 
     /// Starts `run` with it and waits for nothing.
     pub(crate) fn spawn(self, name: &str) -> Result<WorkerProcess> {
-        let command = self.command("run")?;
+        self.spawn_under(name, &[])
+    }
+
+    /// The same under another program, given with its arguments, that runs the worker as the very process it was
+    /// started as.
+    pub(crate) fn spawn_under(self, name: &str, wrapper: &[&str]) -> Result<WorkerProcess> {
+        let command = match wrapper {
+            [] => self.command("run")?,
+            [program, arguments @ ..] => {
+                let worker = self.command("run")?;
+                let worker = worker.as_std();
+                let mut command = Command::new(program);
+                command
+                    .args(arguments)
+                    .arg(worker.get_program())
+                    .args(worker.get_args())
+                    .envs(self.environment.iter().cloned());
+                command
+            }
+        };
         let process = Process::start(name, command)?;
         Ok(WorkerProcess {
             process,
@@ -144,6 +163,23 @@ impl WorkerProcess {
         .await
     }
 
+    /// Status and text of `/readyz`.
+    pub(crate) async fn readiness(&mut self) -> Result<(u16, String)> {
+        let url = format!("{}/readyz", self.admin_url().await?);
+        let answer = http::client()?.get(&url).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await?.trim().to_owned()))
+    }
+
+    /// Waits until it has logged a line with this text.
+    pub(crate) async fn until_logged(&self, text: &str, deadline: Duration) -> Result<()> {
+        eventually(deadline, &format!("the log to say {text:?}"), async || {
+            let said = self.log().iter().any(|line| line.contains(text));
+            Ok(said.then_some(()))
+        })
+        .await
+    }
+
     /// Waits until `/readyz` says that it does not consume.
     pub(crate) async fn until_not_ready(&mut self, deadline: Duration) -> Result<()> {
         let ready = format!("{}/readyz", self.admin_url().await?);
@@ -171,6 +207,16 @@ impl WorkerProcess {
         let url = format!("{}{route}", self.admin_url().await?);
         let answer = http::send(&http::client()?, reqwest::Method::GET, &url, &Value::Null).await?;
         Ok(answer.text().await?)
+    }
+
+    /// The value of a metric, summed over the series whose labels hold `label`; 0 if there is none.
+    pub(crate) async fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
+        let text = self.admin("/metrics").await?;
+        let series = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
+        let values = series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+        Ok(values.sum::<Result<f64, _>>()?)
     }
 
     /// All that it has logged so far.

@@ -1,24 +1,42 @@
 //! Walks a document along its field table: once to find what is wrong with its form, once to write it back as the
 //! portal does, known members in the table's order and spelling, empty ones left out, numbers as decimals.
 
+use std::fmt;
+
 use rust_decimal::Decimal;
 
 use super::Findings;
 use super::fields::{Field, Kind};
+use super::patterns::Pattern;
 use crate::node::{Node, decimal};
+
+/// Where a field stands, written out only when something is wrong with it.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Top,
+    Member(&'a Path<'a>, &'static str),
+    Element(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Member(Self::Top, name) => f.write_str(name),
+            Self::Member(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Element(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
 
 /// Notes every field of `node` that breaks its rule, as code 5002 with the field's path.
 pub(crate) fn check(node: &Node<'_>, fields: &[Field], findings: &mut Findings) {
-    check_block(node, fields, "", findings);
+    check_block(node, fields, &Path::Top, findings);
 }
 
-fn check_block(node: &Node<'_>, fields: &[Field], path: &str, findings: &mut Findings) {
+fn check_block(node: &Node<'_>, fields: &[Field], parent: &Path<'_>, findings: &mut Findings) {
     for field in fields {
-        let path = if path.is_empty() {
-            field.name.to_owned()
-        } else {
-            format!("{path}.{}", field.name)
-        };
+        let path = Path::Member(parent, field.name);
         match node.get(field.name) {
             Some(value) => check_value(value, &field.kind, &path, findings),
             None => findings.note(field.required, "5002", || {
@@ -28,23 +46,13 @@ fn check_block(node: &Node<'_>, fields: &[Field], path: &str, findings: &mut Fin
     }
 }
 
-fn check_value(value: &Node<'_>, kind: &Kind, path: &str, findings: &mut Findings) {
+fn check_value(value: &Node<'_>, kind: &Kind, path: &Path<'_>, findings: &mut Findings) {
     match (kind, value) {
         (Kind::Text { min, max, pattern }, Node::Text(text)) => {
-            let length = text.chars().count();
-            if length < *min || length > *max {
-                findings.note(true, "5002", || {
-                    format!("The field {path} must be a string with a minimum length of {min} and a maximum length of {max}")
-                });
-            } else {
-                let source = pattern.source;
-                findings.note(!(pattern.holds)(text), "5002", || {
-                    format!("The field {path} must match the regular expression '{source}'")
-                });
-            }
+            check_text(text, *min, *max, pattern, path, findings);
         }
         (Kind::Integer { min, max }, Node::Number(digits)) => {
-            check_number(digits, 0, *min, *max, path, findings)
+            check_number(digits, 0, *min, *max, path, findings);
         }
         (Kind::Decimal { places, min, max }, Node::Number(digits)) => {
             check_number(digits, *places, *min, *max, path, findings);
@@ -52,13 +60,12 @@ fn check_value(value: &Node<'_>, kind: &Kind, path: &str, findings: &mut Finding
         (Kind::Block(fields), Node::Object(_)) => check_block(value, fields, path, findings),
         (Kind::List(fields), Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {
-                let path = format!("{path}[{index}]");
-                match item {
-                    Node::Object(_) => check_block(item, fields, &path, findings),
-                    _ => findings.note(true, "5002", || {
-                        format!("The field {path} must be an object")
-                    }),
-                }
+                check_value(
+                    item,
+                    &Kind::Block(fields),
+                    &Path::Element(path, index),
+                    findings,
+                );
             }
         }
         (kind, _) => findings.note(true, "5002", || {
@@ -67,12 +74,35 @@ fn check_value(value: &Node<'_>, kind: &Kind, path: &str, findings: &mut Finding
     }
 }
 
+fn check_text(
+    text: &str,
+    min: usize,
+    max: usize,
+    pattern: &Pattern,
+    path: &Path<'_>,
+    findings: &mut Findings,
+) {
+    let length = text.chars().count();
+    if length < min || length > max {
+        findings.note(true, "5002", || {
+            format!("The field {path} must be a string with a minimum length of {min} and a maximum length of {max}")
+        });
+        return;
+    }
+    findings.note(!(pattern.holds)(text), "5002", || {
+        format!(
+            "The field {path} must match the regular expression '{}'",
+            pattern.source
+        )
+    });
+}
+
 fn check_number(
     digits: &str,
     places: u32,
     min: i64,
     max: i64,
-    path: &str,
+    path: &Path<'_>,
     findings: &mut Findings,
 ) {
     let (min, max) = (Decimal::new(min, places), Decimal::new(max, places));

@@ -93,6 +93,36 @@ pub(crate) struct Totals {
     pub(crate) total: Decimal,
 }
 
+/// What a document is called: enough to count it, whatever else is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub(crate) seller: String,
+    /// Upper case.
+    pub(crate) typ: String,
+    /// As sent.
+    pub(crate) number: String,
+    pub(crate) date: Option<Date>,
+}
+
+impl Name {
+    /// Reads it from any JSON; `None` when there is no number.
+    pub(crate) fn read(node: &Node<'_>) -> Option<Self> {
+        let document = node.get("DocDtls")?;
+        Some(Self {
+            seller: node
+                .get("SellerDtls")
+                .map(|seller| text(seller, "Gstin"))
+                .unwrap_or_default(),
+            typ: text(document, "Typ").to_ascii_uppercase(),
+            number: document
+                .text("No")
+                .filter(|number| !number.is_empty())?
+                .to_owned(),
+            date: document.text("Dt").and_then(parse_day),
+        })
+    }
+}
+
 /// What the rules look at.
 #[derive(Debug)]
 pub(crate) struct Invoice {

@@ -1,0 +1,155 @@
+//! A delivery's properties and headers, read into types.
+//!
+//! One rule: a value that is there and makes no sense is an error that names it. What was asked for is never guessed.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::properties::{header, header_text, text, value};
+use super::{Body, Job, Operation, PriorOutcome, Properties, Unreadable};
+use crate::gstin::Gstin;
+
+/// The longest `message_id` the contract takes, in characters.
+const MAX_ID_CHARS: usize = 128;
+
+/// Reads a delivery's properties and headers.
+pub fn decode(
+    properties: Properties,
+    routing_key: &str,
+    redelivered: bool,
+    body: Vec<u8>,
+) -> Result<Job, Box<Unreadable>> {
+    match fields(&properties, routing_key) {
+        Ok(fields) => Ok(Job {
+            operation: fields.operation,
+            routing_key: routing_key.to_owned(),
+            message_id: text(properties.message_id()),
+            correlation_id: text(properties.correlation_id()),
+            reply_to: text(properties.reply_to()),
+            published_at: *properties.timestamp(),
+            gstin: fields.gstin,
+            deadline: fields.deadline,
+            attempt: fields.attempt,
+            first_seen: fields.first_seen,
+            outcome: fields.outcome,
+            last_error: header_text(properties.headers().as_ref(), header::ERROR)
+                .map(str::to_owned),
+            redelivered,
+            body: Body::new(body),
+            properties,
+        }),
+        Err(problem) => Err(Box::new(unreadable(
+            problem,
+            properties,
+            routing_key,
+            Body::new(body),
+        ))),
+    }
+}
+
+pub(super) fn unreadable(
+    problem: String,
+    properties: Properties,
+    routing_key: &str,
+    body: Body,
+) -> Unreadable {
+    Unreadable {
+        problem,
+        message_id: text(properties.message_id()),
+        correlation_id: text(properties.correlation_id()),
+        reply_to: text(properties.reply_to()),
+        routing_key: routing_key.to_owned(),
+        body,
+        properties,
+    }
+}
+
+struct Fields {
+    operation: Operation,
+    gstin: Option<Gstin>,
+    deadline: Option<Timestamp>,
+    attempt: u32,
+    first_seen: Option<Timestamp>,
+    outcome: PriorOutcome,
+}
+
+fn fields(properties: &Properties, routing_key: &str) -> Result<Fields, String> {
+    if let Some(kind) = properties.content_type() {
+        let media_type = kind.as_str().split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err("content_type is neither absent nor application/json".to_owned());
+        }
+    }
+    if properties
+        .message_id()
+        .as_ref()
+        .is_some_and(|id| id.as_str().chars().count() > MAX_ID_CHARS)
+    {
+        return Err(format!(
+            "message_id is longer than {MAX_ID_CHARS} characters"
+        ));
+    }
+    let headers = properties.headers().as_ref();
+    Ok(Fields {
+        operation: operation(properties, routing_key)?,
+        gstin: parsed(headers, header::GSTIN, "a GSTIN")?,
+        deadline: parsed(
+            headers,
+            header::DEADLINE,
+            "an RFC 3339 time such as 2026-01-31T18:00:00+05:30",
+        )?,
+        attempt: integer(headers, header::ATTEMPT)?.unwrap_or(1).max(1),
+        first_seen: parsed(headers, header::FIRST_SEEN, "an RFC 3339 time")?,
+        outcome: parsed(
+            headers,
+            header::OUTCOME,
+            "one of not_sent, unknown, refused",
+        )?
+        .unwrap_or(PriorOutcome::NotSent),
+    })
+}
+
+fn operation(properties: &Properties, routing_key: &str) -> Result<Operation, String> {
+    match properties.kind() {
+        Some(kind) => Operation::from_type(kind.as_str()).ok_or_else(|| {
+            "type is not one this version knows: irn.generate.v1, irn.cancel.v1, irn.get.v1, irn.ewb.v1".to_owned()
+        }),
+        None => Operation::from_routing_key(routing_key)
+            .ok_or_else(|| "no type, and the routing key is none of generate, cancel, get, ewb".to_owned()),
+    }
+}
+
+fn parsed<T: FromStr>(
+    headers: Option<&FieldTable>,
+    name: &str,
+    wanted: &str,
+) -> Result<Option<T>, String> {
+    match value(headers, name) {
+        None => Ok(None),
+        Some(_) => header_text(headers, name)
+            .and_then(|text| text.parse().ok())
+            .map(Some)
+            .ok_or_else(|| format!("header {name} is not {wanted}")),
+    }
+}
+
+fn integer(headers: Option<&FieldTable>, name: &str) -> Result<Option<u32>, String> {
+    let Some(value) = value(headers, name) else {
+        return Ok(None);
+    };
+    let number = match value {
+        AMQPValue::ShortShortInt(number) => i128::from(*number),
+        AMQPValue::ShortShortUInt(number) => i128::from(*number),
+        AMQPValue::ShortInt(number) => i128::from(*number),
+        AMQPValue::ShortUInt(number) => i128::from(*number),
+        AMQPValue::LongInt(number) => i128::from(*number),
+        AMQPValue::LongUInt(number) => i128::from(*number),
+        AMQPValue::LongLongInt(number) => i128::from(*number),
+        _ => -1,
+    };
+    u32::try_from(number)
+        .map(Some)
+        .map_err(|_| format!("header {name} is not a whole number"))
+}

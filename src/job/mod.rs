@@ -1,0 +1,339 @@
+//! A job as the broker carried it: AMQP properties and headers ⇄ types.
+//!
+//! One rule: whatever an ERP sent travels on unchanged when a job is published again; only the worker's own
+//! `x-irn-*` headers change, and what the broker added on the way is left out.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lapin::types::{AMQPValue, FieldTable};
+use zeroize::Zeroizing;
+
+use crate::gstin::Gstin;
+use crate::irn::hex;
+
+mod decode;
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use decode::decode;
+use decode::unreadable;
+use properties::{carried, carried_headers, header_text, returned_headers, write_obituary};
+pub use properties::{header, long, set, short};
+
+/// AMQP basic properties, as lapin models them.
+pub type Properties = lapin::BasicProperties;
+
+/// What a job asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Register a document.
+    Generate,
+    /// Cancel a registration.
+    Cancel,
+    /// Fetch a registration.
+    Get,
+    /// Make an e-way bill for a registration.
+    Ewb,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 4] = [Self::Generate, Self::Cancel, Self::Get, Self::Ewb];
+
+    /// The routing key, and the word in results and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Cancel => "cancel",
+            Self::Get => "get",
+            Self::Ewb => "ewb",
+        }
+    }
+
+    fn from_type(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|operation| text == format!("irn.{}.v1", operation.as_str()))
+    }
+
+    fn from_routing_key(key: &str) -> Option<Self> {
+        let key = key.strip_prefix("urgent.").unwrap_or(key);
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == key)
+    }
+}
+
+/// What is known of an earlier attempt at this job (`x-irn-outcome`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriorOutcome {
+    /// Nothing was sent: a job handed back, or a first delivery.
+    NotSent,
+    /// A request may have reached the portal: look before sending.
+    Unknown,
+    /// The portal refused it.
+    Refused,
+}
+
+impl PriorOutcome {
+    /// The header's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl FromStr for PriorOutcome {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::NotSent, Self::Unknown, Self::Refused]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// A message body: somebody's document. Cannot be printed, and is overwritten when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Body(Zeroizing<Vec<u8>>);
+
+impl Body {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
+    }
+}
+
+/// Everything about a job but its body's meaning.
+#[derive(Clone)]
+pub struct Job {
+    /// What it asks for.
+    pub operation: Operation,
+    /// The key it was published with; it returns to its own lane under it.
+    pub routing_key: String,
+    /// The ERP's own id, if it gave one.
+    pub message_id: Option<String>,
+    /// Returned unchanged with the result.
+    pub correlation_id: Option<String>,
+    /// The ERP's reply queue.
+    pub reply_to: Option<String>,
+    /// When the ERP published it, seconds since 1970, as it says.
+    pub published_at: Option<u64>,
+    /// Whose credentials to use when that is not the seller.
+    pub gstin: Option<Gstin>,
+    /// After this moment it is not submitted any more.
+    pub deadline: Option<Timestamp>,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// When a worker first saw it.
+    pub first_seen: Option<Timestamp>,
+    /// What is known of an earlier attempt.
+    pub outcome: PriorOutcome,
+    /// The code an earlier attempt ended with.
+    pub last_error: Option<String>,
+    /// The broker handed it out before and does not know what became of it.
+    pub redelivered: bool,
+    /// The document or request.
+    pub body: Body,
+    properties: Properties,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("operation", &self.operation)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A delivery nobody can read, with what can still be said of it.
+#[derive(Clone)]
+pub struct Unreadable {
+    /// What is wrong, naming the property or header, never quoting the body.
+    pub problem: String,
+    /// The ERP's own id, if it is readable.
+    pub message_id: Option<String>,
+    /// Returned unchanged with the result.
+    pub correlation_id: Option<String>,
+    /// Where a result can go, if that is readable.
+    pub reply_to: Option<String>,
+    /// The key it was published with.
+    pub routing_key: String,
+    /// Raw bytes, kept.
+    pub body: Body,
+    properties: Properties,
+}
+
+impl fmt::Debug for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unreadable({})", self.problem)
+    }
+}
+
+/// What a worker adds when it publishes a job again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again<'a> {
+    /// `x-irn-attempt`
+    pub attempt: u32,
+    /// `x-irn-outcome`
+    pub outcome: PriorOutcome,
+    /// `x-irn-first-seen`
+    pub first_seen: Timestamp,
+    /// `x-irn-error`: a code, never text that may quote the invoice.
+    pub error: Option<&'a str>,
+}
+
+/// What a dead letter or poison delivery carries besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Obituary<'a> {
+    /// `x-irn-reason`
+    pub reason: &'a str,
+    /// `x-irn-gstin`
+    pub gstin: Option<&'a Gstin>,
+    /// `x-irn-document`
+    pub document: Option<&'a str>,
+    /// `x-irn-dead-at`
+    pub dead_at: Timestamp,
+    /// `x-irn-replica`
+    pub replica: &'a str,
+}
+
+impl Job {
+    /// The id results carry: the ERP's, else the IRN, else the digest of the body.
+    pub fn id(&self, irn: Option<&str>) -> String {
+        self.message_id
+            .clone()
+            .or_else(|| irn.map(str::to_owned))
+            .unwrap_or_else(|| digest_id(&self.body))
+    }
+
+    /// Headers a result of this job repeats.
+    pub fn returned_headers(&self) -> FieldTable {
+        returned_headers(&self.properties)
+    }
+
+    /// How long it has waited for this attempt: since the ERP published it or, failing that, since a worker first
+    /// saw it.
+    pub fn queued(&self, now: Timestamp) -> Duration {
+        let published = self
+            .published_at
+            .and_then(|seconds| i64::try_from(seconds).ok());
+        let since = published
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .or(self.first_seen);
+        since
+            .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
+            .unwrap_or_default()
+    }
+
+    /// Properties under which it is published again.
+    pub fn again(&self, again: &Again<'_>) -> Properties {
+        let mut headers = carried_headers(&self.properties);
+        set(
+            &mut headers,
+            header::ATTEMPT,
+            AMQPValue::LongLongInt(i64::from(again.attempt)),
+        );
+        set(&mut headers, header::OUTCOME, long(again.outcome.as_str()));
+        set(
+            &mut headers,
+            header::FIRST_SEEN,
+            long(&again.first_seen.to_string()),
+        );
+        if let Some(error) = again.error {
+            set(&mut headers, header::ERROR, long(error));
+        }
+        carried(&self.properties, headers)
+    }
+
+    /// Properties under which it becomes a dead letter.
+    pub fn dead(&self, again: &Again<'_>, obituary: &Obituary<'_>) -> Properties {
+        let properties = self.again(again);
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        write_obituary(&mut headers, obituary);
+        properties.with_headers(headers)
+    }
+
+    /// Properties of one document of a batch, each a job of its own.
+    pub fn batch_member(
+        &self,
+        batch_id: &str,
+        sequence: usize,
+        size: usize,
+        again: &Again<'_>,
+    ) -> Properties {
+        let mut headers = self.again(again).headers().clone().unwrap_or_default();
+        set(&mut headers, header::BATCH_ID, long(batch_id));
+        set(
+            &mut headers,
+            header::BATCH_SEQ,
+            AMQPValue::LongLongInt(i64::try_from(sequence).unwrap_or(i64::MAX)),
+        );
+        set(
+            &mut headers,
+            header::BATCH_SIZE,
+            AMQPValue::LongLongInt(i64::try_from(size).unwrap_or(i64::MAX)),
+        );
+        let properties = carried(&self.properties, headers);
+        match &self.message_id {
+            Some(id) => properties.with_message_id(short(&format!("{id}/{sequence}"))),
+            None => properties,
+        }
+    }
+
+    /// The batch's id, if the ERP gave one.
+    pub fn batch_id(&self) -> Option<&str> {
+        header_text(self.properties.headers().as_ref(), header::BATCH_ID)
+    }
+
+    /// Gives the delivery up as unreadable after all: its body is not what its type says.
+    pub fn into_unreadable(self, problem: String) -> Unreadable {
+        unreadable(problem, self.properties, &self.routing_key, self.body)
+    }
+}
+
+impl Unreadable {
+    /// The id a result carries.
+    pub fn id(&self) -> String {
+        self.message_id
+            .clone()
+            .unwrap_or_else(|| digest_id(&self.body))
+    }
+
+    /// Headers a result repeats.
+    pub fn returned_headers(&self) -> FieldTable {
+        returned_headers(&self.properties)
+    }
+
+    /// Properties under which it is kept as poison.
+    pub fn poison(&self, obituary: &Obituary<'_>) -> Properties {
+        let mut headers = carried_headers(&self.properties);
+        write_obituary(&mut headers, obituary);
+        carried(&self.properties, headers)
+    }
+}
+
+fn digest_id(body: &Body) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
+    format!("sha256:{}", hex(digest.as_ref()))
+}

@@ -1,0 +1,167 @@
+//! Message properties and headers: reading single ones, and carrying a job's over when it is published again.
+//!
+//! One rule: what the broker added on the way is left out, and so is what would act behind the worker's back.
+
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use super::{Obituary, Properties};
+
+/// The headers of contract sections 2 and 4.
+pub mod header {
+    #![expect(missing_docs, reason = "the names are the contract's")]
+    pub const GSTIN: &str = "x-irn-gstin";
+    pub const DEADLINE: &str = "x-irn-deadline";
+    pub const BATCH_ID: &str = "x-irn-batch-id";
+    pub const BATCH_SEQ: &str = "x-irn-batch-seq";
+    pub const BATCH_SIZE: &str = "x-irn-batch-size";
+    pub const TRACEPARENT: &str = "traceparent";
+    pub const TRACESTATE: &str = "tracestate";
+    pub const ATTEMPT: &str = "x-irn-attempt";
+    pub const FIRST_SEEN: &str = "x-irn-first-seen";
+    pub const OUTCOME: &str = "x-irn-outcome";
+    pub const ERROR: &str = "x-irn-error";
+    pub const REPLAYS: &str = "x-irn-replays";
+    pub const REASON: &str = "x-irn-reason";
+    pub const DOCUMENT: &str = "x-irn-document";
+    pub const DEAD_AT: &str = "x-irn-dead-at";
+    pub const REPLICA: &str = "x-irn-replica";
+    pub const STATUS: &str = "x-irn-status";
+    pub const UNDELIVERABLE_TO: &str = "x-irn-undeliverable-to";
+}
+
+/// Headers of the job that a result repeats unchanged.
+const RETURNED: [&str; 5] = [
+    header::BATCH_ID,
+    header::BATCH_SEQ,
+    header::BATCH_SIZE,
+    header::TRACEPARENT,
+    header::TRACESTATE,
+];
+
+/// Headers that only the broker writes. Carried on, they would make its dead-lettering see cycles where there are
+/// none (RabbitMQ, "Dead Letter Exchanges", section on cycles).
+const BROKERS_OWN: [&str; 8] = [
+    "x-death",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+    "x-last-death-exchange",
+    "x-last-death-queue",
+    "x-last-death-reason",
+    "x-delivery-count",
+];
+
+pub(super) fn text(value: &Option<ShortString>) -> Option<String> {
+    value
+        .as_ref()
+        .map(|value| value.as_str().to_owned())
+        .filter(|value| !value.is_empty())
+}
+
+pub(super) fn value<'a>(headers: Option<&'a FieldTable>, name: &str) -> Option<&'a AMQPValue> {
+    headers
+        .and_then(|headers| headers.inner().get(name))
+        .filter(|value| !matches!(value, AMQPValue::Void))
+}
+
+/// A header's text, whichever of the two string types the client library chose.
+pub(super) fn header_text<'a>(headers: Option<&'a FieldTable>, name: &str) -> Option<&'a str> {
+    match value(headers, name)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+pub(super) fn write_obituary(headers: &mut FieldTable, obituary: &Obituary<'_>) {
+    set(headers, header::REASON, long(obituary.reason));
+    set(
+        headers,
+        header::DEAD_AT,
+        long(&obituary.dead_at.to_string()),
+    );
+    set(headers, header::REPLICA, long(obituary.replica));
+    if let Some(gstin) = obituary.gstin {
+        set(headers, header::GSTIN, long(gstin.as_str()));
+    }
+    if let Some(document) = obituary.document {
+        set(headers, header::DOCUMENT, long(document));
+    }
+}
+
+pub(super) fn returned_headers(properties: &Properties) -> FieldTable {
+    let mut returned = FieldTable::default();
+    for name in RETURNED {
+        if let Some(value) = value(properties.headers().as_ref(), name) {
+            set(&mut returned, name, value.clone());
+        }
+    }
+    returned
+}
+
+pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
+    let mut carried = FieldTable::default();
+    for (name, value) in properties
+        .headers()
+        .as_ref()
+        .into_iter()
+        .flat_map(|headers| headers.inner())
+    {
+        if !BROKERS_OWN.contains(&name.as_str()) {
+            carried.insert(name.clone(), value.clone());
+        }
+    }
+    carried
+}
+
+/// The properties that travel on. Left out: `expiration`, which would end a job on the ladder behind our back, and
+/// `user_id`, which the broker checks against the connection that publishes and so would close ours.
+pub(super) fn carried(properties: &Properties, headers: FieldTable) -> Properties {
+    let mut carried = Properties::default()
+        .with_delivery_mode(2)
+        .with_headers(headers);
+    if let Some(value) = properties.content_type() {
+        carried = carried.with_content_type(value.clone());
+    }
+    if let Some(value) = properties.content_encoding() {
+        carried = carried.with_content_encoding(value.clone());
+    }
+    if let Some(value) = properties.correlation_id() {
+        carried = carried.with_correlation_id(value.clone());
+    }
+    if let Some(value) = properties.reply_to() {
+        carried = carried.with_reply_to(value.clone());
+    }
+    if let Some(value) = properties.message_id() {
+        carried = carried.with_message_id(value.clone());
+    }
+    if let Some(value) = properties.timestamp() {
+        carried = carried.with_timestamp(*value);
+    }
+    if let Some(value) = properties.kind() {
+        carried = carried.with_type(value.clone());
+    }
+    if let Some(value) = properties.app_id() {
+        carried = carried.with_app_id(value.clone());
+    }
+    carried
+}
+
+/// A long-string header value.
+pub fn long(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.as_bytes().into())
+}
+
+/// A short string; what does not fit its 255 bytes is cut at a character, since lapin panics on more.
+pub fn short(text: &str) -> ShortString {
+    let mut end = text.len().min(255);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    ShortString::from(&text[..end])
+}
+
+/// Sets a header.
+pub fn set(headers: &mut FieldTable, name: &str, value: AMQPValue) {
+    headers.insert(short(name), value);
+}

@@ -1,0 +1,110 @@
+//! Invoices from files, each as the text it is there.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::SubmitError;
+use crate::document;
+
+/// One invoice to publish.
+pub(super) struct Invoice {
+    pub(super) id: String,
+    pub(super) correlation_id: String,
+    pub(super) body: String,
+}
+
+/// All invoices of all inputs, in order.
+pub(super) fn read_inputs(inputs: &[PathBuf], run: &str) -> Result<Vec<Invoice>, SubmitError> {
+    let mut invoices = Vec::new();
+    for input in inputs {
+        for path in files_of(input)? {
+            let text = read_text(&path)?;
+            add_invoices(&mut invoices, &path, &text, run)?;
+        }
+    }
+    if invoices.is_empty() {
+        Err(SubmitError::Nothing)
+    } else {
+        Ok(invoices)
+    }
+}
+
+pub(super) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> SubmitError {
+    let path = path.display().to_string();
+    move |error| SubmitError::File { path, error }
+}
+
+/// The file itself, or a directory's `.json` and `.ndjson` files by name.
+fn files_of(input: &Path) -> Result<Vec<PathBuf>, SubmitError> {
+    if !input.is_dir() {
+        return Ok(vec![input.to_owned()]);
+    }
+    let entries = std::fs::read_dir(input).map_err(file_error(input))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(file_error(input))?.path();
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
+        if path.is_file() && ["json", "ndjson", "jsonl"].contains(&extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_text(path: &Path) -> Result<String, SubmitError> {
+    let mut text = String::new();
+    if path == Path::new("-") {
+        io::stdin()
+            .read_to_string(&mut text)
+            .map_err(file_error(path))?;
+    } else {
+        text = std::fs::read_to_string(path).map_err(file_error(path))?;
+    }
+    Ok(text)
+}
+
+/// One JSON value after another; an array stands for its elements.
+fn add_invoices(
+    invoices: &mut Vec<Invoice>,
+    path: &Path,
+    text: &str,
+    run: &str,
+) -> Result<(), SubmitError> {
+    let not_json = |error: serde_json::Error| SubmitError::NotJson {
+        path: path.display().to_string(),
+        line: error.line(),
+        column: error.column(),
+    };
+    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        let value = value.map_err(not_json)?;
+        if value.get().starts_with('[') {
+            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(not_json)?;
+            elements
+                .into_iter()
+                .for_each(|element| add_invoice(invoices, element, run));
+        } else {
+            add_invoice(invoices, value, run);
+        }
+    }
+    Ok(())
+}
+
+fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str) {
+    let correlation_id = format!("{run}-{}", invoices.len() + 1);
+    let id = match document::read(document.get().as_bytes()) {
+        Ok(view) => view.irn().to_string(),
+        // The worker will say what is wrong with it.
+        Err(_) => correlation_id.clone(),
+    };
+    invoices.push(Invoice {
+        id,
+        correlation_id,
+        body: document.get().to_owned(),
+    });
+}

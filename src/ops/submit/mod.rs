@@ -1,0 +1,221 @@
+//! `submit`: publishes invoices as jobs and, if asked, waits for their results.
+//!
+//! One rule: bytes stay bytes. Each document goes out exactly as it stands in its file.
+
+mod inputs;
+mod progress;
+mod replies;
+mod summary;
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{
+    BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, PublishError,
+    Publisher, Topology,
+};
+use crate::config::BrokerSide;
+use crate::gstin::Gstin;
+use crate::job::{Properties, header, long, set, short};
+use crate::retry::Backoffs;
+
+use inputs::{Invoice, read_inputs};
+use replies::Replies;
+
+pub use summary::Summary;
+
+/// Confirms in flight.
+const IN_FLIGHT: usize = 128;
+
+/// What to submit and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Files, directories, or `-` for standard input.
+    pub inputs: Vec<PathBuf>,
+    /// Ahead of the other jobs.
+    pub urgent: bool,
+    /// Whose credentials to use, when not the seller's.
+    pub gstin: Option<Gstin>,
+    /// After which a job is not submitted any more.
+    pub deadline: Option<Timestamp>,
+    /// Where results go when nobody waits for them here; absent: the default queue.
+    pub reply_to: Option<String>,
+    /// Wait for the results.
+    pub wait: Option<Wait>,
+}
+
+/// How to wait for results.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Where the results are written, one line each; absent: standard output.
+    pub out: Option<PathBuf>,
+    /// Give up after this long; absent: never.
+    pub timeout: Option<Duration>,
+}
+
+/// Why nothing, or not everything, was submitted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// A file cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which one.
+        path: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A file that is not JSON; nothing was published.
+    #[error("{path}: not JSON at line {line}, column {column}; nothing was published")]
+    NotJson {
+        /// Which one.
+        path: String,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// Nothing to do.
+    #[error(
+        "no invoices found: give a JSON or NDJSON file, a directory with such files, or - for standard input"
+    )]
+    Nothing,
+    /// The workers would refuse the reply queue.
+    #[error(
+        "the configuration's replies.allow admits no queue named {0}: add \"erp.*\" to it, or submit without --wait"
+    )]
+    NotAllowed(String),
+    /// The broker is not there.
+    #[error("the broker cannot be reached: {0}")]
+    Broker(#[from] BrokerError),
+    /// The job queues are missing.
+    #[error(
+        "the broker takes no jobs: exchange {JOBS_EXCHANGE} routes nowhere; run `irn-worker topology apply` first"
+    )]
+    NoTopology,
+}
+
+impl From<lapin::Error> for SubmitError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Broker(error.into())
+    }
+}
+
+/// Publishes, and waits if asked.
+pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, SubmitError> {
+    let run = uuid::Uuid::new_v4().simple().to_string();
+    let invoices = read_inputs(&request.inputs, &run)?;
+    let endpoint = Endpoint::try_new(&config.broker, "submit")
+        .map_err(|error| SubmitError::Broker(BrokerError::Lost(error.to_string())))?;
+    let replies = match &request.wait {
+        Some(wait) => Some(Replies::open(config, &endpoint, wait, &run).await?),
+        None => None,
+    };
+    let started = std::time::Instant::now();
+    let queue = replies
+        .as_ref()
+        .map(|replies| replies.queue.clone())
+        .or_else(|| request.reply_to.clone());
+    let published = publish_all(config, &endpoint, request, queue, &invoices);
+    let mut summary = Summary {
+        published: invoices.len(),
+        waited: request.wait.is_some(),
+        ..Summary::default()
+    };
+    match replies {
+        None => published.await?,
+        Some(mut replies) => {
+            let waiting = invoices
+                .iter()
+                .map(|invoice| invoice.correlation_id.clone())
+                .collect();
+            // Results come in while jobs still go out.
+            let (published, collected) =
+                tokio::join!(published, replies.collect(waiting, &mut summary));
+            replies.close().await;
+            published?;
+            collected?;
+        }
+    }
+    summary.taken = started.elapsed();
+    Ok(summary)
+}
+
+async fn publish_all(
+    config: &BrokerSide,
+    endpoint: &Endpoint,
+    request: &Request,
+    reply_to: Option<String>,
+    invoices: &[Invoice],
+) -> Result<(), SubmitError> {
+    // Seen now, an unreachable broker is an error; lost later, the publisher comes back by itself.
+    drop(endpoint.connect("submit").await?);
+    let publisher = Publisher::default();
+    let stop = CancellationToken::new();
+    let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
+    let sending = async {
+        let results: Vec<_> = stream::iter(invoices)
+            .map(|invoice| publish_one(&publisher, request, reply_to.as_deref(), invoice))
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await;
+        stop.cancel();
+        results.into_iter().collect::<Result<(), SubmitError>>()
+    };
+    let ((), sent) = tokio::join!(publisher.run(endpoint, &topology, false, &stop), sending);
+    sent
+}
+
+async fn publish_one(
+    publisher: &Publisher,
+    request: &Request,
+    reply_to: Option<&str>,
+    invoice: &Invoice,
+) -> Result<(), SubmitError> {
+    let publication = Publication {
+        exchange: JOBS_EXCHANGE.into(),
+        routing_key: Cow::Borrowed(if request.urgent {
+            "urgent.generate"
+        } else {
+            "generate"
+        }),
+        properties: properties(request, reply_to, invoice),
+        payload: Payload(invoice.body.as_bytes()),
+    };
+    let mut delays = Backoffs::new(Duration::from_millis(100), Duration::from_secs(2));
+    loop {
+        publisher.ready().await;
+        match publisher.publish(&publication).await {
+            Ok(()) => return Ok(()),
+            Err(PublishError::Returned) => return Err(SubmitError::NoTopology),
+            // Sent twice is harmless: the IRN is the same, and the worker looks before it sends.
+            Err(_) => tokio::time::sleep(delays.next_delay()).await,
+        }
+    }
+}
+
+fn properties(request: &Request, reply_to: Option<&str>, invoice: &Invoice) -> Properties {
+    let mut headers = FieldTable::default();
+    if let Some(gstin) = &request.gstin {
+        set(&mut headers, header::GSTIN, long(gstin.as_str()));
+    }
+    if let Some(deadline) = &request.deadline {
+        set(&mut headers, header::DEADLINE, long(&deadline.to_string()));
+    }
+    let properties = Properties::default()
+        .with_content_type(short("application/json"))
+        .with_type(short("irn.generate.v1"))
+        .with_message_id(short(&invoice.id))
+        .with_correlation_id(short(&invoice.correlation_id))
+        .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default())
+        .with_headers(headers);
+    match reply_to {
+        Some(queue) => properties.with_reply_to(short(queue)),
+        None => properties,
+    }
+}

@@ -1,0 +1,240 @@
+//! Carries a settlement out: publish, confirm, and only then acknowledge.
+//!
+//! One rule: the work is never done again because its bookkeeping failed. A publish is repeated until a queue holds
+//! the message, or until the delivery is no longer ours.
+
+mod poison;
+mod publish;
+mod reply;
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::Worker;
+use super::case::Case;
+use super::settle::{Ending, Settlement};
+use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
+use crate::config::{DeadLetterPayload, Rung};
+use crate::document::Document;
+use crate::job::{Obituary, Properties};
+use crate::outcome::{ErrorEntry, Reason, Status};
+use crate::telemetry::{self, About};
+
+pub(super) use poison::poison;
+pub(super) use publish::{Lost, publish};
+use reply::{Answer, reply};
+
+/// Publishes what the settlement says, then acknowledges.
+pub(super) async fn carry_out(
+    worker: &Worker,
+    case: Case,
+    ending: &Ending,
+    settlement: Settlement,
+) {
+    let done = match &settlement {
+        Settlement::Answer(status) => answered(worker, &case, ending, *status).await,
+        Settlement::Ladder { rung, counted } => {
+            laddered(worker, &case, ending, rung, *counted).await
+        }
+        Settlement::DeadLetter(reason) => dead_lettered(worker, &case, ending, *reason).await,
+        Settlement::HandBack => handed_back(worker, &case).await,
+        Settlement::Leave => Err(Lost),
+    };
+    match (done, ending) {
+        (Ok(()), _) => acknowledge(case).await,
+        (Err(Lost), Ending::Abandoned { why }) => telemetry::job_abandoned(case.about(), why),
+        (Err(Lost), _) => {
+            telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled")
+        }
+    }
+}
+
+async fn acknowledge(case: Case) {
+    let Case {
+        id,
+        job,
+        gstin,
+        acknowledger,
+        ..
+    } = case;
+    if !acknowledger.ack().await {
+        let about = About {
+            job_id: &id,
+            gstin: gstin.as_ref(),
+            attempt: job.attempt,
+        };
+        telemetry::job_abandoned(
+            about,
+            "settled, but not acknowledged: the result may come twice",
+        );
+    }
+}
+
+async fn answered(
+    worker: &Worker,
+    case: &Case,
+    ending: &Ending,
+    status: Status,
+) -> Result<(), Lost> {
+    let answer = Answer {
+        status,
+        errors: errors_of(ending),
+        dead_lettered: false,
+        ending,
+    };
+    reply(worker, case, &answer).await
+}
+
+async fn laddered(
+    worker: &Worker,
+    case: &Case,
+    ending: &Ending,
+    rung: &Rung,
+    counted: bool,
+) -> Result<(), Lost> {
+    let code = code_of(case, ending);
+    match ending {
+        Ending::Deferred { why, .. } => telemetry::job_deferred(case.about(), &rung.name, why),
+        _ => telemetry::job_retried(case.about(), &rung.name, &code, case.in_doubt(), counted),
+    }
+    let attempt = case.job.attempt + u32::from(counted);
+    let error = Some(code.as_str()).filter(|code| !code.is_empty());
+    let properties = case.job.again(&case.again(attempt, error));
+    let exchange = retry_exchange(rung);
+    publish_job(
+        worker,
+        case,
+        exchange.into(),
+        case.job.routing_key.as_str().into(),
+        properties,
+    )
+    .await
+}
+
+async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
+    telemetry::job_handed_back(case.about());
+    let properties = case.job.again(&case.again(case.job.attempt, None));
+    publish_job(
+        worker,
+        case,
+        JOBS_EXCHANGE.into(),
+        case.job.routing_key.as_str().into(),
+        properties,
+    )
+    .await
+}
+
+async fn dead_lettered(
+    worker: &Worker,
+    case: &Case,
+    ending: &Ending,
+    reason: Reason,
+) -> Result<(), Lost> {
+    let code = code_of(case, ending);
+    telemetry::job_dead_lettered(case.about(), reason, &code, case.in_doubt());
+    let label = case.document.as_ref().map(Document::label);
+    let obituary = Obituary {
+        reason: reason.as_str(),
+        gstin: case.gstin.as_ref(),
+        document: label.as_deref(),
+        dead_at: Timestamp::now(),
+        replica: &worker.replica,
+    };
+    let error = Some(code.as_str()).filter(|code| !code.is_empty());
+    let properties = case
+        .job
+        .dead(&case.again(case.job.attempt, error), &obituary);
+    let body = match worker.config.dead_letter.payload {
+        DeadLetterPayload::Keep => case.job.body.as_bytes(),
+        DeadLetterPayload::Drop => &[],
+    };
+    let letter = Publication {
+        exchange: "".into(),
+        routing_key: DEAD_QUEUE.into(),
+        properties,
+        payload: Payload(body),
+    };
+    publish(worker, &letter, &case.acknowledger, case.about()).await?;
+
+    let exhausted;
+    let errors = match errors_of(ending) {
+        [] => {
+            exhausted = [ErrorEntry::worker(
+                reason,
+                gave_up_message(case, reason, &code),
+            )];
+            &exhausted[..]
+        }
+        errors => errors,
+    };
+    let answer = Answer {
+        status: Status::Failed,
+        errors,
+        dead_lettered: true,
+        ending,
+    };
+    reply(worker, case, &answer).await
+}
+
+fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
+    let attempts = case.job.attempt;
+    let known = if case.in_doubt() {
+        "it is not known whether the portal registered the document; a replay looks first"
+    } else {
+        "the document is not registered"
+    };
+    match reason {
+        Reason::SessionRefused => {
+            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+        }
+        _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
+    }
+}
+
+/// A job published again: the same body under new headers.
+async fn publish_job(
+    worker: &Worker,
+    case: &Case,
+    exchange: Cow<'_, str>,
+    routing_key: Cow<'_, str>,
+    properties: Properties,
+) -> Result<(), Lost> {
+    let publication = Publication {
+        exchange,
+        routing_key,
+        properties,
+        payload: Payload(case.job.body.as_bytes()),
+    };
+    publish(worker, &publication, &case.acknowledger, case.about()).await
+}
+
+fn errors_of(ending: &Ending) -> &[ErrorEntry] {
+    match ending {
+        Ending::Partial { errors, .. }
+        | Ending::Conflict { errors, .. }
+        | Ending::Rejected { errors, .. }
+        | Ending::GaveUp { errors, .. } => errors,
+        Ending::Registered { .. }
+        | Ending::Expired
+        | Ending::Transient { .. }
+        | Ending::Unknown { .. }
+        | Ending::NotFoundYet
+        | Ending::Deferred { .. }
+        | Ending::SessionRefused { .. }
+        | Ending::HandedBack
+        | Ending::Abandoned { .. } => &[],
+    }
+}
+
+/// The code for `x-irn-error` and the log: never a text of the portal's.
+fn code_of(case: &Case, ending: &Ending) -> String {
+    match ending {
+        Ending::Transient { code, .. }
+        | Ending::Unknown { code }
+        | Ending::SessionRefused { code } => code.clone(),
+        Ending::NotFoundYet => "not_found_yet".to_owned(),
+        Ending::Deferred { why, .. } => (*why).to_owned(),
+        _ => case.last_code().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Deliveries nobody can read: kept raw for a person, and told to the ERP where it says how to reach it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::publish::{Lost, publish};
+use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
+use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
+use crate::job::{Obituary, Unreadable};
+use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status};
+use crate::telemetry::{self, About};
+use crate::worker::Worker;
+
+/// Keeps a delivery nobody can read, raw, and tells the ERP if that is possible.
+pub(in crate::worker) async fn poison(
+    worker: &Worker,
+    unreadable: Unreadable,
+    acknowledger: Acknowledger,
+) {
+    let id = unreadable.id();
+    let about = About {
+        job_id: &id,
+        gstin: None,
+        attempt: 1,
+    };
+    telemetry::job_dead_lettered(about, Reason::Unreadable, "", false);
+    if poisoned(worker, &unreadable, &id, &acknowledger)
+        .await
+        .is_err()
+    {
+        telemetry::job_abandoned(about, "the delivery was lost before it was settled");
+    } else if !acknowledger.ack().await {
+        telemetry::job_abandoned(about, "settled, but not acknowledged");
+    }
+}
+
+async fn poisoned(
+    worker: &Worker,
+    unreadable: &Unreadable,
+    id: &str,
+    acknowledger: &Acknowledger,
+) -> Result<(), Lost> {
+    let obituary = Obituary {
+        reason: Reason::Unreadable.as_str(),
+        gstin: None,
+        document: None,
+        dead_at: Timestamp::now(),
+        replica: &worker.replica,
+    };
+    let about = About {
+        job_id: id,
+        gstin: None,
+        attempt: 1,
+    };
+    let kept = Publication {
+        exchange: "".into(),
+        routing_key: POISON_QUEUE.into(),
+        properties: unreadable.poison(&obituary),
+        payload: Payload(unreadable.body.as_bytes()),
+    };
+    publish(worker, &kept, acknowledger, about).await?;
+    let errors = [ErrorEntry::worker(
+        Reason::Unreadable,
+        unreadable.problem.clone(),
+    )];
+    let message = ResultMessage {
+        errors: &errors,
+        ..ResultMessage::bare(id, "unknown", Status::Failed)
+    };
+    let to = ReplyTo {
+        queue: allowed_reply_queue(worker, unreadable.reply_to.as_deref()),
+        correlation_id: unreadable.correlation_id.as_deref().unwrap_or(id),
+        headers: unreadable.returned_headers(),
+        about,
+        acknowledger,
+    };
+    publish_result(worker, &message, to).await?;
+    telemetry::job_settled(
+        about,
+        "unknown",
+        Status::Failed,
+        Reason::Unreadable.as_str(),
+        false,
+        Duration::ZERO,
+    );
+    Ok(())
+}

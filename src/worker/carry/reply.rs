@@ -1,0 +1,215 @@
+//! The result message (contract, section 3): what it says, and where it goes.
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::publish::{Lost, Routed, publish, publish_unless_returned};
+use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
+use crate::document::Document;
+use crate::irn::Irn;
+use crate::irp::Registration;
+use crate::job::{Properties, header, long, set, short};
+use crate::outcome::{
+    ErrorEntry, Info, ResultDocument, ResultMessage, SignatureState, Status, Timing,
+    result_message_id,
+};
+use crate::telemetry::{self, About};
+use crate::worker::Worker;
+use crate::worker::case::{Case, millis};
+use crate::worker::settle::Ending;
+
+/// What a result says beyond the job itself.
+pub(super) struct Answer<'a> {
+    pub(super) status: Status,
+    pub(super) errors: &'a [ErrorEntry],
+    pub(super) dead_lettered: bool,
+    pub(super) ending: &'a Ending,
+}
+
+/// Where a result goes and under which ids.
+pub(super) struct ReplyTo<'a> {
+    pub(super) queue: &'a str,
+    pub(super) correlation_id: &'a str,
+    pub(super) headers: FieldTable,
+    pub(super) about: About<'a>,
+    pub(super) acknowledger: &'a Acknowledger,
+}
+
+pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> Result<(), Lost> {
+    let date = case.document.as_ref().map(Document::date_text);
+    let document = case.document.as_ref().zip(date.as_deref());
+    let total = case.received.elapsed();
+    let said = Said::by(answer.ending);
+    let known_irn = said.irn.or(case.irn.as_ref()).map(Irn::as_str);
+    let registration = said.registration;
+    let message = ResultMessage {
+        gstin: case.gstin,
+        document: document.map(|(document, date)| ResultDocument {
+            r#type: document.kind.as_str(),
+            number: &document.number,
+            date,
+        }),
+        irn: known_irn,
+        ack_no: said.ack_no,
+        ack_date: said.ack_date.as_deref(),
+        irn_status: registration.map(|known| known.status.as_str()),
+        signed_invoice: registration.map(|known| known.signed_invoice.as_str()),
+        signed_qr_code: registration.map(|known| known.signed_qr_code.as_str()),
+        signature: said.signature,
+        recovered: said.recovered,
+        eway_bill: registration.and_then(|known| known.eway_bill.as_deref()),
+        info: said.info,
+        errors: answer.errors,
+        attempts: case.job.attempt,
+        dead_lettered: answer.dead_lettered,
+        timing_ms: Timing {
+            queued: millis(case.job.queued(case.received_at)),
+            irp: case.irp_ms(),
+            total: millis(total),
+        },
+        ..ResultMessage::bare(&case.id, case.job.operation.as_str(), answer.status)
+    };
+    let to = ReplyTo {
+        queue: allowed_reply_queue(worker, case.job.reply_to.as_deref()),
+        correlation_id: case.job.correlation_id.as_deref().unwrap_or(&case.id),
+        headers: case.job.returned_headers(),
+        about: case.about(),
+        acknowledger: &case.acknowledger,
+    };
+    publish_result(worker, &message, to).await?;
+    let code = answer
+        .errors
+        .first()
+        .map(|error| error.code.as_str())
+        .unwrap_or_default();
+    telemetry::job_settled(
+        case.about(),
+        case.job.operation.as_str(),
+        answer.status,
+        code,
+        said.recovered,
+        total,
+    );
+    Ok(())
+}
+
+/// The queue a result may go to: the ERP's own where that is allowed, else the default one.
+pub(super) fn allowed_reply_queue<'a>(worker: &'a Worker, reply_to: Option<&'a str>) -> &'a str {
+    let default = worker.config.replies.default_queue.as_str();
+    reply_to
+        .filter(|queue| worker.allows_reply_to(queue))
+        .unwrap_or(default)
+}
+
+pub(super) async fn publish_result(
+    worker: &Worker,
+    message: &ResultMessage<'_>,
+    to: ReplyTo<'_>,
+) -> Result<(), Lost> {
+    // Serialising into memory cannot fail for these types; an empty body would be noticed by every reader.
+    let body = Zeroizing::new(serde_json::to_vec(message).unwrap_or_default());
+    let mut headers = to.headers;
+    set(
+        &mut headers,
+        header::STATUS,
+        AMQPValue::LongString(message.status.as_str().into()),
+    );
+    let properties = Properties::default()
+        .with_type(short("irn.result.v1"))
+        .with_content_type(short("application/json"))
+        .with_app_id(short("irn-worker"))
+        .with_correlation_id(short(to.correlation_id))
+        .with_message_id(short(&result_message_id(
+            message.job_id,
+            message.status,
+            message.irn,
+        )))
+        .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default())
+        .with_headers(headers.clone());
+    let result = Publication {
+        exchange: "".into(),
+        routing_key: to.queue.into(),
+        properties: properties.clone(),
+        payload: Payload(&body),
+    };
+    let default = worker.config.replies.default_queue.as_str();
+    if to.queue == default {
+        return publish(worker, &result, to.acknowledger, to.about).await;
+    }
+    match publish_unless_returned(worker, &result, to.acknowledger, to.about).await? {
+        Routed::Queue => Ok(()),
+        Routed::Nowhere => {
+            telemetry::result_undeliverable(to.about, to.queue);
+            set(&mut headers, header::UNDELIVERABLE_TO, long(to.queue));
+            let properties = properties.with_headers(headers);
+            let marked = Publication {
+                routing_key: default.into(),
+                properties,
+                ..result
+            };
+            publish(worker, &marked, to.acknowledger, to.about).await
+        }
+    }
+}
+
+/// What an ending has to say of the registration.
+#[derive(Default)]
+struct Said<'a> {
+    registration: Option<&'a Registration>,
+    irn: Option<&'a Irn>,
+    ack_no: Option<&'a str>,
+    ack_date: Option<String>,
+    signature: Option<SignatureState>,
+    recovered: bool,
+    info: &'a [Info],
+}
+
+impl<'a> Said<'a> {
+    fn by(ending: &'a Ending) -> Self {
+        match ending {
+            Ending::Registered {
+                registration,
+                signature,
+                recovered,
+            } => Self {
+                registration: Some(registration),
+                irn: Some(&registration.irn),
+                ack_no: Some(&registration.ack_no),
+                ack_date: registration.ack_date_rfc3339(),
+                signature: Some(*signature),
+                recovered: *recovered,
+                info: &registration.info,
+            },
+            Ending::Partial {
+                irn,
+                ack_no,
+                ack_date,
+                ..
+            } => Self {
+                irn: Some(irn),
+                ack_no: ack_no.as_deref(),
+                ack_date: ack_date.clone(),
+                recovered: true,
+                ..Self::default()
+            },
+            Ending::Conflict { irn, info, .. } => Self {
+                irn: irn.as_ref(),
+                info,
+                ..Self::default()
+            },
+            Ending::Rejected { info, .. } => Self {
+                info,
+                ..Self::default()
+            },
+            Ending::Expired
+            | Ending::Transient { .. }
+            | Ending::Unknown { .. }
+            | Ending::NotFoundYet
+            | Ending::Deferred { .. }
+            | Ending::SessionRefused { .. }
+            | Ending::GaveUp { .. }
+            | Ending::HandedBack
+            | Ending::Abandoned { .. } => Self::default(),
+        }
+    }
+}
