@@ -6,9 +6,10 @@ RUN apt-get update \
 WORKDIR /build
 
 # Dependencies in a layer of their own: it is built again only when the manifest or the lock file changes.
+# Every target that the manifest names must be there, or cargo does not read it.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src/bin/irp-sandbox \
- && touch src/lib.rs \
+RUN mkdir -p src/bin/irp-sandbox benches \
+ && touch src/lib.rs benches/irp_sandbox.rs \
  && echo 'fn main() {}' | tee src/main.rs > src/bin/irp-sandbox/main.rs \
  && cargo build --release --locked --bin irn-worker \
  && rm -rf src

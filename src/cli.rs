@@ -152,8 +152,12 @@ impl From<ConfigFaults> for Failure {
 }
 
 impl From<io::Error> for Failure {
+    /// Nothing is said of a closed pipe: whoever reads the output, `head` for example, has seen enough.
     fn from(error: io::Error) -> Self {
-        Self::new(FAILED, error)
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(FAILED, ""),
+            _ => Self::new(FAILED, error),
+        }
     }
 }
 
@@ -280,23 +284,23 @@ async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
         .await
         .map_err(|error| unreachable(&endpoint, &error))?;
     applied.map_err(|error| Failure::new(FAILED, error))?;
-    let queues: Vec<_> = topology.queues().collect();
+    let (broker, queues): (_, Vec<_>) = (endpoint.address(), topology.queues().collect());
     if json {
-        println!(
-            "{}",
-            serde_json::json!({ "broker": endpoint.address(), "queues": queues })
-        );
+        print(serde_json::json!({ "broker": broker, "queues": queues }))
     } else {
-        println!("declared on {}: {}", endpoint.address(), queues.join(", "));
+        print(format_args!("declared on {broker}: {}", queues.join(", ")))
     }
-    Ok(0)
 }
 
 fn export(path: &Path) -> Result<u8, Failure> {
     let config = broker_side(path)?;
     let endpoint = endpoint(&config.broker, "topology")?;
     let definitions = topology(&config).definitions(endpoint.vhost());
-    println!("{definitions:#}");
+    print(format_args!("{definitions:#}"))
+}
+
+fn print(line: impl std::fmt::Display) -> Result<u8, Failure> {
+    writeln!(io::stdout(), "{line}")?;
     Ok(0)
 }
 
@@ -434,11 +438,10 @@ fn print_irn(
     })?;
     let irn = Irn::compute(gstin, date, kind, number);
     if json {
-        println!("{}", serde_json::json!({ "irn": irn }))
+        print(serde_json::json!({ "irn": irn }))
     } else {
-        println!("{irn}")
+        print(irn)
     }
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -168,3 +168,23 @@ fn commands_run_on_what_they_use_without_a_word_about_the_rest() -> Result<()> {
     assert_eq!(said.lines().count(), 1, "{said}");
     Ok(())
 }
+
+#[test]
+fn output_that_nobody_reads_ends_the_command_quietly() -> Result<()> {
+    let bare = Folder::new()?.write("worker.toml", "")?;
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_irn-worker"));
+    command.args([
+        "irn",
+        "29AAGCE4783K1Z1",
+        "05/09/2025",
+        "INV",
+        "SI/1",
+        "--config",
+    ]);
+    let output = command.arg(&bare).stdout(writer).output()?;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr)?, "");
+    Ok(())
+}
