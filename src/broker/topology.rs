@@ -281,6 +281,23 @@ impl Topology {
         Ok(())
     }
 
+    /// Makes sure that there is an exchange to publish jobs to: publishing to none costs the channel, and the reason
+    /// with it.
+    pub async fn takes_jobs(connection: &Connection) -> Result<(), BrokerError> {
+        let channel = connection.create_channel().await?;
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let (name, kind) = (short(JOBS_EXCHANGE), ExchangeKind::Topic);
+        let asked = channel.exchange_declare(name, kind, options, FieldTable::default());
+        asked
+            .await
+            .map_err(|error| missing("exchange", JOBS_EXCHANGE, error))?;
+        channel.close(200, short("checked")).await?;
+        Ok(())
+    }
+
     /// Makes sure that everything is there, without permission to declare it.
     pub async fn verify(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;

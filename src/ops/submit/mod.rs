@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
     BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, PublishError,
-    Publisher, Topology,
+    Publisher, Topology, timed,
 };
 use crate::config::BrokerSide;
 use crate::gstin::Gstin;
@@ -134,12 +134,10 @@ pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, S
                 .iter()
                 .map(|invoice| invoice.correlation_id.clone())
                 .collect();
-            // Results come in while jobs still go out.
-            let (published, collected) =
-                tokio::join!(published, replies.collect(waiting, &mut summary));
+            // Results come in while jobs still go out; for jobs that cannot go out nobody waits.
+            let done = tokio::try_join!(published, replies.collect(waiting, &mut summary));
             replies.close().await;
-            published?;
-            collected?;
+            done?;
         }
     }
     summary.taken = started.elapsed();
@@ -154,7 +152,12 @@ async fn publish_all(
     invoices: &[Invoice],
 ) -> Result<(), SubmitError> {
     // Seen now, an unreachable broker is an error; lost later, the publisher comes back by itself.
-    drop(endpoint.connect("submit").await?);
+    let connection = endpoint.connect("submit").await?;
+    match timed(Topology::takes_jobs(&connection)).await? {
+        Err(BrokerError::Topology { .. }) => return Err(SubmitError::NoTopology),
+        checked => checked?,
+    }
+    drop(connection);
     let publisher = Publisher::default();
     let stop = CancellationToken::new();
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
