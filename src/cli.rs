@@ -1,6 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -378,7 +378,7 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
         }
         // Asked first: drawing costs a hundred times what verifying does.
         if arguments.qr
-            && let Some(drawn) = token.qr_code()
+            && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
         {
             writeln!(out, "{drawn}")?;
         }

@@ -23,7 +23,8 @@ use crate::telemetry;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(20);
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(100);
-const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+/// A broker that restarts should not wait for its workers: a try costs it next to nothing.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(3);
 
 /// A connection that held this long starts the delays anew.
 const HELD: Duration = Duration::from_secs(10);

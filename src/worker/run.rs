@@ -13,7 +13,8 @@ use crate::retry::Backoffs;
 use crate::telemetry::{self, Readiness, State};
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(100);
-const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+/// A broker that restarts should not wait for its workers: a try costs it next to nothing.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(3);
 
 /// An attachment that held this long starts the delays anew.
 const HELD: Duration = Duration::from_secs(10);

@@ -10,4 +10,5 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod chaos;
 mod test_kit;

@@ -245,6 +245,41 @@ impl Amqp {
         Ok(())
     }
 
+    /// Takes messages off a queue until `enough` says so.
+    ///
+    /// # Errors
+    /// When the consumer or the connection is lost, or `enough` fails.
+    pub(crate) async fn take_until(
+        &self,
+        queue: &str,
+        mut enough: impl FnMut(Message) -> Result<bool>,
+    ) -> Result<()> {
+        let channel = answered(self.connection.create_channel()).await?;
+        let consuming = channel.basic_consume(
+            queue.into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut consumer = answered(consuming).await?;
+        loop {
+            let delivery = consumer
+                .next()
+                .await
+                .context("the consumer was cancelled")??;
+            let acker = delivery.acker.clone();
+            let done = enough(Message::new(delivery))?;
+            ensure!(
+                answered(acker.ack(BasicAckOptions::default())).await?,
+                "an ack was not sent"
+            );
+            if done {
+                answered(channel.close(200, "done".into())).await?;
+                return Ok(());
+            }
+        }
+    }
+
     /// Takes all that a queue holds now.
     pub(crate) async fn drain(&self, queue: &str) -> Result<Vec<Message>> {
         let mut taken = Vec::new();

@@ -2,12 +2,15 @@
 
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use super::http;
+use super::{eventually, http};
+
+const LISTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A virtual host of its own, deleted with all it holds when dropped.
 #[derive(Debug)]
@@ -133,6 +136,38 @@ impl Broker {
             &Value::Null,
         )
         .await
+    }
+
+    /// Deletes an exchange with its bindings.
+    pub(crate) async fn delete_exchange(&self, exchange: &str) -> Result<()> {
+        self.manage(
+            &http::client()?,
+            Method::DELETE,
+            "exchanges",
+            &format!("/{exchange}"),
+            &Value::Null,
+        )
+        .await
+    }
+
+    /// Closes the one connection whose own name ends in `suffix`, as an operator would. The management API lists a
+    /// new connection only after a few seconds.
+    pub(crate) async fn close_connection(&self, suffix: &str) -> Result<()> {
+        let client = http::client()?;
+        let url = format!("{}/api/vhosts/{}/connections", self.management, self.vhost);
+        let name = eventually(LISTED_WITHIN, "the connection to be listed", async || {
+            let connections: Vec<Value> = http::json(&client, &url).await?;
+            let named = connections.iter().find(|connection| {
+                let own = connection["client_properties"]["connection_name"].as_str();
+                own.is_some_and(|own| own.ends_with(suffix))
+            });
+            Ok(named.and_then(|connection| connection["name"].as_str().map(str::to_owned)))
+        })
+        .await?;
+        let url = format!("{}/api/connections/{name}", self.management);
+        http::send(&client, Method::DELETE, &url, &Value::Null)
+            .await
+            .map(drop)
     }
 
     async fn manage(

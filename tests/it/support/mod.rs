@@ -13,6 +13,7 @@ pub(crate) mod broker;
 pub(crate) mod credentials;
 pub(crate) mod http;
 pub(crate) mod invoice;
+pub(crate) mod ledger;
 pub(crate) mod outcome;
 pub(crate) mod private_broker;
 pub(crate) mod process;

@@ -163,6 +163,23 @@ impl WorkerProcess {
         .await
     }
 
+    /// Status and text of `/readyz`.
+    pub(crate) async fn readiness(&mut self) -> Result<(u16, String)> {
+        let url = format!("{}/readyz", self.admin_url().await?);
+        let answer = http::client()?.get(&url).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await?.trim().to_owned()))
+    }
+
+    /// Waits until it has logged a line with this text.
+    pub(crate) async fn until_logged(&self, text: &str, deadline: Duration) -> Result<()> {
+        eventually(deadline, &format!("the log to say {text:?}"), async || {
+            let said = self.log().iter().any(|line| line.contains(text));
+            Ok(said.then_some(()))
+        })
+        .await
+    }
+
     /// Waits until `/readyz` says that it does not consume.
     pub(crate) async fn until_not_ready(&mut self, deadline: Duration) -> Result<()> {
         let ready = format!("{}/readyz", self.admin_url().await?);

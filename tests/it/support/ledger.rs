@@ -1,0 +1,185 @@
+//! What an ERP knows of a run: the jobs it published and every result that came back, until the two agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::amqp::{Amqp, Job, Message};
+use super::credentials::GSTINS;
+use super::invoice::invoice;
+
+/// Between two tries to reach a broker that may be away.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+
+/// One result as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) message_id: String,
+    pub(crate) body: Value,
+}
+
+impl Entry {
+    pub(crate) fn status(&self) -> &str {
+        self.body["status"].as_str().unwrap_or_default()
+    }
+}
+
+/// Jobs published and results received.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    published: BTreeSet<String>,
+    results: BTreeMap<String, Vec<Entry>>,
+}
+
+impl Ledger {
+    /// Publishes `count` valid invoices, spread over the five sellers. `run` keeps their numbers apart.
+    pub(crate) async fn publish(erp: &Amqp, run: &str, count: usize) -> Result<Self> {
+        let jobs = invoices(run, count);
+        erp.publish(&jobs.iter().map(|(_, job)| job.clone()).collect::<Vec<_>>())
+            .await?;
+        Ok(Self {
+            published: jobs.into_iter().map(|(id, _)| id).collect(),
+            results: BTreeMap::new(),
+        })
+    }
+
+    /// How many jobs have been answered at least once.
+    pub(crate) fn answered(&self) -> usize {
+        self.results.len()
+    }
+
+    /// How many results have come, repeated ones included.
+    pub(crate) fn received(&self) -> usize {
+        self.results.values().map(Vec::len).sum()
+    }
+
+    /// Every result that has come.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.results.values().flatten()
+    }
+
+    /// Enters a result.
+    pub(crate) fn enter(&mut self, message: &Message) -> Result<()> {
+        let body = message.json()?;
+        let job = body["job_id"].as_str().context("a result without job_id")?;
+        ensure!(
+            self.published.contains(job),
+            "a result of {job}, which nobody published"
+        );
+        let message_id = message.properties.message_id().clone();
+        let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
+        self.results
+            .entry(job.to_owned())
+            .or_default()
+            .push(Entry { message_id, body });
+        Ok(())
+    }
+
+    /// Takes results off the default reply queue until so many jobs have been answered, through any number of
+    /// broker failures.
+    ///
+    /// # Errors
+    /// When the deadline passes before: the error names some of the jobs without a result.
+    pub(crate) async fn collect(
+        &mut self,
+        url: &str,
+        answered: usize,
+        deadline: Duration,
+    ) -> Result<()> {
+        let end = Instant::now() + deadline;
+        let mut last_error = None;
+        while self.answered() < answered {
+            match timeout_at(end, self.collect_from(url, answered)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    last_error = Some(error);
+                    sleep(RECONNECT_AFTER).await;
+                }
+                Err(_elapsed) => bail!(
+                    "{} of {answered} jobs were answered after {deadline:?}; not, for example, {:?}; last error: \
+                     {last_error:?}",
+                    self.answered(),
+                    self.missing().take(5).collect::<Vec<_>>()
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    async fn collect_from(&mut self, url: &str, answered: usize) -> Result<()> {
+        let erp = Amqp::connect(url).await?;
+        erp.take_until("irn.results", |message| {
+            self.enter(&message)?;
+            Ok(self.answered() >= answered)
+        })
+        .await
+    }
+
+    /// Enters all that is left in the default reply queue.
+    pub(crate) async fn collect_rest(&mut self, erp: &Amqp) -> Result<()> {
+        for message in erp.drain("irn.results").await? {
+            self.enter(&message)?;
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> impl Iterator<Item = &String> {
+        self.published
+            .iter()
+            .filter(|job| !self.results.contains_key(*job))
+    }
+
+    /// Every job has exactly one result, and it is `signed`.
+    pub(crate) fn ensure_each_signed_once(&self) -> Result<()> {
+        self.ensure_each_signed()?;
+        let repeated = self
+            .results
+            .iter()
+            .filter(|(_, entries)| entries.len() != 1);
+        let repeated: Vec<_> = repeated.map(|(job, all)| (job, all.len())).collect();
+        ensure!(repeated.is_empty(), "answered more than once: {repeated:?}");
+        Ok(())
+    }
+
+    /// Every job has a result, all are `signed`, and repeated ones are recognisable as repetitions: the same
+    /// `message_id`, the same registration, the same signed data.
+    pub(crate) fn ensure_each_signed(&self) -> Result<()> {
+        let missing: Vec<_> = self.missing().take(5).collect();
+        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        for (job, entries) in &self.results {
+            for entry in entries {
+                ensure!(
+                    entry.status() == "signed",
+                    "{job} ended as {}: {}",
+                    entry.status(),
+                    entry.body["errors"]
+                );
+                ensure!(
+                    entry.message_id == entries[0].message_id,
+                    "{job} has two message ids"
+                );
+                for member in ["irn", "ack_no", "signed_invoice", "signed_qr_code"] {
+                    ensure!(
+                        entry.body[member] == entries[0].body[member],
+                        "the results of {job} contradict each other in {member}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `count` valid invoices with their job ids, spread over the five sellers.
+pub(crate) fn invoices(run: &str, count: usize) -> Vec<(String, Job)> {
+    (0..count)
+        .map(|number| {
+            let id = format!("{run}-{number}");
+            let document = invoice(GSTINS[number % GSTINS.len()], &format!("{run}/{number}"));
+            (id.clone(), Job::generate(&id, document))
+        })
+        .collect()
+}
