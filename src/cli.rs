@@ -380,6 +380,7 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
         } else {
             token.write(&mut out)?
         }
+        // Asked first: drawing costs a hundred times what verifying does.
         if arguments.qr
             && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
         {

@@ -281,8 +281,9 @@ impl Topology {
         Ok(())
     }
 
-    /// Makes sure that jobs can be published, for one who does no more than that.
-    pub async fn find_jobs_exchange(connection: &Connection) -> Result<(), BrokerError> {
+    /// Makes sure that there is an exchange to publish jobs to: publishing to none costs the channel, and the reason
+    /// with it.
+    pub async fn takes_jobs(connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         let options = ExchangeDeclareOptions {
             passive: true,
@@ -293,6 +294,7 @@ impl Topology {
         asked
             .await
             .map_err(|error| missing("exchange", JOBS_EXCHANGE, error))?;
+        channel.close(200, short("checked")).await?;
         Ok(())
     }
 

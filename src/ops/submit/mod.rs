@@ -168,9 +168,9 @@ async fn publish_all(
 ) -> Result<(), SubmitError> {
     // Seen now, an unreachable broker is an error; lost later, the publisher comes back by itself.
     let connection = endpoint.connect("submit").await?;
-    match timed(Topology::find_jobs_exchange(&connection)).await? {
+    match timed(Topology::takes_jobs(&connection)).await? {
         Err(BrokerError::Topology { .. }) => return Err(SubmitError::NoTopology),
-        found => found?,
+        checked => checked?,
     }
     drop(connection);
     let publisher = Publisher::default();
