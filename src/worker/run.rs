@@ -115,6 +115,8 @@ impl Loop<'_> {
                 biased;
                 () = self.worker.stop.cancelled() => return End::Stop,
                 next = self.next_in_slot(attached) => next,
+                // Told at once and not with the next delivery: there may be none, or no slot for it.
+                () = self.worker.publisher.not_ready() => continue,
                 () = sleep_until(careful_until) => {
                     careful_until = None;
                     match attached.change_prefetch(self.worker.config.broker.prefetch).await {

@@ -41,7 +41,9 @@ fn unreliable() -> Vec<Value> {
     ];
     for when in ["before", "after"] {
         for kind in ["status", "html", "empty", "truncated"] {
-            rules.push(json!({"endpoint": "core", "probability": 0.0125, "kind": kind, "when": when}));
+            rules.push(
+                json!({"endpoint": "core", "probability": 0.0125, "kind": kind, "when": when}),
+            );
         }
     }
     rules
@@ -50,7 +52,10 @@ fn unreliable() -> Vec<Value> {
 /// The same, each registration taking a while, so that there is a middle in which to strike.
 fn unreliable_and_slow() -> Value {
     let mut rules = unreliable();
-    rules.insert(0, json!({"endpoint": "generate", "kind": "delay", "ms": 150}));
+    rules.insert(
+        0,
+        json!({"endpoint": "generate", "kind": "delay", "ms": 150}),
+    );
     json!(rules)
 }
 

@@ -4,5 +4,7 @@
 
 mod support;
 
+mod broker_faults;
 mod chaos;
+mod shutdown;
 mod test_kit;
