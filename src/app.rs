@@ -61,7 +61,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let config = Arc::new(config);
     let replica = replica_name();
     let endpoint = Endpoint::try_new(&config.broker, &replica)?;
-    let topology = Topology::of(&config);
+    let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;

@@ -1,6 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::app;
 use crate::broker::{Endpoint, Topology, timed};
-use crate::config::{self, Config, ConfigFaults, SigningKeyFile};
+use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, SigningKeyFile};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
 use crate::ops::submit::{Request, SubmitError, Summary, Wait};
@@ -203,12 +203,21 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     }
 }
 
-fn load(path: &Path) -> Result<Config, Failure> {
-    let loaded = config::load(path, config::process_environment())?;
+/// What the commands need that talk to the broker alone.
+fn broker_side(path: &Path) -> Result<BrokerSide, Failure> {
+    let loaded = config::load_broker_side(path, config::process_environment())?;
+    Ok(warned(loaded))
+}
+
+fn warned<T>(loaded: Loaded<T>) -> T {
     for warning in &loaded.warnings {
         eprintln!("irn-worker: warning: {warning}");
     }
-    Ok(loaded.config)
+    loaded.config
+}
+
+fn topology(config: &BrokerSide) -> Topology {
+    Topology::of(&config.replies, &config.retry, &config.dead_letter)
 }
 
 async fn run_worker(path: &Path) -> Result<u8, Failure> {
@@ -249,7 +258,7 @@ async fn run_check(path: &Path, json: bool, login: bool, offline: bool) -> Resul
 }
 
 fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
-    let lines = Topology::of(&load(path)?).lines();
+    let lines = topology(&broker_side(path)?).lines();
     let mut out = io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::json!({ "declares": lines }))?;
@@ -260,13 +269,13 @@ fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
 }
 
 async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
-    let config = load(path)?;
-    let endpoint = endpoint(&config, "topology")?;
+    let config = broker_side(path)?;
+    let endpoint = endpoint(&config.broker, "topology")?;
     let connection = endpoint
         .connect("topology")
         .await
         .map_err(|error| unreachable(&endpoint, &error))?;
-    let topology = Topology::of(&config);
+    let topology = topology(&config);
     let applied = timed(topology.apply(&connection))
         .await
         .map_err(|error| unreachable(&endpoint, &error))?;
@@ -284,14 +293,15 @@ async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
 }
 
 fn export(path: &Path) -> Result<u8, Failure> {
-    let config = load(path)?;
-    let definitions = Topology::of(&config).definitions(endpoint(&config, "topology")?.vhost());
+    let config = broker_side(path)?;
+    let endpoint = endpoint(&config.broker, "topology")?;
+    let definitions = topology(&config).definitions(endpoint.vhost());
     println!("{definitions:#}");
     Ok(0)
 }
 
-fn endpoint(config: &Config, name: &str) -> Result<Endpoint, Failure> {
-    Endpoint::try_new(&config.broker, name).map_err(|error| Failure::new(MISUSED, error))
+fn endpoint(config: &BrokerConfig, name: &str) -> Result<Endpoint, Failure> {
+    Endpoint::try_new(config, name).map_err(|error| Failure::new(MISUSED, error))
 }
 
 fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
@@ -305,7 +315,7 @@ fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
 }
 
 async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
-    let config = load(path)?;
+    let config = broker_side(path)?;
     let timeout = arguments.timeout.map(Duration::try_from).transpose();
     let timeout = timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
     let request = Request {
@@ -366,7 +376,9 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
         } else {
             token.write(&mut out)?
         }
-        if let Some(drawn) = token.qr_code().filter(|_| arguments.qr) {
+        if arguments.qr
+            && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
+        {
             writeln!(out, "{drawn}")?;
         }
     }
@@ -379,7 +391,10 @@ fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Fai
 
 fn keyring(path: &Path, keys: &[PathBuf]) -> Result<Keyring, Failure> {
     let files = if keys.is_empty() {
-        load(path)?.irp.signing_keys
+        warned(config::load_signing_keys(
+            path,
+            config::process_environment(),
+        )?)
     } else {
         keys.iter()
             .map(|file| SigningKeyFile {

@@ -175,7 +175,7 @@ pub fn job_settled(
     histogram!("irn_worker_job_seconds").record(total.as_secs_f64());
     let (job, gstin, attempt, total_ms) =
         (about.job_id, about.gstin(), about.attempt, millis(total));
-    let status = status.as_str();
+    let (status, code) = (status.as_str(), bounded_code(code));
     info!(
         job.id = job,
         gstin, attempt, status, code, recovered, total_ms, "job {status}"
@@ -189,6 +189,7 @@ pub fn job_retried(about: About<'_>, rung: &str, code: &str, unknown: bool, coun
         counter!("irn_worker_unknown_outcomes").increment(1);
     }
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
+    let code = bounded_code(code);
     warn!(
         job.id = job,
         gstin, attempt, rung, code, unknown, counted, "job waits on the {rung} rung"
@@ -210,6 +211,7 @@ pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: 
     counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).increment(1);
     let (job, gstin, attempt, reason) =
         (about.job_id, about.gstin(), about.attempt, reason.as_str());
+    let code = bounded_code(code);
     error!(
         job.id = job,
         gstin, attempt, reason, code, unknown, "job dead-lettered"
@@ -258,8 +260,9 @@ pub fn result_undeliverable(about: About<'_>, reply_to: &str) {
 pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, taken: Duration) {
     counter!("irn_worker_irp_requests_total", "call" => call, "result" => result).increment(1);
     histogram!("irn_worker_irp_request_seconds", "call" => call).record(taken.as_secs_f64());
+    let code = code.map(bounded_code);
     if let Some(code) = code {
-        counter!("irn_worker_irp_errors_total", "code" => bounded_code(code)).increment(1);
+        counter!("irn_worker_irp_errors_total", "code" => code.to_owned()).increment(1);
     }
     debug!(
         call,
@@ -270,17 +273,14 @@ pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, 
     );
 }
 
-/// A code as a label: what is no code must not become one, or a hostile portal could fill the memory with labels.
-fn bounded_code(code: &str) -> String {
-    let fit = code.len() <= 16
+/// A code as it may be logged and counted. What is no code is neither: it may be a text that quotes the document,
+/// and a hostile portal could fill the memory with labels. Long enough for the worker's own codes.
+pub fn bounded_code(code: &str) -> &str {
+    let fit = code.len() <= 32
         && code
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fit {
-        code.to_owned()
-    } else {
-        "other".to_owned()
-    }
+    if fit { code } else { "other" }
 }
 
 /// A login ended.
@@ -298,7 +298,7 @@ pub fn logged_in(gstin: &Gstin, renewed: bool, valid_for: Duration) {
 pub fn login_failed(gstin: &Gstin, code: Option<&str>, refused: bool) {
     let result = if refused { "refused" } else { "failed" };
     counter!("irn_worker_auth_total", "result" => result).increment(1);
-    let (gstin, code) = (gstin.as_str(), code.unwrap_or_default());
+    let (gstin, code) = (gstin.as_str(), bounded_code(code.unwrap_or_default()));
     if refused {
         error!(
             gstin,

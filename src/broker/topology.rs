@@ -11,7 +11,7 @@ use lapin::{Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
 use super::BrokerError;
-use crate::config::{Config, Rung};
+use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
 use crate::job::{Operation, long, set, short};
 
 /// Where ERPs publish jobs.
@@ -92,8 +92,8 @@ impl Argument {
 }
 
 impl Topology {
-    /// What this configuration needs.
-    pub fn of(config: &Config) -> Self {
+    /// What these settings need.
+    pub fn of(replies: &RepliesConfig, retry: &RetryConfig, dead: &DeadLetterConfig) -> Self {
         let mut topology = Self {
             exchanges: Vec::new(),
             queues: Vec::new(),
@@ -101,18 +101,11 @@ impl Topology {
         };
         topology.add_poison();
         topology.add_jobs();
-        for rung in &config.retry.delays {
+        for rung in &retry.delays {
             topology.add_rung(rung);
         }
-        topology.add_queue(
-            &config.replies.default_queue,
-            OTHER_DELIVERY_LIMIT,
-            Vec::new(),
-        );
-        let ttl = (
-            "x-message-ttl",
-            Argument::Number(milliseconds(config.dead_letter.ttl)),
-        );
+        topology.add_queue(&replies.default_queue, OTHER_DELIVERY_LIMIT, Vec::new());
+        let ttl = ("x-message-ttl", Argument::Number(milliseconds(dead.ttl)));
         topology.add_queue(DEAD_QUEUE, OTHER_DELIVERY_LIMIT, vec![ttl]);
         topology
     }

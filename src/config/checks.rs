@@ -182,7 +182,7 @@ fn signatures_can_be_checked(irp: &IrpConfig, findings: &Findings) {
             );
         }
         SignaturePolicy::Warn if irp.signing_keys.is_empty() => findings.doubt(
-            &["irp.signing_keys"],
+            &["irp.signing_keys", "irp.signatures"],
             "is empty: every result will say that its signature is unverified",
             REMEDY,
         ),

@@ -9,10 +9,14 @@ use std::sync::Arc;
 
 use super::fault::{ConfigFaults, Fault, Source};
 use super::files;
+use super::need::Need;
 
 /// What came to light while reading.
 #[derive(Default)]
-pub(super) struct Findings(RefCell<Notes>);
+pub(super) struct Findings {
+    need: Need,
+    notes: RefCell<Notes>,
+}
 
 #[derive(Default)]
 struct Notes {
@@ -36,59 +40,77 @@ pub(super) struct Unknown {
 }
 
 impl Findings {
+    /// For a reader that needs only a part: what it does not use is not missed, and not warned of.
+    pub(super) fn for_need(need: Need) -> Self {
+        Self {
+            need,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the reader uses the setting at this dotted key.
+    pub(super) fn needs(&self, key: &str) -> bool {
+        self.need.covers(key)
+    }
+
     pub(super) fn fault(&self, source: Source, key: &str, problem: &str, remedy: &str) {
-        self.0
+        self.notes
             .borrow_mut()
             .faults
             .push(note(source, key, problem, remedy));
     }
 
     pub(super) fn warn(&self, source: Source, key: &str, problem: &str, remedy: &str) {
-        self.0
-            .borrow_mut()
-            .warnings
-            .push(note(source, key, problem, remedy));
+        if self.needs(key) {
+            self.notes
+                .borrow_mut()
+                .warnings
+                .push(note(source, key, problem, remedy));
+        }
     }
 
     /// Notes that a file is not TOML throughout.
     pub(super) fn syntax(&self, faults: Vec<Fault>) {
-        let mut notes = self.0.borrow_mut();
+        let mut notes = self.notes.borrow_mut();
         notes.is_partial |= !faults.is_empty();
         notes.faults.extend(faults);
     }
 
     /// Notes what variables could not be laid over the file.
     pub(super) fn extend(&self, faults: Vec<Fault>) {
-        self.0.borrow_mut().faults.extend(faults);
+        self.notes.borrow_mut().faults.extend(faults);
     }
 
     /// Whether a file was not TOML throughout, so that what seems missing may only be unreadable.
     pub(super) fn is_partial(&self) -> bool {
-        self.0.borrow().is_partial
+        self.notes.borrow().is_partial
     }
 
     /// Notes that a key was asked for, and where it was set, or could have been.
     pub(super) fn know(&self, key: String, source: Source) {
-        self.0.borrow_mut().known.insert(key, source);
+        self.notes.borrow_mut().known.insert(key, source);
     }
 
     /// Where a key that was asked for was set, or could have been.
     pub(super) fn source_of(&self, key: &str) -> Option<Source> {
-        self.0.borrow().known.get(key).cloned()
+        self.notes.borrow().known.get(key).cloned()
     }
 
     /// Notes keys that no one asked for.
     pub(super) fn unknown(&self, keys: impl Iterator<Item = Unknown>) {
-        self.0.borrow_mut().unknown.extend(keys);
+        self.notes.borrow_mut().unknown.extend(keys);
     }
 
-    /// Notes that a secret is written into a file.
-    pub(super) fn secret_in(&self, path: &Arc<Path>) {
-        self.0.borrow_mut().with_secrets.insert(Arc::clone(path));
+    /// Notes that the secret at `key` is written into a file.
+    pub(super) fn secret_in(&self, path: &Arc<Path>, key: &str) {
+        if self.needs(key) {
+            let mut notes = self.notes.borrow_mut();
+            notes.with_secrets.insert(Arc::clone(path));
+        }
     }
 
     /// Several settings contradict each other: a fault at the first of `keys`, unless one of them is at fault
-    /// itself, because then a stand-in would be judged.
+    /// itself, because then a stand-in would be judged, or is not needed, because then it may be a default.
     pub(super) fn contradiction(&self, keys: &[&str], problem: &str, remedy: &str) {
         if let Some(source) = self.judged(keys) {
             self.fault(source, keys[0], problem, remedy);
@@ -102,9 +124,12 @@ impl Findings {
         }
     }
 
-    /// Where the first key was set, if all of them are without fault.
+    /// Where the first key was set, if all of them are needed and without fault.
     fn judged(&self, keys: &[&str]) -> Option<Source> {
-        let notes = self.0.borrow();
+        if !keys.iter().all(|key| self.needs(key)) {
+            return None;
+        }
+        let notes = self.notes.borrow();
         let is_faulty = notes
             .faults
             .iter()
@@ -115,7 +140,7 @@ impl Findings {
 
     /// The warnings, if there is no fault.
     pub(super) fn finish(self) -> Result<Vec<Fault>, ConfigFaults> {
-        let mut notes = self.0.into_inner();
+        let mut notes = self.notes.into_inner();
         notes.forget_guesses();
         notes.judge_unknown_keys();
         notes.warn_of_open_files();

@@ -11,21 +11,22 @@ use std::time::Duration;
 use super::credentials::Secret;
 use super::fault::{ConfigFaults, Fault, Source};
 use super::findings::Findings;
+use super::need::Need;
 use super::section::Section;
 use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
 use super::{
-    AdminConfig, BrokerConfig, Config, CredentialsConfig, DeadLetterConfig, DeadLetterPayload,
-    Environment, HeaderStyle, IrpConfig, LimitsConfig, LogConfig, LogFormat, Preflight, Provider,
-    Rate, RepliesConfig, RetryConfig, Rung, ShutdownConfig, SignaturePolicy, SigningKeyFile,
-    TopologyConfig, ValidateConfig, addresses, checks, files,
+    AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
+    DeadLetterPayload, Environment, HeaderStyle, IrpConfig, LimitsConfig, LogConfig, LogFormat,
+    Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung, ShutdownConfig, SignaturePolicy,
+    SigningKeyFile, TopologyConfig, ValidateConfig, addresses, checks, files,
 };
 
-/// A configuration without fault, and what was noticed in it all the same.
+/// A configuration, or a part of one, without fault, and what was noticed in it all the same.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct Loaded<T = Config> {
     /// What is to be done.
-    pub config: Config,
+    pub config: T,
     /// Allowed, and probably not meant.
     pub warnings: Vec<Fault>,
 }
@@ -41,9 +42,49 @@ pub fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigFaults> {
+    load_part(path, environment, Need::Everything, |config| config)
+}
+
+/// As [`load`], for a command that only talks to the broker: what concerns the portal and the worker's own life may
+/// be absent, and so may the files it names.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_broker_side(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<BrokerSide>, ConfigFaults> {
+    load_part(path, environment, Need::BrokerSide, |config| BrokerSide {
+        broker: config.broker,
+        replies: config.replies,
+        retry: config.retry,
+        dead_letter: config.dead_letter,
+    })
+}
+
+/// As [`load`], for a command that only verifies: all but `irp.signing_keys` may be absent.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_signing_keys(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<Vec<SigningKeyFile>>, ConfigFaults> {
+    load_part(path, environment, Need::SigningKeys, |config| {
+        config.irp.signing_keys
+    })
+}
+
+/// `part` takes what `need` covers; the rest of the whole may be stand-ins.
+fn load_part<T>(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    need: Need,
+    part: impl FnOnce(Config) -> T,
+) -> Result<Loaded<T>, ConfigFaults> {
     let path: Arc<Path> = Arc::from(path);
     let source = Source::file(&path);
-    let findings = Findings::default();
+    let findings = Findings::for_need(need);
     let text = match files::read_text(&path) {
         Ok(text) => text,
         Err(problem) => return Err(unreadable(source, problem)),
@@ -54,7 +95,10 @@ pub fn load(
     let config = Section::read_root(&findings, source, Path::new(""), root, worker);
     checks::across_sections(&config, &findings);
     let warnings = findings.finish()?;
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config: part(config),
+        warnings,
+    })
 }
 
 /// The process's own environment, for [`load`]. A byte that is not UTF-8 becomes a replacement character.
@@ -114,18 +158,14 @@ fn broker(s: &mut Section<'_>, concurrency: usize) -> BrokerConfig {
     let url = s.secret("url", addresses::has_own_password);
     BrokerConfig {
         url: addresses::broker(s, url.as_ref().map_or(DEFAULT_BROKER_URL, Secret::expose)),
-        ca_file: file(s, "ca_file"),
-        client_cert_file: file(s, "client_cert_file"),
-        client_key_file: file(s, "client_key_file"),
+        ca_file: s.file("ca_file"),
+        client_cert_file: s.file("client_cert_file"),
+        client_key_file: s.file("client_key_file"),
         prefetch: match s.or("prefetch", 0) {
             0 => u16::try_from(2 * concurrency).unwrap_or(u16::MAX),
             prefetch => prefetch,
         },
     }
-}
-
-fn file(s: &mut Section<'_>, key: &str) -> Option<PathBuf> {
-    s.optional(key).map(|ReadableFile(path)| path)
 }
 
 fn replies(s: &mut Section<'_>) -> RepliesConfig {
@@ -158,7 +198,7 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         settle_time: s.or("settle_time", Duration::from_secs(30)),
         local_address: s.optional("local_address"),
         proxy: addresses::proxy(s),
-        ca_file: file(s, "ca_file"),
+        ca_file: s.file("ca_file"),
         extra_headers: extra_headers(s),
         header_style: s.or("header_style", HeaderStyle::Underscore),
         unknown_codes: unknown_codes(s),
@@ -167,8 +207,8 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
 
 fn public_key_file(s: &mut Section<'_>) -> PathBuf {
     let remedy = "name the PEM file of the RSA key that the portal issues for authentication";
-    let file = s.required("public_key_file", remedy);
-    file.map(|ReadableFile(path)| path).unwrap_or_default()
+    let file = s.required_file("public_key_file", remedy);
+    file.unwrap_or_default()
 }
 
 fn default_policy(signing_keys: &[SigningKeyFile]) -> SignaturePolicy {
@@ -191,14 +231,14 @@ fn signing_keys(s: &mut Section<'_>) -> Vec<SigningKeyFile> {
     {
         if let Value::Table(_) = item.value {
             let named = s.nested("signing_keys", &key, &item, |entry| {
-                let file = entry.required("file", "name the key's PEM file");
+                let file = entry.required_file("file", "name the key's PEM file");
                 let kid = entry.required(
                     "kid",
                     "name the `kid` of the tokens it signs, or list the bare path",
                 );
                 file.zip(kid)
             });
-            by_path.extend(named.map(|(ReadableFile(path), kid): (_, String)| (path, Some(kid))));
+            by_path.extend(named.map(|(path, kid): (_, String)| (path, Some(kid))));
         } else {
             for path in matching_files(s, &key, &item) {
                 by_path.entry(path).or_default();
@@ -212,7 +252,8 @@ fn signing_keys(s: &mut Section<'_>) -> Vec<SigningKeyFile> {
 }
 
 fn matching_files(s: &Section<'_>, key: &str, item: &Item) -> Vec<PathBuf> {
-    let Some(pattern) = s.one::<glob::Pattern>(key, item) else {
+    let pattern = s.one::<glob::Pattern>(key, item);
+    let Some(pattern) = pattern.filter(|_| s.is_needed(key)) else {
         return Vec::new();
     };
     let found: Vec<PathBuf> = glob::glob(pattern.as_str())
@@ -222,8 +263,8 @@ fn matching_files(s: &Section<'_>, key: &str, item: &Item) -> Vec<PathBuf> {
         let problem = "names no file that can be found";
         s.fault_at(&item.source, key, problem, &ReadableFile::remedy());
     }
-    let readable = |path: &PathBuf| s.one::<ReadableFile>(key, &path_item(item, path)).is_some();
-    found.into_iter().filter(readable).collect()
+    let readable = |path: &PathBuf| s.file_at(key, &path_item(item, path));
+    found.iter().filter_map(readable).collect()
 }
 
 /// A path that a glob found, as if it had been written in the glob's place.

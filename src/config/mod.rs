@@ -1,6 +1,7 @@
 //! What was configured, validated as a whole: one struct per concern, no program state.
 //!
-//! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first.
+//! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
+//! that need less load less: [`load_broker_side`], [`load_signing_keys`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
-pub use load::{Loaded, load, process_environment};
+pub use load::{Loaded, load, load_broker_side, load_signing_keys, process_environment};
 pub use tree::VARIABLE_PREFIX;
 
 use credentials::Secret;
@@ -21,6 +22,7 @@ mod fault;
 mod files;
 mod findings;
 mod load;
+mod need;
 mod section;
 mod setting;
 mod tree;
@@ -52,6 +54,20 @@ pub struct Config {
     pub admin: AdminConfig,
     /// How it tells what happens.
     pub log: LogConfig,
+}
+
+/// The part of [`Config`] that concerns the broker alone: all that a machine needs which publishes jobs or declares
+/// queues, and has no business with the portal.
+#[derive(Clone, Debug)]
+pub struct BrokerSide {
+    /// How to reach RabbitMQ.
+    pub broker: BrokerConfig,
+    /// Where results may go.
+    pub replies: RepliesConfig,
+    /// The ladder's rungs, each a queue.
+    pub retry: RetryConfig,
+    /// How long dead letters are kept.
+    pub dead_letter: DeadLetterConfig,
 }
 
 /// `[broker]`

@@ -9,7 +9,7 @@ use super::credentials::Secret;
 use super::fault::Source;
 use super::files;
 use super::findings::{Findings, Unknown};
-use super::setting::{Setting, not};
+use super::setting::{ReadableFile, Setting, not};
 use super::tree::{Item, Table, Value};
 
 /// A table whose keys are being taken.
@@ -128,7 +128,7 @@ impl<'f> Section<'f> {
         self.optional(key).unwrap_or(default)
     }
 
-    /// The key's value; `None` is a fault already noted.
+    /// The key's value; `None` is a fault already noted, unless the key is not needed.
     pub(super) fn required<T: Setting>(&mut self, key: &str, remedy: &str) -> Option<T> {
         match self.take(key) {
             Some(item) => self.read(key, &item),
@@ -140,8 +140,39 @@ impl<'f> Section<'f> {
     }
 
     fn missing(&self, key: &str, remedy: &str) {
-        if !self.findings.is_partial() {
+        if !self.findings.is_partial() && self.is_needed(key) {
             self.fault(key, "is missing", remedy);
+        }
+    }
+
+    /// Whether who reads this uses the key; if not, it may be absent, and so may the file it names.
+    pub(super) fn is_needed(&self, key: &str) -> bool {
+        self.findings.needs(&self.key(key))
+    }
+
+    /// The path of a file that is there and can be opened, if one is named.
+    pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
+        let item = self.take(key)?;
+        self.file_at(key, &item)
+    }
+
+    /// As [`Self::file`]; `None` is a fault already noted, unless the key is not needed.
+    pub(super) fn required_file(&mut self, key: &str, remedy: &str) -> Option<PathBuf> {
+        match self.take(key) {
+            Some(item) => self.file_at(key, &item),
+            None => {
+                self.missing(key, remedy);
+                None
+            }
+        }
+    }
+
+    /// As [`Self::file`], for one value of a list.
+    pub(super) fn file_at(&self, key: &str, item: &Item) -> Option<PathBuf> {
+        if self.is_needed(key) {
+            self.read(key, item).map(|ReadableFile(path)| path)
+        } else {
+            self.read(key, item)
         }
     }
 
@@ -297,13 +328,16 @@ impl<'f> Section<'f> {
         if let Source::File { path, .. } = &item.source
             && is_secret(text)
         {
-            self.findings.secret_in(path);
+            self.findings.secret_in(path, &self.key(key));
         }
         Some(Secret::new(text.to_owned()))
     }
 
     fn secret_of_file(&self, key: &str, item: &Item) -> Option<Secret> {
         let path: PathBuf = self.read(key, item)?;
+        if !self.is_needed(key) {
+            return None;
+        }
         let path = self.base.join(path);
         if files::is_readable_by_others(&path) {
             let problem = format!(

@@ -61,20 +61,22 @@ pub struct Login {
 }
 
 impl Login {
-    /// Reads the `Data` of a login's answer: an object, or (at some portals) one sealed with the app key.
+    /// Reads the `Data` of a login's answer: an object, or (at some portals) its JSON as a text, or that text sealed
+    /// with the app key.
     pub(super) fn read(
         data: &RawValue,
         app_key: &AppKey,
         portal_time: Option<Timestamp>,
     ) -> Result<Self, IrpError> {
         let opened;
-        let json = if let Some(sealed) = string(data) {
-            opened = app_key
-                .open(&sealed)
-                .map_err(|_| IrpError::Undecipherable)?;
-            std::str::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?
-        } else {
-            data.get()
+        let text = string(data).map(|text| Zeroizing::new(text.into_owned()));
+        let json = match &text {
+            None => data.get(),
+            Some(json) if json.trim_start().starts_with('{') => json,
+            Some(sealed) => {
+                opened = app_key.open(sealed).map_err(|_| IrpError::Undecipherable)?;
+                std::str::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?
+            }
         };
         let [token, sek, expiry] =
             members_of(json, ["AuthToken", "Sek", "TokenExpiry"]).map_err(|_| {

@@ -106,22 +106,28 @@ impl Irp {
             .await
     }
 
-    /// Looks a document up by type, number and date (`dd/mm/yyyy`).
+    /// Looks a document of `seller` up by type, number and date (`dd/mm/yyyy`).
     pub async fn by_document(
         &self,
         access: &Access<'_>,
+        seller: &Gstin,
         kind: DocumentType,
         number: &str,
         date: &str,
     ) -> Result<Registration, IrpError> {
-        let request = self.nic.by_document(access, kind, number, date)?;
+        let request = self.nic.by_document(access, seller, kind, number, date)?;
         self.call(Call::LookUp, access, request, Registration::read)
             .await
     }
 
-    /// Looks a registration up by its IRN.
-    pub async fn by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<Registration, IrpError> {
-        let request = self.nic.by_irn(access, irn)?;
+    /// Looks a registration of `seller` up by its IRN.
+    pub async fn by_irn(
+        &self,
+        access: &Access<'_>,
+        seller: &Gstin,
+        irn: &Irn,
+    ) -> Result<Registration, IrpError> {
+        let request = self.nic.by_irn(access, seller, irn)?;
         self.call(Call::LookUp, access, request, Registration::read)
             .await
     }

@@ -18,6 +18,7 @@ use crate::irp::error::IrpError;
 const USER_NAME: HeaderName = HeaderName::from_static("user_name");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("authtoken");
 const GSTIN: HeaderName = HeaderName::from_static("gstin");
+const SUPPLIER: HeaderName = HeaderName::from_static("sup_gstin");
 
 /// Addresses and headers of one portal.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl Nic {
     pub(super) fn by_document(
         &self,
         access: &Access<'_>,
+        seller: &Gstin,
         kind: DocumentType,
         number: &str,
         date: &str,
@@ -82,7 +84,7 @@ impl Nic {
         Ok(self
             .get(
                 "/eicore/v1.03/Invoice/irnbydocdetails",
-                self.session_headers(access)?,
+                self.look_up_headers(access, seller)?,
             )
             .query(&query))
     }
@@ -91,11 +93,12 @@ impl Nic {
     pub(super) fn by_irn(
         &self,
         access: &Access<'_>,
+        seller: &Gstin,
         irn: &Irn,
     ) -> Result<RequestBuilder, IrpError> {
         Ok(self.get(
             &format!("/eicore/v1.03/Invoice/irn/{irn}"),
-            self.session_headers(access)?,
+            self.look_up_headers(access, seller)?,
         ))
     }
 
@@ -155,6 +158,16 @@ impl Nic {
         let mut headers = self.account_headers(access.account)?;
         headers.insert(USER_NAME, secret_value(&access.account.username)?);
         headers.insert(AUTH_TOKEN, secret_value(access.token.expose())?);
+        Ok(headers)
+    }
+
+    /// An e-commerce operator names the seller it asks for; without that the portal would look among the operator's
+    /// own documents (NIC, "Get e-invoice by IRN", `sup_gstin`).
+    fn look_up_headers(&self, access: &Access<'_>, seller: &Gstin) -> Result<HeaderMap, IrpError> {
+        let mut headers = self.session_headers(access)?;
+        if *seller != access.account.gstin {
+            headers.insert(SUPPLIER, secret_value(seller.as_str())?);
+        }
         Ok(headers)
     }
 }

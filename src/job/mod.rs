@@ -16,6 +16,8 @@ use crate::irn::hex;
 
 mod decode;
 mod properties;
+#[cfg(test)]
+mod tests;
 
 pub use decode::decode;
 use decode::unreadable;

@@ -87,7 +87,8 @@ async fn broker(config: &Config) -> Vec<Finding> {
         "broker {address}: connected as {}",
         endpoint.user()
     ));
-    let topology = match timed(Topology::of(config).verify(&connection))
+    let expected = Topology::of(&config.replies, &config.retry, &config.dead_letter);
+    let topology = match timed(expected.verify(&connection))
         .await
         .and_then(|verified| verified)
     {

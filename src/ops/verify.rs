@@ -60,15 +60,21 @@ impl Verified {
         Ok(())
     }
 
-    /// The token as a QR code of half-height blocks, for a terminal. `None` if it is too long for one.
-    pub fn qr_code(&self) -> Option<String> {
+    /// The token as a QR code of half-height blocks. `None` if it is too long for one. `in_colour` makes it black on
+    /// white, as scanners want it, on a terminal of whatever colours.
+    pub fn qr_code(&self, in_colour: bool) -> Option<String> {
         let code =
             qrcode::QrCode::with_error_correction_level(&self.token, qrcode::EcLevel::L).ok()?;
-        Some(
-            code.render::<qrcode::render::unicode::Dense1x2>()
-                .quiet_zone(true)
-                .build(),
-        )
+        let drawn = code
+            .render::<qrcode::render::unicode::Dense1x2>()
+            .quiet_zone(true)
+            .build();
+        let paint = |line: &str| format!("\x1b[30;107m{line}\x1b[0m\n");
+        Some(if in_colour {
+            drawn.lines().map(paint).collect()
+        } else {
+            drawn
+        })
     }
 }
 

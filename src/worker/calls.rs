@@ -13,6 +13,7 @@ use super::lanes::PATIENCE;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::document::Document;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Access, Irp, IrpError, Registration};
 use crate::limits::Admission;
@@ -54,13 +55,18 @@ impl Question<'_> {
         }
     }
 
-    async fn ask(&self, irp: &Irp, access: Access<'_>) -> Result<Registration, IrpError> {
+    async fn ask(
+        &self,
+        irp: &Irp,
+        access: Access<'_>,
+        seller: &Gstin,
+    ) -> Result<Registration, IrpError> {
         match self {
             Self::Document(document, date) => {
-                irp.by_document(&access, document.kind, &document.number, date)
-                    .await
+                let Document { kind, number, .. } = document;
+                irp.by_document(&access, seller, *kind, number, date).await
             }
-            Self::Irn(irn) => irp.by_irn(&access, irn).await,
+            Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
         }
     }
 }
@@ -137,9 +143,10 @@ impl<'a> Calls<'a> {
 
     /// A call that changes nothing: passing faults are tried again at once, within the attempt's time.
     async fn repeated(&mut self, question: Question<'_>) -> Answer<Registration> {
+        let seller = self.seller();
         loop {
             let session = self.ready().await?;
-            let asking = question.ask(&self.worker.irp, session.access());
+            let asking = question.ask(&self.worker.irp, session.access(), &seller);
             let answer = self.observed(question.name(), asking).await;
             let error = match answer {
                 Ok(value) => return Ok(Ok(value)),
@@ -165,6 +172,12 @@ impl<'a> Calls<'a> {
                 | Disposition::Park => return Ok(Err(error)),
             }
         }
+    }
+
+    /// Whose document it is: an e-commerce operator's account registers those of others.
+    fn seller(&self) -> Gstin {
+        let document = self.case.document.as_ref();
+        document.map_or(self.account.gstin, |document| document.seller)
     }
 
     /// What a look-up's answer means; anything but an answer to the question ends the attempt.
@@ -352,10 +365,11 @@ fn may_have_acted(refusal: &IrpError) -> bool {
     )
 }
 
-/// An error's code or kind, short and safe to log: never the portal's text.
+/// An error's code or kind, short and safe for `x-irn-error`: never the portal's text, wherever it put that.
 pub(super) fn label(error: &IrpError) -> String {
     error
         .code()
+        .filter(|code| telemetry::bounded_code(code) == *code)
         .unwrap_or_else(|| error.call_result_label())
         .to_owned()
 }

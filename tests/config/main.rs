@@ -3,6 +3,7 @@
 mod check;
 mod credentials;
 mod faults;
+mod need;
 mod samples;
 mod secrets;
 mod settings;

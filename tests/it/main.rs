@@ -2,6 +2,11 @@
 //!
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
+mod delivers;
+mod limits;
+mod secrecy;
+mod sessions;
+mod settlement;
 mod support;
 
 mod broker_faults;

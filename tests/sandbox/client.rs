@@ -112,6 +112,25 @@ impl Sandbox {
         })
     }
 
+    /// One that serves HTTPS with a certificate made for it.
+    pub(crate) fn start_tls() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        let (certificate, key) = (dir.path().join("tls.pem"), dir.path().join("tls.key"));
+        fs::write(&certificate, made.cert.pem())?;
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        let mut command = command(dir.path())?;
+        command.arg("--tls-cert").arg(&certificate);
+        command.arg("--tls-key").arg(&key);
+        let (child, url) = spawn(&mut command)?;
+        Ok(Self {
+            child,
+            url,
+            dir,
+            http: http()?,
+        })
+    }
+
     /// A control call with a JSON body; fails unless it is answered 200.
     pub(crate) async fn control(&self, path: &str, body: Value) -> Result<Value> {
         let request = self

@@ -1,12 +1,25 @@
 //! The process: its one line, its keys, TLS, signals and wrong arguments.
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::time::timeout;
 
 use crate::client::{Sandbox, command, http, spawn};
+
+/// How a heartbeat begins.
+const ALIVE: &str = "e-Invoice Vital:-";
+
+/// A heartbeat; a fresh client makes it a fresh connection.
+async fn ping(http: &reqwest::Client, sandbox: &Sandbox) -> Result<String> {
+    let url = format!("{}/eivital/v1.04/heartbeat/ping", sandbox.url);
+    Ok(http.get(url).send().await?.text().await?)
+}
 
 #[test]
 fn signals_end_it_at_once_with_success() -> Result<()> {
@@ -47,26 +60,40 @@ fn keys_survive_a_restart() -> Result<()> {
 
 #[tokio::test]
 async fn tls_is_served_with_the_given_certificate() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
-    let (certificate, key) = (dir.path().join("tls.pem"), dir.path().join("tls.key"));
-    fs::write(&certificate, made.cert.pem())?;
-    fs::write(&key, made.signing_key.serialize_pem())?;
-    let mut command = command(dir.path())?;
-    command
-        .arg("--tls-cert")
-        .arg(&certificate)
-        .arg("--tls-key")
-        .arg(&key);
-    let (mut child, url) = spawn(&mut command)?;
-    assert!(url.starts_with("https://"), "{url}");
-    let answered = http()?
-        .get(format!("{url}/eivital/v1.04/heartbeat/ping"))
-        .send()
-        .await;
-    child.kill()?;
-    child.wait()?;
-    assert!(answered?.text().await?.starts_with("e-Invoice Vital:-"));
+    let sandbox = Sandbox::start_tls()?;
+    assert!(sandbox.url.starts_with("https://"), "{}", sandbox.url);
+    assert!(ping(&http()?, &sandbox).await?.starts_with(ALIVE));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slow_handshake_stops_new_tls_connections_and_no_open_one() -> Result<()> {
+    let sandbox = Sandbox::start_tls()?;
+    sandbox
+        .control("settings", json!({"tls_delay_ms": 3_600_000}))
+        .await?;
+    TcpStream::connect(sandbox.url.trim_start_matches("https://"))?;
+    let waiting = timeout(Duration::from_millis(500), ping(&http()?, &sandbox)).await;
+    assert!(waiting.is_err(), "answered: {waiting:?}");
+    // The delay is lifted over the connection that was there before it.
+    let delay = Duration::from_millis(300);
+    sandbox
+        .control("settings", json!({"tls_delay_ms": 300}))
+        .await?;
+    let begun = Instant::now();
+    assert!(ping(&http()?, &sandbox).await?.starts_with(ALIVE));
+    assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slow_handshake_leaves_plain_http_alone() -> Result<()> {
+    let sandbox = Sandbox::start(&[])?;
+    sandbox
+        .control("settings", json!({"tls_delay_ms": 3_600_000}))
+        .await?;
+    let answered = timeout(Duration::from_secs(30), ping(&http()?, &sandbox)).await??;
+    assert!(answered.starts_with(ALIVE), "{answered}");
     Ok(())
 }
 

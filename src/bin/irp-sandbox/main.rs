@@ -114,7 +114,7 @@ async fn main() -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     announce(&server.url()?)?;
     tokio::select! {
-        served = server.serve(http::router(sandbox)) => served,
+        served = server.serve(http::router(Arc::clone(&sandbox)), sandbox) => served,
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
     }

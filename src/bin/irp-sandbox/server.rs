@@ -1,20 +1,24 @@
-//! Listens, plain or with TLS, and can hang up: a response marked `HangUp` closes its connection unanswered.
+//! Listens, plain or with TLS, and fails below HTTP: a response marked `HangUp` closes its connection unanswered, and
+//! the TLS handshake waits as long as the settings say.
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::response::Response;
-use axum_server::accept::NoDelayAcceptor;
+use axum_server::accept::{Accept, NoDelayAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::exchange::HangUp;
+use crate::sandbox::Sandbox;
 
 /// A bound socket with what it speaks.
 pub(crate) struct Server {
@@ -50,15 +54,15 @@ impl Server {
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
-    /// Answers requests until the task is dropped.
+    /// Answers requests until the task is dropped; `sandbox` says how slow TLS is.
     ///
     /// # Errors
     /// When the socket fails.
-    pub(crate) async fn serve(self, router: Router) -> Result<()> {
+    pub(crate) async fn serve(self, router: Router, sandbox: Arc<Sandbox>) -> Result<()> {
         let service = OneForAll(Hanging(router));
         match self.tls {
             Some(config) => {
-                let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor);
+                let acceptor = RustlsAcceptor::new(config).acceptor(SlowTls(sandbox));
                 axum_server::from_tcp(self.listener)?
                     .acceptor(acceptor)
                     .http1_only()
@@ -74,6 +78,28 @@ impl Server {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets a connection wait, accepted, before TLS reads its first byte. The acceptor around it bounds the handshake only
+/// from then on, so that a delay may be of any length.
+#[derive(Clone)]
+struct SlowTls(Arc<Sandbox>);
+
+impl<S: Send + 'static> Accept<TcpStream, S> for SlowTls {
+    type Stream = TcpStream;
+    type Service = S;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(TcpStream, S)>> + Send>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let delay = self.0.settings().tls_delay();
+        Box::pin(async move {
+            // Even a sleep of nothing lasts until the timer's next millisecond.
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            NoDelayAcceptor.accept(stream, service).await
+        })
     }
 }
 

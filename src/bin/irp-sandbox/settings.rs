@@ -1,5 +1,7 @@
 //! The portal's switches: what the command line sets and the control API changes.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) error_budget_per_client: Option<u64>,
     /// What a blocked GSTIN or client is answered; the real code is not published.
     pub(crate) block_code: String,
+    /// Milliseconds that a new TLS connection waits for its handshake; plain HTTP never waits.
+    pub(crate) tls_delay_ms: u64,
 }
 
 impl Settings {
@@ -60,12 +64,18 @@ impl Settings {
             error_budget_per_gstin: None,
             error_budget_per_client: None,
             block_code: "1014".to_owned(),
+            tls_delay_ms: 0,
         }
     }
 
     /// Life of a token.
     pub(crate) fn token_life(&self) -> SignedDuration {
         SignedDuration::try_from_secs_f64(self.token_minutes * 60.0).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// How long the handshake of a new TLS connection waits, in real time.
+    pub(crate) fn tls_delay(&self) -> Duration {
+        Duration::from_millis(self.tls_delay_ms)
     }
 
     /// How long a registration can be looked up.

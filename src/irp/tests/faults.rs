@@ -10,7 +10,13 @@ async fn labels(answer: Vec<u8>) -> (&'static str, &'static str) {
     let (irp, taxpayer) = (portal.irp(), Taxpayer::new());
     let generate = irp.generate(&taxpayer.access(), b"{}").await.unwrap_err();
     let look_up = irp
-        .by_document(&taxpayer.access(), DocumentType::Invoice, "1", "05/09/2025")
+        .by_document(
+            &taxpayer.access(),
+            &taxpayer.account.gstin,
+            DocumentType::Invoice,
+            "1",
+            "05/09/2025",
+        )
         .await
         .unwrap_err();
     assert_eq!(portal.requests().len(), 2, "a second try was made");
@@ -224,9 +230,14 @@ async fn wait_asked_for_is_read_in_seconds_and_as_a_date() {
     ];
     for (status, headers, seconds) in rows {
         let portal = Portal::start(move |_| http(status, headers, ""));
+        let taxpayer = Taxpayer::new();
         let error = portal
             .irp()
-            .by_irn(&Taxpayer::new().access(), &IRN.parse().unwrap())
+            .by_irn(
+                &taxpayer.access(),
+                &taxpayer.account.gstin,
+                &IRN.parse().unwrap(),
+            )
             .await
             .unwrap_err();
         let not_before = seconds.map(Duration::from_secs);
@@ -396,9 +407,15 @@ async fn errors_print_neither_document_nor_secret() {
         taxpayer.token = AuthToken::new("CANARY".to_owned());
         let (irp, access) = (portal.irp(), taxpayer.access());
         let errors = [
-            irp.by_document(&access, DocumentType::Invoice, "CANARY", "05/09/2025")
-                .await
-                .unwrap_err(),
+            irp.by_document(
+                &access,
+                &taxpayer.account.gstin,
+                DocumentType::Invoice,
+                "CANARY",
+                "05/09/2025",
+            )
+            .await
+            .unwrap_err(),
             irp.generate(&access, b"CANARY").await.unwrap_err(),
         ];
         for error in errors {

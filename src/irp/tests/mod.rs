@@ -73,6 +73,19 @@ async fn login_is_sent_exactly_and_its_session_key_unwrapped() {
 }
 
 #[tokio::test]
+async fn login_whose_data_is_json_in_a_text_is_read_too() {
+    let portal = Portal::start(|request| {
+        let answer = login_answer(request, "2099-01-01 00:00:00");
+        let mut answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["Data"] = answer["Data"].to_string().into();
+        http("200 OK", "", &answer.to_string())
+    });
+    let taxpayer = Taxpayer::new();
+    let login = portal.irp().login(&taxpayer.account, false).await.unwrap();
+    assert_eq!(login.token.expose(), "tOkEn");
+}
+
+#[tokio::test]
 async fn expiry_is_indian_time_measured_by_the_portals_clock() {
     // 12:00 at the portal is 06:30 UTC; our own clock says something else entirely.
     let date = "Date: Fri, 05 Sep 2025 06:30:00 GMT\r\n";
@@ -191,9 +204,14 @@ async fn registration_is_read_from_its_variants() {
         r#""InfoDtls":[{"InfCd":"EWBERR","Desc":[]}]"#,
     );
     let portal = Portal::start(move |_| http("200 OK", "", &body));
+    let taxpayer = Taxpayer::new();
     let answer = portal
         .irp()
-        .by_irn(&Taxpayer::new().access(), &IRN.parse().unwrap())
+        .by_irn(
+            &taxpayer.access(),
+            &taxpayer.account.gstin,
+            &IRN.parse().unwrap(),
+        )
         .await
         .unwrap();
     assert!(answer.eway_bill.is_none());
@@ -218,13 +236,16 @@ async fn look_ups_and_master_calls_go_to_the_published_paths() {
     let (access, gstin) = (taxpayer.access(), taxpayer.account.gstin);
     irp.by_document(
         &access,
+        &gstin,
         DocumentType::Invoice,
         "SI/25-26/0 & 1",
         "05/09/2025",
     )
     .await
     .unwrap();
-    irp.by_irn(&access, &IRN.parse().unwrap()).await.unwrap();
+    irp.by_irn(&access, &gstin, &IRN.parse().unwrap())
+        .await
+        .unwrap();
     assert!(
         irp.gstin_details(&access, &gstin)
             .await
@@ -249,6 +270,26 @@ async fn look_ups_and_master_calls_go_to_the_published_paths() {
     for request in &requests {
         assert_eq!(request.header("gstin"), ["29AAGCE4783K1Z1"]);
         assert_eq!(request.header("authtoken"), ["tOkEn123"]);
+        assert!(request.header("sup_gstin").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn operator_names_the_seller_whose_registration_it_looks_for() {
+    let portal = Portal::start(|_| http("200 OK", "", &success(&registration())));
+    let (irp, taxpayer) = (portal.irp(), Taxpayer::new());
+    let (access, seller) = (taxpayer.access(), "33AAKFN5208R1ZT".parse().unwrap());
+    irp.by_document(&access, &seller, DocumentType::Invoice, "1", "05/09/2025")
+        .await
+        .unwrap();
+    irp.by_irn(&access, &seller, &IRN.parse().unwrap())
+        .await
+        .unwrap();
+    let requests = portal.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        assert_eq!(request.header("gstin"), ["29AAGCE4783K1Z1"]);
+        assert_eq!(request.header("sup_gstin"), ["33AAKFN5208R1ZT"]);
     }
 }
 

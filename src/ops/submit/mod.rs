@@ -20,7 +20,7 @@ use crate::broker::{
     BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication, PublishError,
     Publisher, Topology,
 };
-use crate::config::Config;
+use crate::config::BrokerSide;
 use crate::gstin::Gstin;
 use crate::job::{Properties, header, long, set, short};
 use crate::retry::Backoffs;
@@ -107,7 +107,7 @@ impl From<lapin::Error> for SubmitError {
 }
 
 /// Publishes, and waits if asked.
-pub async fn submit(config: &Config, request: &Request) -> Result<Summary, SubmitError> {
+pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, SubmitError> {
     let run = uuid::Uuid::new_v4().simple().to_string();
     let invoices = read_inputs(&request.inputs, &run)?;
     let endpoint = Endpoint::try_new(&config.broker, "submit")
@@ -147,7 +147,7 @@ pub async fn submit(config: &Config, request: &Request) -> Result<Summary, Submi
 }
 
 async fn publish_all(
-    config: &Config,
+    config: &BrokerSide,
     endpoint: &Endpoint,
     request: &Request,
     reply_to: Option<String>,
@@ -157,7 +157,7 @@ async fn publish_all(
     drop(endpoint.connect("submit").await?);
     let publisher = Publisher::default();
     let stop = CancellationToken::new();
-    let topology = Topology::of(config);
+    let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let sending = async {
         let results: Vec<_> = stream::iter(invoices)
             .map(|invoice| publish_one(&publisher, request, reply_to.as_deref(), invoice))

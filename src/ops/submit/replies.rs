@@ -16,7 +16,7 @@ use super::inputs::file_error;
 use super::progress::Progress;
 use super::{SubmitError, Summary, Wait};
 use crate::broker::{AMQPValue, BrokerError, Endpoint, FieldTable, timed};
-use crate::config::Config;
+use crate::config::BrokerSide;
 use crate::job::{set, short};
 use crate::retry::Backoffs;
 
@@ -53,7 +53,7 @@ pub(super) struct Replies {
 
 impl Replies {
     pub(super) async fn open(
-        config: &Config,
+        config: &BrokerSide,
         endpoint: &Endpoint,
         wait: &Wait,
         run: &str,

@@ -1,0 +1,29 @@
+//! What a command needs of the configuration: all of it, the broker's part, or the signing keys.
+//!
+//! The rule: what is not needed may be absent, and so may the files it names, because a machine that only publishes
+//! has neither the portal's keys nor its address. A value that is wrong stays a fault everywhere: it is a mistake in
+//! the file at hand, and the next command to read it would stumble over it.
+
+/// Which settings a command uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Need {
+    /// All: the worker.
+    #[default]
+    Everything,
+    /// Those of [`super::BrokerSide`].
+    BrokerSide,
+    /// `irp.signing_keys`.
+    SigningKeys,
+}
+
+impl Need {
+    /// Whether the setting at this dotted key is used.
+    pub(super) fn covers(self, key: &str) -> bool {
+        let is_in = |parts: &[&str]| parts.iter().any(|part| key.starts_with(part));
+        match self {
+            Self::Everything => true,
+            Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
+            Self::SigningKeys => is_in(&["irp.signing_keys"]),
+        }
+    }
+}

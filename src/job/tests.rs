@@ -1,0 +1,209 @@
+use super::*;
+use lapin::types::FieldArray;
+use proptest::prelude::*;
+
+fn headers(pairs: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in pairs {
+        set(&mut table, name, value.clone());
+    }
+    table
+}
+
+fn job(properties: Properties) -> Job {
+    decode(properties, "generate", false, b"{}".to_vec()).unwrap()
+}
+
+fn problem(properties: Properties, routing_key: &str) -> String {
+    decode(properties, routing_key, false, Vec::new())
+        .unwrap_err()
+        .problem
+}
+
+const AGAIN: Again<'_> = Again {
+    attempt: 3,
+    outcome: PriorOutcome::Unknown,
+    first_seen: Timestamp::UNIX_EPOCH,
+    error: Some("504"),
+};
+
+#[test]
+fn a_bare_message_is_a_first_attempt_of_its_routing_keys_operation() {
+    let job = decode(Properties::default(), "urgent.generate", false, Vec::new()).unwrap();
+    assert_eq!(job.operation, Operation::Generate);
+    assert_eq!((job.attempt, job.outcome), (1, PriorOutcome::NotSent));
+    assert_eq!(job.id(Some("the-irn")), "the-irn");
+    assert!(job.id(None).starts_with("sha256:"));
+}
+
+#[test]
+fn the_type_property_outranks_the_routing_key() {
+    let properties = Properties::default().with_type(short("irn.cancel.v1"));
+    assert_eq!(job(properties).operation, Operation::Cancel);
+}
+
+#[test]
+fn what_makes_no_sense_is_unreadable_and_named() {
+    let with = |name: &str, value| Properties::default().with_headers(headers(&[(name, value)]));
+    let long = |text: &str| AMQPValue::LongString(text.into());
+    let rows = [
+        (with(header::ATTEMPT, long("banana")), header::ATTEMPT),
+        (
+            with(header::ATTEMPT, AMQPValue::LongInt(-1)),
+            header::ATTEMPT,
+        ),
+        (
+            with(header::ATTEMPT, AMQPValue::LongLongInt(i64::MAX)),
+            header::ATTEMPT,
+        ),
+        (
+            with(header::ATTEMPT, AMQPValue::Boolean(true)),
+            header::ATTEMPT,
+        ),
+        (with(header::DEADLINE, long("tomorrow")), header::DEADLINE),
+        (
+            with(header::DEADLINE, AMQPValue::Timestamp(1)),
+            header::DEADLINE,
+        ),
+        (with(header::GSTIN, long("29aagce4783k1z1")), header::GSTIN),
+        (
+            with(header::GSTIN, AMQPValue::FieldArray(FieldArray::default())),
+            header::GSTIN,
+        ),
+        (
+            with(header::GSTIN, AMQPValue::LongString(vec![0xff].into())),
+            header::GSTIN,
+        ),
+        (with(header::OUTCOME, long("maybe")), header::OUTCOME),
+        (
+            Properties::default().with_content_type(short("text/xml")),
+            "content_type",
+        ),
+        (
+            Properties::default().with_type(short("irn.generate.v9")),
+            "type",
+        ),
+        (
+            Properties::default().with_message_id(short(&"x".repeat(129))),
+            "message_id",
+        ),
+    ];
+    for (properties, named) in rows {
+        let problem = problem(properties, "generate");
+        assert!(problem.contains(named), "{problem}");
+    }
+    assert!(problem(Properties::default(), "genrate").contains("routing key"));
+}
+
+#[test]
+fn any_width_of_integer_and_either_kind_of_string_is_read() {
+    let numbers = [
+        AMQPValue::ShortShortUInt(7),
+        AMQPValue::ShortInt(7),
+        AMQPValue::LongUInt(7),
+        AMQPValue::LongLongInt(7),
+    ];
+    for number in numbers {
+        let job = job(Properties::default().with_headers(headers(&[(header::ATTEMPT, number)])));
+        assert_eq!(job.attempt, 7);
+    }
+    let texts = [
+        AMQPValue::LongString("29AAGCE4783K1Z1".into()),
+        AMQPValue::ShortString(short("29AAGCE4783K1Z1")),
+    ];
+    for text in texts {
+        let job = job(Properties::default().with_headers(headers(&[(header::GSTIN, text)])));
+        assert_eq!(job.gstin.unwrap().as_str(), "29AAGCE4783K1Z1");
+    }
+}
+
+#[test]
+fn published_again_it_keeps_the_erps_properties_and_drops_what_would_hurt() {
+    let properties = Properties::default()
+        .with_content_type(short("application/json; charset=utf-8"))
+        .with_correlation_id(short("c-1"))
+        .with_message_id(short("m-1"))
+        .with_reply_to(short("erp.replies"))
+        .with_timestamp(1_700_000_000)
+        .with_app_id(short("erp"))
+        .with_user_id(short("erp"))
+        .with_expiration(short("1000"))
+        .with_delivery_mode(1)
+        .with_headers(headers(&[
+            ("erp-own", AMQPValue::Boolean(true)),
+            (header::BATCH_ID, AMQPValue::LongString("b-1".into())),
+            ("x-death", AMQPValue::FieldArray(FieldArray::default())),
+            (
+                "x-first-death-queue",
+                AMQPValue::LongString("irn.retry.15s".into()),
+            ),
+        ]));
+    let again = job(properties).again(&AGAIN);
+    assert_eq!(again.user_id(), &None, "the broker would close our channel");
+    assert_eq!(again.expiration(), &None, "it would leave the ladder early");
+    assert_eq!(again.delivery_mode(), &Some(2));
+    assert_eq!(again.timestamp(), &Some(1_700_000_000));
+    let same =
+        |value: &Option<lapin::types::ShortString>| value.as_ref().map(|v| v.as_str().to_owned());
+    assert_eq!(same(again.message_id()).as_deref(), Some("m-1"));
+    assert_eq!(same(again.correlation_id()).as_deref(), Some("c-1"));
+    assert_eq!(same(again.reply_to()).as_deref(), Some("erp.replies"));
+    let carried = again.headers().as_ref().unwrap();
+    let names: Vec<_> = carried.inner().keys().map(|name| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "erp-own",
+            header::ATTEMPT,
+            header::BATCH_ID,
+            header::ERROR,
+            header::FIRST_SEEN,
+            header::OUTCOME
+        ]
+    );
+    assert_eq!(header_text(Some(carried), header::OUTCOME), Some("unknown"));
+    let read_back = job(again);
+    assert_eq!(
+        (read_back.attempt, read_back.outcome),
+        (3, PriorOutcome::Unknown)
+    );
+    assert_eq!(read_back.last_error.as_deref(), Some("504"));
+}
+
+#[test]
+fn a_dead_letter_says_whose_it_is_and_why() {
+    let seller: Gstin = "29AAGCE4783K1Z1".parse().unwrap();
+    let obituary = Obituary {
+        reason: "RETRIES_EXHAUSTED",
+        gstin: Some(&seller),
+        document: Some("INV SI/1 05/09/2025"),
+        dead_at: Timestamp::UNIX_EPOCH,
+        replica: "here-1",
+    };
+    let dead = job(Properties::default()).dead(&AGAIN, &obituary);
+    let text = |name| {
+        header_text(dead.headers().as_ref(), name)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(text(header::REASON), "RETRIES_EXHAUSTED");
+    assert_eq!(text(header::GSTIN), "29AAGCE4783K1Z1");
+    assert_eq!(text(header::DOCUMENT), "INV SI/1 05/09/2025");
+    assert_eq!(text(header::DEAD_AT), "1970-01-01T00:00:00Z");
+    assert_eq!(text(header::OUTCOME), "unknown");
+    assert_eq!(text(header::REPLICA), "here-1");
+}
+
+#[test]
+fn a_body_and_a_job_print_nothing_of_the_document() {
+    let job = decode(Properties::default(), "generate", false, b"CANARY".to_vec()).unwrap();
+    assert!(!format!("{job:?} {:?}", job.body).contains("CANARY"));
+}
+
+proptest! {
+    #[test]
+    fn any_short_text_is_cut_to_what_a_short_string_holds(text in ".{0,300}") {
+        prop_assert!(short(&text).as_str().len() <= 255);
+        prop_assert!(text.starts_with(short(&text).as_str()));
+    }
+}

@@ -1,0 +1,99 @@
+//! Limits as the portal sees them: rates, slots, and neighbours.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::support::amqp::Job;
+use crate::support::credentials::GSTINS;
+use crate::support::invoice::invoice;
+use crate::support::outcome::Outcome;
+use crate::support::stack::Stack;
+
+const SLOW: &str = GSTINS[0];
+const QUICK: &str = GSTINS[1];
+const SOON: Duration = Duration::from_secs(10);
+
+fn jobs(gstin: &str, prefix: &str, count: usize) -> Vec<Job> {
+    let job = |i| {
+        let number = format!("{prefix}/{i}");
+        Job::generate(&number, invoice(gstin, &number))
+    };
+    (1..=count).map(job).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn rate_of_a_gstin_holds_as_the_portal_counts_it() -> Result<()> {
+    let stack = Stack::start_with(1, |config| config.set("limits.per_gstin", "20/s")).await?;
+    stack.erp.publish(&jobs(SLOW, "A", 60)).await?;
+    stack.erp.publish(&jobs(QUICK, "B", 60)).await?;
+    for outcome in stack.outcomes(120, Duration::from_secs(30)).await?.values() {
+        outcome.assert_signed(false);
+        assert_eq!(
+            outcome.json["attempts"], 1,
+            "a wait for the rate is no attempt"
+        );
+    }
+    let stats = stack.sandbox.stats().await?;
+    for gstin in [SLOW, QUICK] {
+        let most = stats.of(gstin).max_per_second;
+        // Two are let through at once after a pause, and requests may bunch by one on the way.
+        assert!((10..=23).contains(&most), "{gstin}: {most} in one second");
+    }
+    assert!(
+        stats.max_per_second > 23,
+        "the two did not run side by side: {}",
+        stats.max_per_second
+    );
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn rate_of_the_total_holds_over_all_gstins() -> Result<()> {
+    let limited = |config: crate::support::worker::WorkerConfig| {
+        config
+            .set("limits.per_gstin", "30/s")?
+            .set("limits.total", "30/s")
+    };
+    let stack = Stack::start_with(1, limited).await?;
+    for (gstin, prefix) in GSTINS.iter().zip(["A", "B", "C", "D", "E"]) {
+        stack.erp.publish(&jobs(gstin, prefix, 20)).await?;
+    }
+    for outcome in stack.outcomes(100, Duration::from_secs(30)).await?.values() {
+        outcome.assert_signed(false);
+    }
+    let most = stack.sandbox.stats().await?.max_per_second;
+    assert!((15..=35).contains(&most), "{most} in one second");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn slow_gstin_takes_its_slots_and_no_more_and_others_go_on() -> Result<()> {
+    let stack = Stack::start_with(1, |config| config.set("irp.concurrency_per_gstin", 3)).await?;
+    let hold = json!([{"endpoint": "generate", "gstin": SLOW, "kind": "hold"}]);
+    stack.sandbox.faults(1, hold).await?;
+    stack.erp.publish(&jobs(SLOW, "S", 30)).await?;
+    stack.sandbox.until_held(3, SOON).await?;
+    stack.erp.publish(&jobs(QUICK, "Q", 20)).await?;
+    // Only the quick one's results can come while the others are held.
+    for (id, outcome) in stack.outcomes(20, Duration::from_secs(4)).await? {
+        assert!(id.starts_with('Q'), "{id}");
+        outcome.assert_signed(false);
+    }
+    assert_eq!(stack.sandbox.held().await?, 3);
+    assert_eq!(stack.sandbox.stats().await?.of(SLOW).generates, 3);
+    stack.sandbox.clear_faults().await?;
+    stack.sandbox.release().await?;
+    let outcomes = stack.outcomes(30, SOON).await?;
+    assert!(
+        outcomes
+            .values()
+            .all(|outcome: &Outcome| outcome.status() == "signed")
+    );
+    assert_eq!(stack.sandbox.calls().await?.duplicates, 0);
+    Ok(())
+}
