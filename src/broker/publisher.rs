@@ -4,6 +4,7 @@
 //! not even acknowledgements: hence its own.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,13 +103,18 @@ impl Publisher {
         );
     }
 
-    /// Waits until messages cannot be published any more.
-    pub async fn unready(&self) {
+    /// Waits until messages cannot be published.
+    pub async fn not_ready(&self) {
         let mut live = self.0.subscribe();
+        // As above: the sender lives as long as this handle.
         drop(
             live.wait_for(|live| live.as_ref().is_none_or(|live| live.blocked))
                 .await,
         );
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(|live| live.blocked)
     }
 
     /// Publishes one message. `Ok` means that a queue holds it on disk.
@@ -118,8 +124,12 @@ impl Publisher {
         let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
-        let confirmed =
-            tokio::time::timeout(CONFIRM_TIMEOUT, confirm(&live.channel, publication)).await;
+        let mut confirming = pin!(confirm(&live.channel, publication));
+        let mut confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await;
+        // What a blocked connection holds back is sent when it may go on: publishing it again would double it.
+        while confirmed.is_err() && self.is_blocked() {
+            confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await;
+        }
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),

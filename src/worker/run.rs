@@ -123,8 +123,9 @@ impl Loop<'_> {
             let next = tokio::select! {
                 biased;
                 () = self.worker.stop.cancelled() => return End::Stop,
-                () = self.worker.publisher.unready() => continue,
                 next = self.next_in_slot(attached) => next,
+                // Told at once and not with the next delivery: there may be none, or no slot for it.
+                () = self.worker.publisher.not_ready() => continue,
                 () = sleep_until(careful_until) => {
                     careful_until = None;
                     match attached.change_prefetch(self.worker.config.broker.prefetch).await {

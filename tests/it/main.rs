@@ -10,5 +10,7 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod broker_faults;
 mod chaos;
+mod shutdown;
 mod test_kit;

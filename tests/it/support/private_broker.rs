@@ -23,19 +23,13 @@ pub(crate) struct PrivateBroker {
 
 impl PrivateBroker {
     pub(crate) async fn start() -> Result<Self> {
-        Self::start_with("").await
-    }
-
-    /// The same with more lines for its `rabbitmq.conf`.
-    pub(crate) async fn start_with(settings: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("irn-worker-broker-")?;
         let mut broker = Self {
             dir,
             amqp_url: String::new(),
             management_url: String::new(),
         };
-        let script = [OsStr::new("start"), broker.dir.path().as_os_str()];
-        run(script, settings).await?;
+        broker.run("start").await?;
         let env = std::fs::read_to_string(broker.dir.path().join("env"))?;
         broker.amqp_url = value_of(&env, "AMQP_URL")?;
         broker.management_url = value_of(&env, "RABBITMQ_MANAGEMENT_URL")?;
@@ -65,12 +59,11 @@ impl PrivateBroker {
     /// `rabbitmqctl`
     pub(crate) async fn ctl(&self, arguments: &[&str]) -> Result<()> {
         let script = [OsStr::new("ctl"), self.dir.path().as_os_str()];
-        let all = script.into_iter().chain(arguments.iter().map(OsStr::new));
-        run(all, "").await
+        run(script.into_iter().chain(arguments.iter().map(OsStr::new))).await
     }
 
     async fn run(&self, command: &str) -> Result<()> {
-        run([OsStr::new(command), self.dir.path().as_os_str()], "").await
+        run([OsStr::new(command), self.dir.path().as_os_str()]).await
     }
 }
 
@@ -93,13 +86,12 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/broker")
 }
 
-async fn run(arguments: impl IntoIterator<Item = &OsStr>, settings: &str) -> Result<()> {
+async fn run(arguments: impl IntoIterator<Item = &OsStr>) -> Result<()> {
     let status = Command::new(script())
         .args(arguments)
         // The broker that the other tests share must not be taken for this one.
         .env_remove("AMQP_URL")
         .env_remove("RABBITMQ_MANAGEMENT_URL")
-        .env("RABBITMQ_CONF_EXTRA", settings)
         .stdout(Stdio::null())
         .status()
         .await?;
