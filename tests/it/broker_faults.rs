@@ -149,11 +149,8 @@ async fn redelivered_job_whose_old_task_still_runs_is_not_submitted_twice() -> R
     let worker = stack.workers.first().context("there is one")?;
     worker.until_logged("\"twin\"", SOON).await?;
     stack.sandbox.release().await?;
-    // One result of the old task, whose acknowledgement comes too late, and one of the new delivery's look-up.
+    // The old task keeps its answer to itself: the delivery is not its own any more. The new one's look-up finds it.
     ledger.collect(&stack.broker.url(), 1, SOON).await?;
-    for message in stack.results(1, SOON).await? {
-        ledger.enter(&message)?;
-    }
     ledger.ensure_each_signed()?;
     let stats = stack.sandbox.stats().await?;
     assert_eq!(stats.generates, 1, "{stats:?}");
