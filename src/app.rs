@@ -69,6 +69,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let listener = Listener::bind(address)
         .await
         .map_err(|error| StartError::Admin { address, error })?;
+    // Whoever chose port 0 reads it here, whatever the log's level and format.
+    println!("admin endpoint on http://{}", listener.address);
     telemetry::started(
         &replica,
         &listener.address,
