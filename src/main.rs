@@ -1,13 +1,43 @@
 //! `irn-worker`: parse the arguments, run the command, give its exit code.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
 use irn_worker::cli::{self, Cli};
 
+/// The variable from which the standard library takes the size of every thread's stack.
+const STACK_VARIABLE: &str = "RUST_MIN_STACK";
+
+/// Enough for headers nested as deep as the largest frame has room for; memory is only taken as it is used.
+const STACK_BYTES: &str = "67108864";
+
 fn main() -> ExitCode {
+    deepen_stacks();
     let cli = Cli::parse();
     // One provider for the portal's TLS and the broker's; a second call could only find the same one.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     cli::run(cli)
+}
+
+/// Starts this process over with deeper stacks, once.
+///
+/// Tables and lists in a message's headers may be nested some ten thousand levels deep, and the AMQP library reads,
+/// copies and drops them by recursion: on a stack of the default 2 MiB that ends the process, and every job with it.
+/// The library makes its threads itself and the variable is read at the first of them, so this process cannot change
+/// it for itself. Where it cannot start over, it goes on as it is.
+fn deepen_stacks() {
+    if std::env::var_os(STACK_VARIABLE).is_some() {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
+        let mut again = Command::new(program);
+        again
+            .arg0(name)
+            .args(arguments)
+            .env(STACK_VARIABLE, STACK_BYTES);
+        // It returns only if it fails.
+        drop(again.exec());
+    }
 }
