@@ -12,5 +12,6 @@ mod support;
 
 mod broker_faults;
 mod chaos;
+mod hostile;
 mod shutdown;
 mod test_kit;

@@ -76,6 +76,11 @@ impl Job {
         self.header(name, AMQPValue::LongString(value.into()))
     }
 
+    /// The message body.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     fn with(mut self, change: impl FnOnce(BasicProperties) -> BasicProperties) -> Self {
         self.properties = change(self.properties);
         self

@@ -18,6 +18,7 @@ pub(crate) mod outcome;
 pub(crate) mod private_broker;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod raw_amqp;
 pub(crate) mod sandbox;
 pub(crate) mod stack;
 pub(crate) mod worker;
