@@ -134,7 +134,7 @@ async fn bodies_that_are_no_json_are_kept_as_poison() -> Result<()> {
         with_body("two documents", format!("{cut}{cut}"), not_json),
         with_body("byte order mark", format!("\u{feff}{cut}"), not_json),
         with_body("UTF-8 broken in a text", b"{\"a\":\"\xff\xfe\"}", not_json),
-        with_body("UTF-16", b"{\0\"\0a\0\"\0:\01\0}\0", not_json),
+        with_body("UTF-16", b"{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", not_json),
         with_body("NUL bytes", vec![0; 4_096], not_json),
         with_body("3 MB of text", vec![b'x'; 3 << 20], not_json),
         with_body("a million open brackets", vec![b'['; 1_000_000], not_json),
