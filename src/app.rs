@@ -20,7 +20,7 @@ use crate::signature::{KeyFault, Keyring};
 use crate::telemetry::{self, Readiness};
 use crate::worker::{self, Parts, Stopped, Worker};
 
-/// How often quiet GSTINs are dropped from the limiters.
+/// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Why the worker could not start. All of them are faults of the configuration or the machine.
@@ -89,7 +89,6 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     background.spawn(signals.stop(stop.clone()));
-    background.spawn(housekeeping(Arc::clone(&limits), ended.clone()));
     background.spawn(publish(
         publisher.clone(),
         endpoint.clone(),
@@ -117,13 +116,9 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         replica,
         stop: stop.clone(),
     };
-    let stopped = worker::run(
-        Arc::new(Worker::new(parts)),
-        &endpoint,
-        &topology,
-        &readiness,
-    )
-    .await;
+    let worker = Arc::new(Worker::new(parts));
+    background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();
     background.close();
@@ -170,13 +165,13 @@ impl Signals {
     }
 }
 
-async fn housekeeping(limits: Arc<Limits>, ended: CancellationToken) {
+async fn housekeeping(worker: Arc<Worker>, ended: CancellationToken) {
     while ended
         .run_until_cancelled(tokio::time::sleep(HOUSEKEEPING))
         .await
         .is_some()
     {
-        limits.forget_the_quiet();
+        worker.tidy();
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, Event};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::timed;
@@ -73,6 +73,8 @@ struct Live {
     channel: Channel,
     blocked: bool,
     broken: CancellationToken,
+    /// One of the worker's own queues is missing.
+    missing: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Live {
@@ -111,6 +113,13 @@ impl Publisher {
             live.wait_for(|live| live.as_ref().is_none_or(|live| live.blocked))
                 .await,
         );
+    }
+
+    /// One of the worker's own queues took no message: has it declared again, where that is the worker's to do.
+    pub fn report_missing_queue(&self) {
+        if let Some(live) = &*self.0.borrow() {
+            live.missing.notify_one();
+        }
     }
 
     fn is_blocked(&self) -> bool {
@@ -184,8 +193,9 @@ impl Publisher {
 
     /// Opens a connection and serves it until it is lost.
     async fn hold(&self, endpoint: &Endpoint, topology: &Topology, declare: bool) -> BrokerError {
-        match self.open(endpoint, topology, declare).await {
-            Ok((connection, broken)) => self.serve(&connection, &broken).await,
+        let declared = declare.then_some(topology);
+        match self.open(endpoint, declared).await {
+            Ok((connection, live)) => self.serve(&connection, &live, declared).await,
             Err(error) => error,
         }
     }
@@ -193,30 +203,40 @@ impl Publisher {
     async fn open(
         &self,
         endpoint: &Endpoint,
-        topology: &Topology,
-        declare: bool,
-    ) -> Result<(Connection, CancellationToken), BrokerError> {
+        declared: Option<&Topology>,
+    ) -> Result<(Connection, Live), BrokerError> {
         let connection = endpoint.connect("publish").await?;
-        if declare {
+        if let Some(topology) = declared {
             timed(topology.apply(&connection)).await??;
         }
         let channel = timed(connection.create_channel()).await??;
         timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
-        let broken = CancellationToken::new();
-        self.0.send_replace(Some(Live {
+        let live = Live {
             channel,
             blocked: false,
-            broken: broken.clone(),
-        }));
+            broken: CancellationToken::new(),
+            missing: Arc::new(Notify::new()),
+        };
+        self.0.send_replace(Some(live.clone()));
         telemetry::broker_connected("publish");
-        Ok((connection, broken))
+        Ok((connection, live))
     }
 
-    async fn serve(&self, connection: &Connection, broken: &CancellationToken) -> BrokerError {
+    async fn serve(
+        &self,
+        connection: &Connection,
+        live: &Live,
+        declared: Option<&Topology>,
+    ) -> BrokerError {
         let mut events = Box::pin(connection.events_listener());
         loop {
             tokio::select! {
-                () = broken.cancelled() => return BrokerError::Lost("a publish failed with the channel".to_owned()),
+                () = live.broken.cancelled() => {
+                    return BrokerError::Lost("a publish failed with the channel".to_owned());
+                }
+                () = live.missing.notified() => if let Err(error) = restore(connection, declared).await {
+                    return error;
+                },
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
                     Some(Event::ConnectionUnblocked) => self.set_blocked(false),
@@ -258,4 +278,12 @@ async fn confirm(channel: &Channel, publication: &Publication<'_>) -> lapin::Res
         .basic_publish(exchange, key, options, publication.payload.0, properties)
         .await?
         .await
+}
+
+/// Declares the topology again, where that is the worker's to do.
+async fn restore(connection: &Connection, declared: Option<&Topology>) -> Result<(), BrokerError> {
+    match declared {
+        Some(topology) => timed(topology.apply(connection)).await?,
+        None => Ok(()),
+    }
 }

@@ -27,6 +27,7 @@ pub(super) fn across_sections(config: &Config, findings: &Findings) {
     deadlines_nest(config, findings);
     ladder_ascends(&config.retry, findings);
     settle_time_fits_the_ladder(config, findings);
+    settle_time_covers_a_request(&config.irp, findings);
     ttl_fits_the_broker(config, findings);
     slots_fit(config, findings);
     limits_fit(&config.limits, findings);
@@ -112,6 +113,17 @@ fn settle_time_fits_the_ladder(config: &Config, findings: &Findings) {
             &["irp.settle_time", "retry.delays"],
             "is longer than the last of `retry.delays`: a job with an unknown outcome could wait nowhere",
             "lower it, or add a delay of at least that length",
+        );
+    }
+}
+
+/// A job that another worker takes over may still have its first request under way for as long as that may take.
+fn settle_time_covers_a_request(irp: &IrpConfig, findings: &Findings) {
+    if irp.settle_time < irp.request_timeout {
+        findings.doubt(
+            &["irp.settle_time", "irp.request_timeout"],
+            "is shorter than `irp.request_timeout`: a look-up may find nothing while a request is still under way",
+            "raise it to `irp.request_timeout` at least",
         );
     }
 }

@@ -184,6 +184,7 @@ fn replies(s: &mut Section<'_>) -> RepliesConfig {
 fn irp(s: &mut Section<'_>) -> IrpConfig {
     let environment = s.or("environment", Environment::Production);
     let signing_keys = signing_keys(s);
+    let request_timeout = s.or("request_timeout", Duration::from_secs(30));
     IrpConfig {
         environment,
         provider: s.or("provider", Provider::Nic),
@@ -193,8 +194,12 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         signing_keys,
         concurrency: s.or("concurrency", 64),
         concurrency_per_gstin: s.or("concurrency_per_gstin", 8),
-        connect_timeout: s.or("connect_timeout", Duration::from_secs(5)),
-        request_timeout: s.or("request_timeout", Duration::from_secs(30)),
+        // Whoever shortens the whole should not have to shorten its part as well.
+        connect_timeout: s.or(
+            "connect_timeout",
+            Duration::from_secs(5).min(request_timeout),
+        ),
+        request_timeout,
         settle_time: s.or("settle_time", Duration::from_secs(30)),
         local_address: s.optional("local_address"),
         proxy: addresses::proxy(s),

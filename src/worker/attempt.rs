@@ -52,7 +52,7 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
-    let _turn = match turn {
+    let mut turn = match turn {
         Ok(turn) => turn,
         Err(NoTurn::Full(wait)) => return Ending::Deferred { wait, why: "lane" },
         Err(NoTurn::Twin) => {
@@ -65,10 +65,14 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         }
     };
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
-    match run(worker, case, document, &irn, &mut calls).await {
+    let ending = match run(worker, case, document, &irn, &mut calls).await {
         Ok(ending) => ending,
         Err(ending) => *ending,
+    };
+    if case.doubt_is_young() {
+        turn.ends_in_doubt(worker.config.irp.settle_time);
     }
+    ending
 }
 
 async fn run(

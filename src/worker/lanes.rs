@@ -23,8 +23,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Lanes {
     concurrency: usize,
     lanes: DashMap<Gstin, Arc<Lane>>,
-    documents: Arc<DashMap<Irn, ()>>,
+    documents: Arc<Documents>,
 }
+
+/// Documents with a turn (`None`), or whose last turn ended in doubt and that stay taken until then.
+type Documents = DashMap<Irn, Option<Instant>>;
 
 #[derive(Debug)]
 struct Lane {
@@ -37,15 +40,27 @@ struct Lane {
 /// The right to work on one document now; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    documents: Arc<DashMap<Irn, ()>>,
+    documents: Arc<Documents>,
     irn: Irn,
     permit: Option<OwnedSemaphorePermit>,
+    settled_at: Option<Instant>,
+}
+
+impl Turn {
+    /// It ends in doubt: the portal may still be at work on the document. A twin that looked now would find nothing
+    /// and take that for proof, so it gets no turn before the doubt can be settled.
+    pub(super) fn ends_in_doubt(&mut self, settle_time: Duration) {
+        self.settled_at = Some(Instant::now() + settle_time);
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.permit.take());
-        self.documents.remove(&self.irn);
+        match self.settled_at {
+            Some(_) => drop(self.documents.insert(self.irn, self.settled_at)),
+            None => drop(self.documents.remove(&self.irn)),
+        }
     }
 }
 
@@ -76,14 +91,16 @@ impl Lanes {
         spacing: Duration,
     ) -> Result<Turn, NoTurn> {
         match self.documents.entry(irn) {
+            Entry::Occupied(mut taken) if is_settled(*taken.get()) => drop(taken.insert(None)),
             Entry::Occupied(_) => return Err(NoTurn::Twin),
-            Entry::Vacant(free) => drop(free.insert(())),
+            Entry::Vacant(free) => drop(free.insert(None)),
         }
         // From here on the document is released by the turn's drop, whatever happens.
         let mut turn = Turn {
             documents: Arc::clone(&self.documents),
             irn,
             permit: None,
+            settled_at: None,
         };
         turn.permit = Some(
             self.lane(gstin)
@@ -92,6 +109,12 @@ impl Lanes {
                 .map_err(NoTurn::Full)?,
         );
         Ok(turn)
+    }
+
+    /// Forgets documents whose doubt is old enough to be settled. To be called now and then: most come back to another
+    /// worker.
+    pub(super) fn forget_the_settled(&self) {
+        self.documents.retain(|_, taken| !is_settled(*taken));
     }
 
     fn lane(&self, gstin: &Gstin) -> Arc<Lane> {
@@ -104,6 +127,10 @@ impl Lanes {
         };
         Arc::clone(&self.lanes.entry(*gstin).or_insert_with(fresh))
     }
+}
+
+fn is_settled(taken: Option<Instant>) -> bool {
+    taken.is_some_and(|until| until <= Instant::now())
 }
 
 impl Lane {
@@ -173,6 +200,20 @@ mod tests {
             NoTurn::Twin
         );
         drop(first);
+        assert!(lanes.turn(&gstin(), irn(1), SPACING).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_left_in_doubt_has_no_turn_before_that_can_be_settled() {
+        let lanes = Lanes::new(8);
+        let settle_time = Duration::from_secs(30);
+        let mut first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
+        first.ends_in_doubt(settle_time);
+        drop(first);
+        lanes.forget_the_settled();
+        let twin = lanes.turn(&gstin(), irn(1), SPACING).await;
+        assert_eq!(twin.unwrap_err(), NoTurn::Twin);
+        tokio::time::sleep(settle_time).await;
         assert!(lanes.turn(&gstin(), irn(1), SPACING).await.is_ok());
     }
 

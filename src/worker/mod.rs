@@ -92,6 +92,12 @@ impl Worker {
         }
     }
 
+    /// Drops what has become of no use since the last time. To be called now and then.
+    pub fn tidy(&self) {
+        self.limits.forget_the_quiet();
+        self.lanes.forget_the_settled();
+    }
+
     fn allows_reply_to(&self, queue: &str) -> bool {
         self.config
             .replies

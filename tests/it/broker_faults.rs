@@ -177,7 +177,7 @@ async fn deleted_job_queue_is_made_again_and_consumed() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn deleted_results_queue_holds_jobs_back_until_it_is_there_again() -> Result<()> {
+async fn deleted_results_queue_is_made_again_for_the_results_that_wait() -> Result<()> {
     let mut stack = Stack::start(1).await?;
     stack.broker.delete_queue("irn.results").await?;
     let mut ledger = Ledger::publish(&stack.erp, "RES", 5).await?;
@@ -185,6 +185,23 @@ async fn deleted_results_queue_holds_jobs_back_until_it_is_there_again() -> Resu
         .worker()?
         .until_logged("no queue takes it", SOON)
         .await?;
+    ledger.collect(&stack.broker.url(), 5, SOON).await?;
+    ledger.ensure_each_signed_once()?;
+    let stats = stack.sandbox.stats().await?;
+    assert_eq!((stats.generates, stats.lookups), (5, 0), "{stats:?}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn results_wait_for_a_queue_that_is_not_the_workers_to_make() -> Result<()> {
+    let mut stack = Stack::start(1).await?;
+    stack.workers.clear();
+    let config = stack.config()?.set("topology.declare", false)?;
+    let worker = config.start("undeclaring").await?;
+    stack.broker.delete_queue("irn.results").await?;
+    let mut ledger = Ledger::publish(&stack.erp, "OWN", 5).await?;
+    worker.until_logged("no queue takes it", SOON).await?;
     let applied = stack.config()?.output("topology", &["apply"]).await?;
     ensure!(applied.status.success(), "{applied:?}");
     ledger.collect(&stack.broker.url(), 5, SOON).await?;

@@ -31,8 +31,9 @@ pub(in crate::worker) async fn publish(
     about: About<'_>,
 ) -> Result<(), Lost> {
     let mut delays = publish_delays();
-    // Returned: one of the worker's own queues is gone. It comes back, or a person brings it back.
+    // Returned: one of the worker's own queues is gone. It is declared again, or a person brings it back.
     while !publish_unless_returned(worker, publication, acknowledger, about).await? {
+        worker.publisher.report_missing_queue();
         pause(
             worker,
             acknowledger,
