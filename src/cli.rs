@@ -173,14 +173,18 @@ pub fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    match runtime.block_on(dispatch(cli)) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
+    // On a thread like the others, whose stack is as deep as theirs: see main.rs.
+    let command = std::thread::spawn(move || runtime.block_on(dispatch(cli)));
+    match command.join() {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(failure)) => {
             for line in failure.message.lines() {
                 eprintln!("irn-worker: {line}");
             }
             ExitCode::from(failure.code)
         }
+        // The panic hook has told of it.
+        Err(_) => ExitCode::from(FAILED),
     }
 }
 

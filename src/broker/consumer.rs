@@ -23,10 +23,24 @@ type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 pub struct Attached {
     connection: Connection,
     channel: Channel,
-    urgent: Consumer,
-    jobs: Consumer,
+    urgent: Option<Consumer>,
+    jobs: Option<Consumer>,
     events: Events,
     lost: CancellationToken,
+}
+
+/// Which queues to consume, and how many deliveries at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consuming {
+    /// Both job queues, with so many unacknowledged deliveries each.
+    Both {
+        /// How many.
+        prefetch: u16,
+    },
+    /// The normal queue only, one by one.
+    JobsOneByOne,
+    /// The urgent queue only, one by one.
+    UrgentOneByOne,
 }
 
 impl std::fmt::Debug for Attached {
@@ -60,8 +74,8 @@ impl std::fmt::Debug for Delivery {
 pub enum Loss {
     /// Connection, channel, consumer or queue is gone.
     Broken(BrokerError),
-    /// A message that lapin cannot read tore the connection down: attach again with a prefetch of one, so that the
-    /// broker's delivery limit counts against that message and not against its neighbours.
+    /// A message that lapin cannot read tore the connection down: attach again to one queue, one delivery at a time, so
+    /// that the broker's delivery limit counts against that message and not against its neighbours.
     Malformed,
 }
 
@@ -77,12 +91,12 @@ impl From<BrokerError> for Loss {
 }
 
 impl Attached {
-    /// Connects, sees to the topology and starts consuming both job queues, the urgent one first.
+    /// Connects, sees to the topology and starts consuming; deliveries of the urgent queue come first.
     pub async fn open(
         endpoint: &Endpoint,
         topology: &Topology,
         declare: bool,
-        prefetch: u16,
+        consuming: Consuming,
     ) -> Result<Self, BrokerError> {
         let connection = endpoint.connect("consume").await?;
         let opening = async {
@@ -93,7 +107,7 @@ impl Attached {
             }
             let events: Events = Box::pin(connection.events_listener());
             let channel = connection.create_channel().await?;
-            let (urgent, jobs) = consume(&channel, prefetch).await?;
+            let (urgent, jobs) = consume(&channel, consuming).await?;
             Ok::<_, BrokerError>((channel, urgent, jobs, events))
         };
         let (channel, urgent, jobs, events) = timed(opening).await??;
@@ -117,8 +131,8 @@ impl Attached {
                     None => return Err(gone("the connection ended")),
                     Some(_) => {}
                 },
-                delivery = self.urgent.next() => return self.received(delivery),
-                delivery = self.jobs.next() => return self.received(delivery),
+                delivery = next_of(&mut self.urgent) => return self.received(delivery),
+                delivery = next_of(&mut self.jobs) => return self.received(delivery),
             }
         }
     }
@@ -163,26 +177,25 @@ impl Attached {
     /// Tells the broker to hand out no more, and gives back what it had handed out already and nobody has taken up.
     pub async fn stop_consuming(&mut self) -> Result<Vec<Delivery>, BrokerError> {
         let mut untouched = Vec::new();
-        for tag in [self.urgent.tag(), self.jobs.tag()] {
-            timed(
-                self.channel
-                    .basic_cancel(tag, BasicCancelOptions::default()),
-            )
-            .await??;
+        for consumer in [&self.urgent, &self.jobs].into_iter().flatten() {
+            let cancelling = self
+                .channel
+                .basic_cancel(consumer.tag(), BasicCancelOptions::default());
+            timed(cancelling).await??;
         }
-        while let Some(Ok(delivery)) = timed(self.urgent.next()).await? {
-            untouched.push(self.delivery(delivery));
-        }
-        while let Some(Ok(delivery)) = timed(self.jobs.next()).await? {
-            untouched.push(self.delivery(delivery));
+        let consumers = [self.urgent.take(), self.jobs.take()];
+        for mut consumer in consumers.into_iter().flatten() {
+            while let Some(Ok(delivery)) = timed(consumer.next()).await? {
+                untouched.push(self.delivery(delivery));
+            }
         }
         Ok(untouched)
     }
 
-    /// Consumes anew with another prefetch on the same channel: what is under way stays acknowledgeable.
-    pub async fn change_prefetch(&mut self, prefetch: u16) -> Result<Vec<Delivery>, BrokerError> {
+    /// Consumes anew, otherwise, on the same channel: what is under way stays acknowledgeable.
+    pub async fn change(&mut self, consuming: Consuming) -> Result<Vec<Delivery>, BrokerError> {
         let untouched = self.stop_consuming().await?;
-        (self.urgent, self.jobs) = timed(consume(&self.channel, prefetch)).await??;
+        (self.urgent, self.jobs) = timed(consume(&self.channel, consuming)).await??;
         Ok(untouched)
     }
 
@@ -203,20 +216,46 @@ fn gone(why: &str) -> Loss {
     Loss::Broken(BrokerError::Lost(why.to_owned()))
 }
 
-async fn consume(channel: &Channel, prefetch: u16) -> Result<(Consumer, Consumer), BrokerError> {
+type Consumers = (Option<Consumer>, Option<Consumer>);
+
+async fn consume(channel: &Channel, consuming: Consuming) -> Result<Consumers, BrokerError> {
+    let (prefetch, urgent, jobs) = match consuming {
+        Consuming::Both { prefetch } => (prefetch, true, true),
+        Consuming::JobsOneByOne => (1, false, true),
+        Consuming::UrgentOneByOne => (1, true, false),
+    };
     // Before consuming, so that it holds for these consumers; per consumer, because quorum queues know no other.
     channel
         .basic_qos(prefetch, BasicQosOptions::default())
         .await?;
-    let start = |queue| {
-        channel.basic_consume(
-            short(queue),
-            short(""),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-    };
-    Ok((start(URGENT_QUEUE).await?, start(JOBS_QUEUE).await?))
+    Ok((
+        start(channel, URGENT_QUEUE, urgent).await?,
+        start(channel, JOBS_QUEUE, jobs).await?,
+    ))
+}
+
+async fn start(
+    channel: &Channel,
+    queue: &str,
+    wanted: bool,
+) -> Result<Option<Consumer>, BrokerError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let options = BasicConsumeOptions::default();
+    let consumer = channel
+        .basic_consume(short(queue), short(""), options, FieldTable::default())
+        .await?;
+    Ok(Some(consumer))
+}
+
+async fn next_of(
+    consumer: &mut Option<Consumer>,
+) -> Option<lapin::Result<lapin::message::Delivery>> {
+    match consumer {
+        Some(consumer) => consumer.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The right to acknowledge one delivery.

@@ -10,7 +10,7 @@ mod topology;
 
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
-pub use consumer::{Acknowledger, Attached, Delivery, Loss};
+pub use consumer::{Acknowledger, Attached, Consuming, Delivery, Loss};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,

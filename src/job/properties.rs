@@ -46,6 +46,25 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// from the ladder, and have the worker write into any queue it may write to.
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
+/// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
+const WORKERS_OWN: [&str; 12] = [
+    header::ATTEMPT,
+    header::FIRST_SEEN,
+    header::OUTCOME,
+    header::ERROR,
+    header::REPLAYS,
+    header::REASON,
+    header::DOCUMENT,
+    header::DEAD_AT,
+    header::REPLICA,
+    header::BATCH_ID,
+    header::BATCH_SEQ,
+    header::BATCH_SIZE,
+];
+
+/// The longest of those, a batch's id, in bytes; a longer one is not the worker's.
+const WORKERS_LONGEST: usize = 512;
+
 /// Headers that only the broker writes. Carried on, they would make its dead-lettering see cycles where there are
 /// none (RabbitMQ, "Dead Letter Exchanges", section on cycles).
 const BROKERS_OWN: [&str; 8] = [
@@ -174,19 +193,31 @@ pub fn set(headers: &mut FieldTable, name: &str, value: AMQPValue) {
     headers.insert(short(name), value);
 }
 
-/// Whether the headers leave room for the worker's own in one frame.
+/// Whether the ERP's headers leave room for the worker's own in one frame. What broker and worker added since does not
+/// count, or a job that was read once might not be read again.
 pub(super) fn headers_fit(properties: &Properties) -> bool {
-    properties
-        .headers()
-        .as_ref()
-        .is_none_or(|headers| table_bytes(headers) <= MAX_HEADER_BYTES)
+    let added = |name: &str, value: &AMQPValue| {
+        BROKERS_OWN.contains(&name)
+            || SENDERS_OWN.contains(&name)
+            || WORKERS_OWN.contains(&name) && value_bytes(value) <= WORKERS_LONGEST
+    };
+    let headers = properties.headers().as_ref();
+    let entries = headers.into_iter().flat_map(|headers| headers.inner());
+    let bytes: usize = entries
+        .filter(|(name, value)| !added(name.as_str(), value))
+        .map(|(name, value)| entry_bytes(name.as_str(), value))
+        .sum();
+    bytes <= MAX_HEADER_BYTES
+}
+
+fn entry_bytes(name: &str, value: &AMQPValue) -> usize {
+    2 + name.len() + value_bytes(value)
 }
 
 fn table_bytes(table: &FieldTable) -> usize {
-    table
-        .inner()
-        .iter()
-        .map(|(name, value)| 2 + name.as_str().len() + value_bytes(value))
+    let entries = table.inner().iter();
+    entries
+        .map(|(name, value)| entry_bytes(name.as_str(), value))
         .sum()
 }
 

@@ -256,6 +256,24 @@ fn headers_that_leave_no_room_in_a_frame_are_poison_and_are_left_out_of_it() {
 }
 
 #[test]
+fn a_job_that_fits_still_fits_when_it_comes_back() {
+    let full = AMQPValue::LongString("x".repeat(16 * 1024 - 64).into());
+    let first = job(Properties::default().with_headers(headers(&[("erp-own", full)])));
+    let obituary = Obituary {
+        reason: "RETRIES_EXHAUSTED",
+        gstin: None,
+        document: Some(&"d".repeat(60)),
+        dead_at: Timestamp::UNIX_EPOCH,
+        replica: "here-1",
+    };
+    let second = job(first.dead(&AGAIN, &obituary));
+    assert_eq!(second.attempt, AGAIN.attempt);
+    let forged = AMQPValue::LongString("x".repeat(17 * 1024).into());
+    let properties = Properties::default().with_headers(headers(&[(header::BATCH_ID, forged)]));
+    assert!(problem(properties, "generate").contains("16 KiB"));
+}
+
+#[test]
 fn ids_of_a_batchs_members_stay_readable_and_apart() {
     for id in ["b".repeat(128), "ü".repeat(127)] {
         let batch = job(Properties::default().with_message_id(short(&id)));

@@ -44,9 +44,13 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             "no credentials are configured for this GSTIN",
         );
     };
-    // One in doubt is looked up first: it may be registered in time.
+    // One in doubt is looked up first: it may have been registered in time. So may one that a worker had before: a copy
+    // of it that overtook this one.
     if case.is_past_deadline() && !case.in_doubt() {
-        return Ending::Expired;
+        if case.job.first_seen.is_none() {
+            return Ending::Expired;
+        }
+        case.doubt_again();
     }
     let turn = tokio::select! {
         turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
@@ -88,8 +92,10 @@ async fn run(
                 return Ok(accept(worker, case, document, registration, true));
             }
             LookUp::TooOld => return Ok(too_old(*irn, None)),
-            LookUp::Nothing if case.job.redelivered => return Ok(Ending::NotFoundYet),
-            LookUp::Nothing if case.is_known_duplicate() => return Ok(known_duplicate()),
+            LookUp::Nothing if case.is_known_duplicate() => {
+                return adopt_duplicate(worker, case, document, irn, calls, None).await;
+            }
+            LookUp::Nothing if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
         }
     }
@@ -187,19 +193,8 @@ async fn refusal_settled(
     refusal: Box<Refusal>,
 ) -> Result<Ending, Box<Ending>> {
     if refusal.disposition == Disposition::Adopt {
-        // Registered: whatever happens from here on, it must be looked up and never be sent again.
-        case.doubt();
-        let registered = refusal
-            .duplicate
-            .as_ref()
-            .and_then(|duplicate| duplicate.irn)
-            .unwrap_or(*irn);
-        return match calls.fetch(&registered).await? {
-            LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
-            LookUp::TooOld => Ok(too_old(registered, refusal.duplicate)),
-            // Its twin is still on the way: the portal knows the number, but not the data yet.
-            LookUp::Nothing => Ok(known_duplicate()),
-        };
+        case.note_duplicate();
+        return adopt_duplicate(worker, case, document, irn, calls, refusal.duplicate).await;
     }
     let errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
@@ -219,10 +214,25 @@ async fn refusal_settled(
     })
 }
 
-/// Registered, the portal says, and yet not to be found: it is only looked up from now on.
-fn known_duplicate() -> Ending {
-    Ending::Unknown {
-        code: DUPLICATE.to_owned(),
+/// Registered, the portal says: whatever happens from here on, it is looked up and never sent again. By its IRN, because
+/// what is registered may have another date, and then a look-up by this one's details finds nothing.
+async fn adopt_duplicate(
+    worker: &Worker,
+    case: &Case,
+    document: &Document,
+    irn: &Irn,
+    calls: &mut Calls<'_>,
+    duplicate: Option<Duplicate>,
+) -> Result<Ending, Box<Ending>> {
+    let named = duplicate.as_ref().and_then(|duplicate| duplicate.irn);
+    let registered = named.unwrap_or(*irn);
+    match calls.fetch(&registered).await? {
+        LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
+        LookUp::TooOld => Ok(too_old(registered, duplicate)),
+        // Its twin is still on the way: the portal knows the number, but not the data yet.
+        LookUp::Nothing => Ok(Ending::Unknown {
+            code: DUPLICATE.to_owned(),
+        }),
     }
 }
 

@@ -14,6 +14,17 @@ use crate::irn::Irn;
 use crate::job::{Again, Job, PriorOutcome};
 use crate::telemetry::About;
 
+/// What an attempt ends with when the session was refused, or its key did not fit, and the next one as well.
+const SESSION_CODES: [&str; 7] = [
+    "1005",
+    "1015",
+    "1020",
+    "401",
+    "238",
+    "106",
+    "undecipherable",
+];
+
 /// The portal's code for a document that is registered already.
 pub(super) const DUPLICATE: &str = "2150";
 
@@ -33,6 +44,7 @@ pub(super) struct Case {
     /// The doubt is younger than any rung the job has waited on.
     young: AtomicBool,
     refused: AtomicBool,
+    duplicate: AtomicBool,
     irp_ms: AtomicU64,
     code: Mutex<Option<String>>,
 }
@@ -53,7 +65,9 @@ impl Case {
             received_at: Timestamp::now(),
             acknowledger,
             doubt: AtomicBool::new(doubt),
-            young: AtomicBool::new(job.redelivered),
+            // An unknown outcome that no worker has published has waited on no rung.
+            young: AtomicBool::new(job.redelivered || (doubt && job.first_seen.is_none())),
+            duplicate: AtomicBool::new(job.last_error.as_deref() == Some(DUPLICATE)),
             refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
             irp_ms: AtomicU64::new(0),
             code: Mutex::new(None),
@@ -79,6 +93,11 @@ impl Case {
         self.young.store(true, Ordering::Relaxed);
     }
 
+    /// A copy of this job may have been worked on, long enough ago for a look-up to settle it.
+    pub(super) fn doubt_again(&self) {
+        self.doubt.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the doubt arose just now, so that a look-up that finds nothing proves nothing yet.
     pub(super) fn doubt_is_young(&self) -> bool {
         self.in_doubt() && self.young.load(Ordering::Relaxed)
@@ -93,13 +112,19 @@ impl Case {
     /// The portal has refused this document as a duplicate before, in this attempt or an earlier one: it is registered,
     /// even if no look-up finds it yet, and must not be submitted again.
     pub(super) fn is_known_duplicate(&self) -> bool {
-        self.in_doubt() && self.job.last_error.as_deref() == Some(DUPLICATE)
+        self.in_doubt() && self.duplicate.load(Ordering::Relaxed)
+    }
+
+    /// See [`Case::is_known_duplicate`].
+    pub(super) fn note_duplicate(&self) {
+        self.doubt();
+        self.duplicate.store(true, Ordering::Relaxed);
     }
 
     /// Whether the attempt before this one ended with the session refused.
     pub(super) fn session_was_refused_before(&self) -> bool {
         let before = self.job.last_error.as_deref();
-        before.is_some_and(|code| ["1005", "1015", "1020", "401", "238", "106"].contains(&code))
+        before.is_some_and(|code| SESSION_CODES.contains(&code))
     }
 
     /// Adds the time of one portal call.

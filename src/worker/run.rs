@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Worker;
-use crate::broker::{Attached, Delivery, Endpoint, Loss, Topology};
+use crate::broker::{Attached, Consuming, Delivery, Endpoint, Loss, Topology};
 use crate::retry::Backoffs;
 use crate::telemetry::{self, Readiness, State};
 
@@ -40,7 +40,8 @@ pub enum Stopped {
 /// Why one attachment's loop ended.
 enum End {
     Stop,
-    Lost(Loss),
+    /// What was consumed then tells where the message is that may have done it.
+    Lost(Loss, Consuming),
 }
 
 /// Consumes until told to stop, reattaching whenever the broker is lost, then drains.
@@ -53,19 +54,14 @@ pub async fn run(
     let slots = Arc::new(Semaphore::new(worker.config.irp.concurrency));
     let tasks = TaskTracker::new();
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
-    let mut careful = false;
+    let mut consuming = worker.both_queues();
+    let declare = worker.config.topology.declare;
     loop {
-        let prefetch = if careful {
-            1
-        } else {
-            worker.config.broker.prefetch
-        };
         let started = Instant::now();
-        let opening = Attached::open(endpoint, topology, worker.config.topology.declare, prefetch);
-        let mut attached_for = None;
-        let loss = match worker.stop.run_until_cancelled(opening).await {
+        let opening = Attached::open(endpoint, topology, declare, consuming);
+        let (loss, next) = match worker.stop.run_until_cancelled(opening).await {
             None => return drain(&worker, None, &tasks, readiness).await,
-            Some(Err(error)) => Loss::from(error),
+            Some(Err(error)) => (Loss::from(error), consuming),
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
                 let looping = Loop {
@@ -75,18 +71,17 @@ pub async fn run(
                     readiness,
                 };
                 let attached_at = Instant::now();
-                match looping.consume(&mut attached, careful).await {
+                match looping.consume(&mut attached, consuming).await {
                     End::Stop => return drain(&worker, Some(attached), &tasks, readiness).await,
-                    End::Lost(loss) => {
-                        attached_for = Some(attached_at.elapsed());
-                        loss
+                    End::Lost(loss, at) => {
+                        let next = worker.consuming_after(&loss, at, attached_at.elapsed());
+                        (loss, next)
                     }
                 }
             }
         };
+        consuming = next;
         readiness.set(State::BrokerLost);
-        // Whatever it was that ended an attachment at once, it must not use up the delivery limit of a whole window.
-        careful = matches!(loss, Loss::Malformed) || attached_for.is_some_and(|held| held < BRIEF);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),
             Loss::Malformed => telemetry::malformed_message(),
@@ -94,13 +89,35 @@ pub async fn run(
         if matches!(loss, Loss::Malformed) || started.elapsed() > HELD {
             delays.reset();
         }
-        if worker
-            .stop
-            .run_until_cancelled(tokio::time::sleep(delays.next_delay()))
-            .await
-            .is_none()
-        {
+        let pause = tokio::time::sleep(delays.next_delay());
+        if worker.stop.run_until_cancelled(pause).await.is_none() {
             return drain(&worker, None, &tasks, readiness).await;
+        }
+    }
+}
+
+impl Worker {
+    fn both_queues(&self) -> Consuming {
+        Consuming::Both {
+            prefetch: self.config.broker.prefetch,
+        }
+    }
+
+    /// What to consume after an attachment was lost. Whatever it was that ended it at once, it must not use up the
+    /// delivery limit of a whole window, nor of the other queue's first job: one queue then, one by one.
+    fn consuming_after(&self, loss: &Loss, at: Consuming, held: Duration) -> Consuming {
+        match (loss, at) {
+            (Loss::Broken(_), _) if held >= BRIEF => self.both_queues(),
+            (Loss::Broken(_) | Loss::Malformed, Consuming::Both { .. }) => Consuming::JobsOneByOne,
+            (Loss::Broken(_) | Loss::Malformed, careful) => careful,
+        }
+    }
+
+    /// What to consume once an attachment has held for a while.
+    fn consuming_next(&self, careful: Consuming) -> Consuming {
+        match careful {
+            Consuming::JobsOneByOne => Consuming::UrgentOneByOne,
+            Consuming::UrgentOneByOne | Consuming::Both { .. } => self.both_queues(),
         }
     }
 }
@@ -113,31 +130,47 @@ struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    async fn consume(&self, attached: &mut Attached, careful: bool) -> End {
-        let mut careful_until = careful.then(|| Instant::now() + CAREFUL_FOR);
+    async fn consume(&self, attached: &mut Attached, mut consuming: Consuming) -> End {
+        loop {
+            let held = tokio::time::sleep(CAREFUL_FOR);
+            match self.consume_until(attached, consuming, held).await {
+                Some(end) => return end,
+                None => consuming = self.worker.consuming_next(consuming),
+            }
+            match attached.change(consuming).await {
+                Ok(untouched) => untouched
+                    .into_iter()
+                    .for_each(|delivery| self.spawn(delivery, None)),
+                Err(error) => return End::Lost(error.into(), consuming),
+            }
+        }
+    }
+
+    /// Consumes until something ends it; carefully, only until `held`.
+    async fn consume_until(
+        &self,
+        attached: &mut Attached,
+        consuming: Consuming,
+        held: tokio::time::Sleep,
+    ) -> Option<End> {
+        let careful = !matches!(consuming, Consuming::Both { .. });
+        let mut held = std::pin::pin!(held);
         loop {
             // Nothing is taken that could not be answered: without a publisher the jobs stay where they are.
-            if let Some(end) = self.wait_for_publisher(attached).await {
-                return end;
+            if let Some(end) = self.wait_for_publisher(attached, consuming).await {
+                return Some(end);
             }
             let next = tokio::select! {
                 biased;
-                () = self.worker.stop.cancelled() => return End::Stop,
+                () = self.worker.stop.cancelled() => return Some(End::Stop),
+                () = held.as_mut(), if careful => return None,
                 next = self.next_in_slot(attached) => next,
                 // Told at once and not with the next delivery: there may be none, or no slot for it.
                 () = self.worker.publisher.not_ready() => continue,
-                () = sleep_until(careful_until) => {
-                    careful_until = None;
-                    match attached.change_prefetch(self.worker.config.broker.prefetch).await {
-                        Ok(untouched) => untouched.into_iter().for_each(|delivery| self.spawn(delivery, None)),
-                        Err(error) => return End::Lost(error.into()),
-                    }
-                    continue;
-                }
             };
             match next {
                 Ok((delivery, slot)) => self.spawn(delivery, slot),
-                Err(loss) => return End::Lost(loss),
+                Err(loss) => return Some(End::Lost(loss, consuming)),
             }
         }
     }
@@ -156,7 +189,11 @@ impl Loop<'_> {
         attached.next().await.map(|delivery| (delivery, slot))
     }
 
-    async fn wait_for_publisher(&self, attached: &mut Attached) -> Option<End> {
+    async fn wait_for_publisher(
+        &self,
+        attached: &mut Attached,
+        consuming: Consuming,
+    ) -> Option<End> {
         if self.worker.publisher.is_ready() {
             self.readiness.set(State::Consuming);
             return None;
@@ -168,7 +205,7 @@ impl Loop<'_> {
                 self.readiness.set(State::Consuming);
                 None
             }
-            loss = attached.lost() => Some(End::Lost(loss)),
+            loss = attached.lost() => Some(End::Lost(loss, consuming)),
         }
     }
 
@@ -185,13 +222,6 @@ impl Loop<'_> {
             worker.work(delivery).await;
             telemetry::in_flight(tasks.len().saturating_sub(1));
         });
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::irp::Registration;
 use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
 use crate::retry::Ladder;
 
-/// A job gives up on a session that this many attempts and the one before the last found refused.
+/// From this attempt on, a session refused in two attempts in a row is given up.
 const SESSION_REFUSALS: u32 = 4;
 
 /// How an attempt ended.

@@ -139,7 +139,10 @@ pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, S
             // Results come in while jobs still go out; what cannot be published need not be waited for.
             let published = within(replies.patience(), published);
             let done = tokio::try_join!(published, replies.collect(waiting, &mut summary));
-            replies.close().await;
+            match done {
+                Ok(_) if summary.missing == 0 => replies.close().await,
+                Ok(_) | Err(_) => replies.leave(),
+            }
             done?;
         }
     }

@@ -106,37 +106,44 @@ impl Replies {
         summary: &mut Summary,
     ) -> Result<(), SubmitError> {
         self.progress.start(waiting.len());
-        let mut delays = Backoffs::new(Duration::from_millis(200), Duration::from_secs(5));
-        while !waiting.is_empty() {
-            match self.consume(&mut waiting, summary).await {
-                Ok(Consumed::Everything) => break,
-                Ok(Consumed::TimeIsUp) => break,
-                Err(SubmitError::Broker(_)) => tokio::time::sleep(delays.next_delay()).await,
-                Err(error) => return Err(error),
-            }
-        }
+        let deadline = self.deadline;
+        let collected = tokio::select! {
+            collected = self.consume_through_faults(&mut waiting, summary) => collected,
+            () = until(deadline) => Ok(()),
+        };
         summary.missing = waiting.len();
         self.progress.finish();
-        self.out.flush().map_err(file_error(Path::new("--out")))
+        collected
+    }
+
+    /// Consumes until every result is here, coming back whenever the broker is lost.
+    async fn consume_through_faults(
+        &mut self,
+        waiting: &mut HashSet<String>,
+        summary: &mut Summary,
+    ) -> Result<(), SubmitError> {
+        let mut delays = Backoffs::new(Duration::from_millis(200), Duration::from_secs(5));
+        while !waiting.is_empty() {
+            match self.consume(waiting, summary).await {
+                Err(SubmitError::Broker(_)) => tokio::time::sleep(delays.next_delay()).await,
+                consumed => consumed?,
+            }
+        }
+        Ok(())
     }
 
     async fn consume(
         &mut self,
         waiting: &mut HashSet<String>,
         summary: &mut Summary,
-    ) -> Result<Consumed, SubmitError> {
+    ) -> Result<(), SubmitError> {
         let connection = self.endpoint.connect("submit").await?;
         let channel = timed(connection.create_channel()).await??;
         let (queue, options) = (short(&self.queue), BasicConsumeOptions::default());
         let consuming = channel.basic_consume(queue, short(""), options, FieldTable::default());
         let mut results = timed(consuming).await??;
-        let deadline = self.deadline;
         while !waiting.is_empty() {
-            let next = tokio::select! {
-                next = results.next() => next,
-                () = until(deadline) => return Ok(Consumed::TimeIsUp),
-            };
-            let Some(delivery) = next.transpose()? else {
+            let Some(delivery) = results.next().await.transpose()? else {
                 return Err(BrokerError::Lost("the reply queue is gone".to_owned()).into());
             };
             let id = delivery
@@ -151,14 +158,16 @@ impl Replies {
             }
             timed(delivery.acker.ack(BasicAckOptions::default())).await??;
         }
-        Ok(Consumed::Everything)
+        Ok(())
     }
 
     fn take(&mut self, body: &[u8], summary: &mut Summary) -> Result<(), SubmitError> {
         let written = self
             .out
             .write_all(body)
-            .and_then(|()| self.out.write_all(b"\n"));
+            .and_then(|()| self.out.write_all(b"\n"))
+            // It is acknowledged next, and then nobody has it but this file.
+            .and_then(|()| self.out.flush());
         written.map_err(file_error(Path::new("--out")))?;
         self.progress.one();
         let Ok(result) = serde_json::from_slice::<ResultView<'_>>(body) else {
@@ -182,6 +191,12 @@ impl Replies {
         Ok(())
     }
 
+    /// Leaves the reply queue, and what may still come to it, for whoever wants to look.
+    pub(super) fn leave(self) {
+        let queue = self.queue;
+        eprintln!("irn-worker: results that have not come yet stay in queue {queue} for an hour");
+    }
+
     /// Removes the reply queue, as far as that is possible; it would expire by itself.
     pub(super) async fn close(self) {
         let Ok(connection) = self.endpoint.connect("submit").await else {
@@ -194,11 +209,6 @@ impl Replies {
             );
         }
     }
-}
-
-enum Consumed {
-    Everything,
-    TimeIsUp,
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

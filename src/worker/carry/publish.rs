@@ -19,78 +19,56 @@ enum Routed {
     Queue,
     /// Back with us: no queue took it.
     Nowhere,
+    /// Refused: a queue is full, or has just lost its leader.
+    Refused,
     /// Perhaps in a queue: it left, and no confirm came.
     Perhaps,
 }
 
-/// Publishes until a queue holds the message. For messages that may come twice.
+/// A foreign queue that refuses this often in a row is full, and not only busy.
+const REFUSALS: u32 = 3;
+
+/// Publishes to the worker's own queues until one holds the message. For messages that may come twice.
 pub(in crate::worker) async fn publish(
     worker: &Worker,
     publication: &Publication<'_>,
     acknowledger: &Acknowledger,
     about: About<'_>,
 ) -> Result<(), Lost> {
-    let mut delays = publish_delays();
-    // Returned: one of the worker's own queues is gone. It is declared again, or a person brings it back.
-    while !publish_unless_returned(worker, publication, acknowledger, about).await? {
-        worker.publisher.report_missing_queue();
-        pause(
-            worker,
-            acknowledger,
-            about,
-            &mut delays,
-            &PublishError::Returned,
-        )
-        .await?;
+    let mut tries = Tries::new(worker, acknowledger, about);
+    loop {
+        match tries.publish(publication).await? {
+            Routed::Queue => return Ok(()),
+            Routed::Nowhere | Routed::Refused | Routed::Perhaps => {}
+        }
     }
-    Ok(())
 }
 
-/// Publishes until a queue holds the message; false if it came back. For messages that may come twice.
-pub(super) async fn publish_unless_returned(
+/// Publishes to a queue that is not the worker's own; false if it is gone or takes nothing any more. An ERP that does
+/// not read its results must not hold up everybody else's.
+pub(super) async fn publish_if_taken(
     worker: &Worker,
     publication: &Publication<'_>,
     acknowledger: &Acknowledger,
     about: About<'_>,
 ) -> Result<bool, Lost> {
+    let mut tries = Tries::new(worker, acknowledger, about);
+    let mut refusals = 0;
     loop {
-        match publish_once(worker, publication, acknowledger, about).await? {
+        match tries.publish(publication).await? {
             Routed::Queue => return Ok(true),
             Routed::Nowhere => return Ok(false),
+            Routed::Refused => refusals += 1,
             Routed::Perhaps => {}
         }
-    }
-}
-
-/// Publishes until it is known where the message is, or that it may be anywhere.
-async fn publish_once(
-    worker: &Worker,
-    publication: &Publication<'_>,
-    acknowledger: &Acknowledger,
-    about: About<'_>,
-) -> Result<Routed, Lost> {
-    let mut delays = publish_delays();
-    loop {
-        // What is settled for a delivery that is no longer ours would be settled twice.
-        if !acknowledger.is_live() {
-            return Err(Lost);
-        }
-        match worker.publisher.publish(publication).await {
-            Ok(()) => return Ok(Routed::Queue),
-            Err(PublishError::Returned) => return Ok(Routed::Nowhere),
-            Err(error @ PublishError::Unconfirmed(_)) => {
-                pause(worker, acknowledger, about, &mut delays, &error).await?;
-                return Ok(Routed::Perhaps);
-            }
-            Err(error @ (PublishError::NotConnected | PublishError::Nacked)) => {
-                pause(worker, acknowledger, about, &mut delays, &error).await?;
-            }
+        if refusals == REFUSALS {
+            return Ok(false);
         }
     }
 }
 
-/// Publishes a job again. Where the first try may have put it into a queue, it is published a second time as one in
-/// doubt: its twin may be at the portal before it, so it waits on the ladder and looks first.
+/// Publishes a job again. Where a try may have put it into a queue, it is published a second time as one in doubt: its
+/// twin may be at the portal before it, so it waits on the ladder and looks first.
 pub(in crate::worker) async fn publish_job(
     worker: &Worker,
     publication: &Publication<'_>,
@@ -98,10 +76,13 @@ pub(in crate::worker) async fn publish_job(
     acknowledger: &Acknowledger,
     about: About<'_>,
 ) -> Result<(), Lost> {
-    match publish_once(worker, publication, acknowledger, about).await? {
-        Routed::Queue => return Ok(()),
-        Routed::Nowhere => return publish(worker, publication, acknowledger, about).await,
-        Routed::Perhaps => {}
+    let mut tries = Tries::new(worker, acknowledger, about);
+    loop {
+        match tries.publish(publication).await? {
+            Routed::Queue => return Ok(()),
+            Routed::Nowhere | Routed::Refused => {}
+            Routed::Perhaps => break,
+        }
     }
     let rung = worker.ladder.at_least(worker.config.irp.settle_time);
     let again = Publication {
@@ -113,24 +94,63 @@ pub(in crate::worker) async fn publish_job(
     publish(worker, &again, acknowledger, about).await
 }
 
-fn publish_delays() -> Backoffs {
-    Backoffs::new(Duration::from_millis(50), Duration::from_secs(2))
+/// Tries to publish for one delivery, each after a longer pause than the one before.
+struct Tries<'a> {
+    worker: &'a Worker,
+    acknowledger: &'a Acknowledger,
+    about: About<'a>,
+    delays: Backoffs,
 }
 
-async fn pause(
-    worker: &Worker,
-    acknowledger: &Acknowledger,
-    about: About<'_>,
-    delays: &mut Backoffs,
-    error: &PublishError,
-) -> Result<(), Lost> {
-    telemetry::publish_retried(about, error);
-    let ready = async {
-        tokio::time::sleep(delays.next_delay()).await;
-        worker.publisher.ready().await;
-    };
-    tokio::select! {
-        () = acknowledger.lost() => Err(Lost),
-        () = ready => Ok(()),
+impl<'a> Tries<'a> {
+    fn new(worker: &'a Worker, acknowledger: &'a Acknowledger, about: About<'a>) -> Self {
+        let delays = Backoffs::new(Duration::from_millis(50), Duration::from_secs(2));
+        Self {
+            worker,
+            acknowledger,
+            about,
+            delays,
+        }
+    }
+
+    /// One try; if it did not succeed, the pause before the next is over when this returns.
+    async fn publish(&mut self, publication: &Publication<'_>) -> Result<Routed, Lost> {
+        loop {
+            // What is settled for a delivery that is no longer ours would be settled twice.
+            if !self.acknowledger.is_live() {
+                return Err(Lost);
+            }
+            let error = match self.worker.publisher.publish(publication).await {
+                Ok(()) => return Ok(Routed::Queue),
+                Err(error) => error,
+            };
+            let routed = match &error {
+                PublishError::NotConnected => None,
+                PublishError::Nacked => Some(Routed::Refused),
+                PublishError::Unconfirmed(_) => Some(Routed::Perhaps),
+                PublishError::Returned => Some(Routed::Nowhere),
+            };
+            if matches!(error, PublishError::Returned) {
+                // If it was one of the worker's own queues, it is declared again, or a person brings it back.
+                self.worker.publisher.report_missing_queue();
+            }
+            self.pause(&error).await?;
+            if let Some(routed) = routed {
+                return Ok(routed);
+            }
+        }
+    }
+
+    async fn pause(&mut self, error: &PublishError) -> Result<(), Lost> {
+        telemetry::publish_retried(self.about, error);
+        let delay = self.delays.next_delay();
+        let ready = async {
+            tokio::time::sleep(delay).await;
+            self.worker.publisher.ready().await;
+        };
+        tokio::select! {
+            () = self.acknowledger.lost() => Err(Lost),
+            () = ready => Ok(()),
+        }
     }
 }

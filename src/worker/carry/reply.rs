@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::publish::{Lost, publish, publish_unless_returned};
+use super::publish::{Lost, publish, publish_if_taken};
 use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
 use crate::document::Document;
 use crate::irn::Irn;
@@ -135,7 +135,7 @@ pub(super) async fn publish_result(
     if to.queue == default {
         return publish(worker, &result, to.acknowledger, to.about).await;
     }
-    if publish_unless_returned(worker, &result, to.acknowledger, to.about).await? {
+    if publish_if_taken(worker, &result, to.acknowledger, to.about).await? {
         return Ok(());
     }
     telemetry::result_undeliverable(to.about, to.queue);
