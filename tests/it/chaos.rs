@@ -49,6 +49,12 @@ fn unreliable() -> Vec<Value> {
     rules
 }
 
+/// How often a worker is killed.
+const KILLS: u64 = 6;
+
+/// A stop and a kill of the broker, each of which every worker's jobs may be caught in: a few each.
+const BROKER_FAULTS: u64 = 8;
+
 /// The same, each registration taking a while, so that there is a middle in which to strike.
 fn unreliable_and_slow() -> Value {
     let mut rules = unreliable();
@@ -59,13 +65,16 @@ fn unreliable_and_slow() -> Value {
     json!(rules)
 }
 
-async fn ensure_each_registered_once(sandbox: &Sandbox) -> Result<()> {
+/// Every document is registered, and nobody sent one that was: `copies` is how many jobs may have come to stand in two
+/// queues at once, which takes a crash between the confirm of the one and the acknowledgement of the other. Such twins
+/// look before they send, but may look at the same moment; then one of them is told 2150, and recovers.
+async fn ensure_each_registered_once(sandbox: &Sandbox, copies: u64) -> Result<()> {
     let stats = sandbox.stats().await?;
     ensure!(stats.registrations == JOBS as u64, "{stats:?}");
     // The faults did strike: a fifth of the answers was lost, and each of those documents had to be looked up.
     ensure!(stats.lookups > JOBS as u64 / 10, "{stats:?}");
-    ensure!(stats.duplicate_generates == 0, "{stats:?}");
-    ensure!(stats.overlapping_generates == 0, "{stats:?}");
+    ensure!(stats.duplicate_generates <= copies, "{stats:?}");
+    ensure!(stats.overlapping_generates <= copies, "{stats:?}");
     Ok(())
 }
 
@@ -113,18 +122,17 @@ async fn portal_that_loses_answers_registers_every_document_once_and_every_job_i
     }
     ledger.collect_rest(&stack.erp).await?;
     ledger.ensure_each_signed_once()?;
-    ensure_each_registered_once(&stack.sandbox).await?;
+    ensure_each_registered_once(&stack.sandbox, 0).await?;
     ensure_nothing_died(&stack.erp).await
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn worker_killed_six_times_leaves_no_job_without_a_result_and_submits_none_twice()
--> Result<()> {
+async fn worker_killed_six_times_leaves_no_job_without_a_result() -> Result<()> {
     let mut stack = Stack::start_with(2, patient).await?;
     stack.sandbox.faults(6, unreliable_and_slow()).await?;
     let mut ledger = Ledger::publish(&stack.erp, "KL", JOBS).await?;
-    for round in 1..=6 {
+    for round in 1..=KILLS as usize {
         ledger
             .collect(&stack.broker.url(), round * 100, ALL_ANSWERED_WITHIN)
             .await?;
@@ -144,7 +152,7 @@ async fn worker_killed_six_times_leaves_no_job_without_a_result_and_submits_none
     }
     ledger.collect_rest(&stack.erp).await?;
     ledger.ensure_each_signed()?;
-    ensure_each_registered_once(&stack.sandbox).await?;
+    ensure_each_registered_once(&stack.sandbox, KILLS).await?;
     ensure_nothing_died(&stack.erp).await
 }
 
@@ -192,6 +200,6 @@ async fn broker_stopped_once_and_killed_once_leaves_no_job_without_a_result() ->
     }
     ledger.collect_rest(&erp).await?;
     ledger.ensure_each_signed()?;
-    ensure_each_registered_once(&sandbox).await?;
+    ensure_each_registered_once(&sandbox, BROKER_FAULTS).await?;
     ensure_nothing_died(&erp).await
 }
