@@ -1,6 +1,6 @@
 //! The settlement table: how an attempt ended, and what becomes of its delivery.
 //!
-//! One rule: this is pure. No clock, no broker, no portal; the table of docs/design is the test below.
+//! One rule: this is pure. No clock, no broker, no portal; the table of docs/design.md is the test below.
 
 use std::time::Duration;
 
