@@ -85,7 +85,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }
-    ending
+    match ending {
+        Ending::Deferred { wait, why } => {
+            // What its GSTIN waits for, many of its jobs wait for.
+            let planned = worker.lanes.defer(&gstin, worker.limits.spacing(&account));
+            let wait = wait.max(planned);
+            Ending::Deferred { wait, why }
+        }
+        ending => ending,
+    }
 }
 
 async fn run(

@@ -37,6 +37,7 @@ use case::Case;
 use lanes::Lanes;
 use settle::{Ending, Settlement, Standing};
 
+pub use lanes::Held;
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -79,7 +80,11 @@ impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            lanes: Lanes::new(
+                parts.config.irp.concurrency,
+                parts.config.irp.concurrency_per_gstin,
+                &parts.ladder,
+            ),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
@@ -99,12 +104,17 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        self.lanes.forget_the_settled();
+        self.lanes.tidy();
     }
 
     /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+    }
+
+    /// How many of a GSTIN's jobs hold a slot now.
+    pub fn held(&self, gstin: &Gstin) -> Held {
+        self.lanes.held(gstin)
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
