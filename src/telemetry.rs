@@ -21,6 +21,10 @@ use crate::config::{LogConfig, LogFormat};
 use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
+mod portals;
+
+pub use portals::registered_otherwise;
+
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0, 3600.0,
