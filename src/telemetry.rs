@@ -22,8 +22,10 @@ use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
 mod limits;
+mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
+pub use portals::registered_otherwise;
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [

@@ -205,7 +205,22 @@ pub struct Duplicate {
     pub registered_at: Option<String>,
 }
 
+/// Longer than any portal's name.
+const PORTAL_NAME_CHARS: usize = 32;
+
 impl Duplicate {
+    /// `RegIrp` as it may be shown to a person: a name of some letters, digits and `-_.`, or nothing.
+    pub fn portal(&self) -> Option<String> {
+        let name: String = self
+            .registered_at
+            .as_deref()?
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            .take(PORTAL_NAME_CHARS)
+            .collect();
+        (!name.is_empty()).then_some(name)
+    }
+
     /// The acknowledgement date as RFC 3339, with India's offset.
     pub fn ack_date_rfc3339(&self) -> Option<String> {
         super::ist::rfc3339(self.ack_date.as_deref()?)

@@ -16,6 +16,9 @@ use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::telemetry;
 
+/// The portal's code for a document that another portal has registered.
+const ELSEWHERE: &str = "2295";
+
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
     match case.job.operation {
@@ -230,8 +233,11 @@ async fn refusal_settled(
         case.note_duplicate();
         return adopt_duplicate(worker, case, document, irn, calls, refusal.duplicate).await;
     }
-    let errors = refusal.entries();
+    let mut errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
+        if let Some(portal) = refusal.duplicate.as_ref().and_then(Duplicate::portal) {
+            name_the_portal(&mut errors, &portal);
+        }
         let known = refusal
             .duplicate
             .and_then(|duplicate| duplicate.irn)
@@ -251,6 +257,13 @@ async fn refusal_settled(
         errors,
         info: refusal.info,
     })
+}
+
+/// Says in plain words which portal has the document: whoever reads the result has to turn there.
+fn name_the_portal(errors: &mut [ErrorEntry], portal: &str) {
+    for error in errors.iter_mut().filter(|error| error.code == ELSEWHERE) {
+        error.message = format!("{} (registered at {portal})", error.message);
+    }
 }
 
 /// Registered, the portal says: whatever happens from here on, it is looked up and never sent again. By its IRN, because
