@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener};
+use crate::admin::{Admin, LanesView, Listener};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
@@ -96,21 +96,15 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let admin = Admin {
-        replica: replica.as_str().into(),
-        readiness: readiness.clone(),
-        metrics,
-        sessions: Arc::clone(&sessions),
-    };
-    background.spawn(serve(listener, admin, ended.clone()));
-
+    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
+    let name = replica.as_str().into();
     let parts = Parts {
         config,
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&credentials),
         irp,
         keyring,
-        sessions,
-        limits,
+        sessions: Arc::clone(&sessions),
+        limits: Arc::clone(&limits),
         ladder,
         publisher,
         replica,
@@ -118,6 +112,22 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    let worker_held = Arc::clone(&worker);
+    let lanes = LanesView {
+        sessions,
+        limits,
+        credentials,
+        held: Arc::new(move |gstin| worker_held.held(gstin)),
+    };
+    let admin = Admin {
+        replica: name,
+        readiness: readiness.clone(),
+        metrics,
+        lanes,
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
+
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();

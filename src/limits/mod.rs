@@ -9,8 +9,10 @@ mod clock;
 mod paced;
 mod rate;
 mod refusals;
+mod share;
 mod window;
 
 pub use budget::{Allowance, BudgetState, Reservation, Stopped, Usage};
 pub use rate::{Admission, Limits};
 pub use refusals::{Earlier, Refusals};
+pub use share::Replicas;

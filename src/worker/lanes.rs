@@ -64,15 +64,6 @@ struct Course {
     filled_until: Instant,
 }
 
-/// How many of a GSTIN's jobs hold a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Being worked on.
-    pub in_flight: usize,
-    /// Waiting for their turn.
-    pub waiting: usize,
-}
-
 /// The right to work on one document now; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -176,16 +167,15 @@ impl Lanes {
         self.plan_return(&self.lane(gstin), spacing)
     }
 
-    /// How many of this GSTIN's jobs hold a slot.
-    pub(super) fn held(&self, gstin: &Gstin) -> Held {
-        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
-        let free = lane.as_ref().map(|lane| lane.permits.available_permits());
-        let concurrency = usize::try_from(self.concurrency).unwrap_or(usize::MAX);
-        let waiting = lane.map_or(0, |lane| lane.waiting.load(Ordering::Relaxed));
-        Held {
-            in_flight: free.map_or(0, |free| concurrency.saturating_sub(free)),
-            waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
-        }
+    /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn, each in a slot.
+    pub(super) fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        let Some(lane) = self.lanes.get(gstin).map(|lane| Arc::clone(&lane)) else {
+            return (0, 0);
+        };
+        let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let free = lane.permits.available_permits();
+        let in_flight = number(self.concurrency).saturating_sub(free);
+        (in_flight, number(lane.waiting.load(Ordering::Relaxed)))
     }
 
     /// Forgets documents whose doubt is old enough to be settled, and lanes that nobody is in or comes back to. To be
@@ -397,11 +387,7 @@ mod tests {
         let mut turns = futures_util::future::join_all(turns);
         let ended = tokio::time::timeout(PATIENCE / 2, &mut turns).await;
         assert!(ended.is_err(), "eight of them wait");
-        let held = Held {
-            in_flight: 8,
-            waiting: 8,
-        };
-        assert_eq!(lanes.held(&gstin), held);
+        assert_eq!(lanes.held(&gstin), (8, 8));
         let granted = turns.await.iter().filter(|turn| turn.is_ok()).count();
         assert_eq!((granted, start.elapsed()), (8, PATIENCE));
     }

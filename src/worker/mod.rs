@@ -9,6 +9,7 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod fleet;
 mod lanes;
 mod run;
 mod settle;
@@ -34,10 +35,11 @@ use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use fleet::Fleet;
 use lanes::Lanes;
 use settle::{Ending, Settlement, Standing};
 
-pub use lanes::Held;
+pub use fleet::watch;
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -53,6 +55,7 @@ pub struct Worker {
     lanes: Lanes,
     ladder: Ladder,
     publisher: Publisher,
+    fleet: Fleet,
     replica: String,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
@@ -94,6 +97,7 @@ impl Worker {
             refusals: Refusals::default(),
             ladder: parts.ladder,
             publisher: parts.publisher,
+            fleet: Fleet::default(),
             replica: parts.replica,
             stop: parts.stop,
             abandon: CancellationToken::new(),
@@ -112,8 +116,8 @@ impl Worker {
         self.limits.resume(gstin);
     }
 
-    /// How many of a GSTIN's jobs hold a slot now.
-    pub fn held(&self, gstin: &Gstin) -> Held {
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
         self.lanes.held(gstin)
     }
 

@@ -70,6 +70,11 @@ impl Stats {
         }
     }
 
+    /// Everything that arrived, of whatever kind.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.values().sum()
+    }
+
     /// The counters of one GSTIN.
     pub(crate) fn of(&self, gstin: &str) -> Self {
         self.gstins.get(gstin).cloned().unwrap_or_default()
