@@ -1,9 +1,16 @@
-//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins.
+//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins; how much at once; and
+//! nothing at all while the portal is down.
 //!
 //! One rule: time is tokio's. governor only computes; the waiting is done here, so that tests can pause the clock
 //! and a stop can end a wait.
 
+mod breaker;
+mod breakers;
 mod clock;
+mod concurrency;
 mod rate;
 
+pub use breaker::{Scope, View, clamped};
+pub use breakers::{Breakers, UnderWay};
+pub use concurrency::{Slot, Slots};
 pub use rate::{Admission, Limits};

@@ -9,7 +9,9 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod gate;
 mod lanes;
+mod portal;
 mod run;
 mod settle;
 
@@ -26,13 +28,14 @@ use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use gate::Gate;
 use lanes::Lanes;
 use settle::{Ending, Settlement, Standing};
 
@@ -47,6 +50,8 @@ pub struct Worker {
     keyring: Keyring,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    breakers: Arc<Breakers>,
+    slots: Arc<Slots>,
     lanes: Lanes,
     ladder: Ladder,
     publisher: Publisher,
@@ -67,6 +72,8 @@ pub struct Parts {
     pub keyring: Keyring,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
+    pub breakers: Arc<Breakers>,
+    pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub replica: String,
@@ -84,6 +91,8 @@ impl Worker {
             keyring: parts.keyring,
             sessions: parts.sessions,
             limits: parts.limits,
+            breakers: parts.breakers,
+            slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
@@ -95,6 +104,7 @@ impl Worker {
     /// Drops what has become of no use since the last time. To be called now and then.
     pub fn tidy(&self) {
         self.limits.forget_the_quiet();
+        self.breakers.forget_the_past();
         self.lanes.forget_the_settled();
     }
 
@@ -169,7 +179,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() {
+        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -193,6 +203,8 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
+            portal_down: self.gate() == Gate::Shut,
+            portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };
