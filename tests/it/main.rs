@@ -10,6 +10,7 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod breaker;
 mod broker_faults;
 mod chaos;
 mod hostile;
