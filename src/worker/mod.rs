@@ -10,7 +10,9 @@ mod calls;
 mod carry;
 mod case;
 mod fleet;
+mod gate;
 mod lanes;
+mod portal;
 mod run;
 mod settle;
 
@@ -28,7 +30,7 @@ use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Limits, Refusals};
+use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -36,6 +38,7 @@ use crate::signature::Keyring;
 
 use case::Case;
 use fleet::Fleet;
+use gate::Gate;
 use lanes::Lanes;
 use settle::{Ending, Settlement, Standing};
 
@@ -52,6 +55,8 @@ pub struct Worker {
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
+    breakers: Arc<Breakers>,
+    slots: Arc<Slots>,
     lanes: Lanes,
     ladder: Ladder,
     publisher: Publisher,
@@ -73,6 +78,8 @@ pub struct Parts {
     pub keyring: Keyring,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
+    pub breakers: Arc<Breakers>,
+    pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub replica: String,
@@ -95,6 +102,8 @@ impl Worker {
             sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
+            breakers: parts.breakers,
+            slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
             fleet: Fleet::default(),
@@ -108,6 +117,7 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
+        self.breakers.forget_the_past();
         self.lanes.tidy();
     }
 
@@ -192,7 +202,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() {
+        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -216,6 +226,8 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
+            portal_down: self.gate() == Gate::Shut,
+            portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };
