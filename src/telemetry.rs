@@ -23,7 +23,7 @@ use crate::outcome::{Reason, SignatureState, Status};
 
 mod portals;
 
-pub use portals::registered_otherwise;
+pub use portals::{gstin_synchronised, registered_otherwise};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [

@@ -2,7 +2,7 @@
 //!
 //! One rule: as in the module above, typed values only. Fields are named, their contents never.
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::About;
 
@@ -14,5 +14,14 @@ pub fn registered_otherwise(about: About<'_>, fields: &[&'static str]) {
         gstin,
         ?fields,
         "registered before with another content"
+    );
+}
+
+/// A document was refused for the portal's copy of a GSTIN, which has been refreshed. Not whose: it may be the buyer's.
+pub fn gstin_synchronised(about: About<'_>, status: &'static str) {
+    let (job, gstin) = (about.job_id, about.gstin());
+    info!(
+        job.id = job,
+        gstin, status, "the portal's copy of a GSTIN of the document was refreshed"
     );
 }

@@ -10,6 +10,7 @@ mod calls;
 mod carry;
 mod case;
 mod lanes;
+mod resync;
 mod run;
 mod settle;
 
@@ -34,6 +35,7 @@ use crate::signature::Keyring;
 
 use case::Case;
 use lanes::Lanes;
+use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
 pub use run::{Stopped, run};
@@ -48,6 +50,7 @@ pub struct Worker {
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     lanes: Lanes,
+    resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
     replica: String,
@@ -78,6 +81,7 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         Self {
             lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
@@ -96,6 +100,7 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.forget_the_quiet();
         self.lanes.forget_the_settled();
+        self.resyncs.forget_the_old();
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {

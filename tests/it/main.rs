@@ -4,8 +4,10 @@
 
 mod commands;
 mod conflict;
+mod deadlines;
 mod delivers;
 mod limits;
+mod resync;
 mod secrecy;
 mod sessions;
 mod settlement;
