@@ -21,8 +21,10 @@ use crate::config::{LogConfig, LogFormat};
 use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
+mod limits;
 mod portals;
 
+pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
 pub use portals::{gstin_synchronised, registered_otherwise};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
@@ -287,6 +289,16 @@ pub fn bounded_code(code: &str) -> &str {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if fit { code } else { "other" }
+}
+
+/// A document came again unchanged after its refusal, and was answered without a call.
+pub fn refusal_repeated(about: About<'_>) {
+    counter!("irn_worker_refusals_repeated_total").increment(1);
+    info!(
+        job.id = about.job_id,
+        gstin = about.gstin(),
+        "the portal refused these bytes within a day; the earlier refusal is answered"
+    );
 }
 
 /// A login ended.

@@ -148,9 +148,19 @@ impl IrpError {
         }
     }
 
-    /// Whether the portal counts it against the taxpayer: it answered, and the answer was an error.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
+    /// Whether the portal counts it against the taxpayer: it answered, and the answer was an error, a look-up that
+    /// found nothing included. Not a failure of its own (5xx), nor 429, which comes from service providers only.
+    pub fn is_counted(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Server { status, .. } => matches!(status, Some(400..500)),
+            Self::Unconfirmed { why } => matches!(why, Unreadable::Status(400..500)),
+            Self::NotSent(_)
+            | Self::Unsendable { .. }
+            | Self::Throttled { .. }
+            | Self::Undecipherable
+            | Self::Unintelligible { .. } => false,
+        }
     }
 
     /// The `result` label of `irp_requests_total`.
@@ -261,6 +271,15 @@ impl Refusal {
         self.faults
             .get(self.decisive)
             .map_or("", |fault| &fault.code)
+    }
+
+    /// Whether the same bytes would be refused again whatever the day, and whatever becomes of the taxpayers they
+    /// name: every error is about the document, and none about what surrounds it.
+    pub fn lies_in_the_document(&self) -> bool {
+        self.disposition == Disposition::Reject
+            && self.faults.iter().all(|fault| {
+                codes::explain(&fault.code).is_some_and(codes::Code::lies_in_the_document)
+            })
     }
 
     /// The errors as they go into a result.

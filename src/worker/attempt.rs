@@ -6,16 +6,18 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, entries, label};
+use super::calls::{Calls, LookUp, budget_stopped, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::resync::{self, Advice};
 use super::settle::Ending;
 use crate::document::Document;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::telemetry;
 
 /// The portal's code for a document that another portal has registered.
 const ELSEWHERE: &str = "2295";
@@ -58,8 +60,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         }
         case.doubt_again();
     }
+    if let Some(earlier) = refused_earlier(worker, case, &gstin) {
+        return earlier;
+    }
+    // Before the lane: what cannot be done does not wait for its turn.
+    if let Some(whose) = worker.limits.stopped(&account) {
+        return budget_stopped(case, whose);
+    }
     let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
+        turn = worker.lanes.turn(&gstin, irn, worker.limits.spacing(&account)) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
     let mut turn = match turn {
@@ -104,6 +113,9 @@ async fn run(
             LookUp::Nothing if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
         }
+        if let Some(earlier) = refused_earlier(worker, case, &calls.gstin()) {
+            return Ok(earlier);
+        }
     }
     match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(
@@ -136,6 +148,20 @@ async fn submit(
         Advice::Refused => Ok(Err(error)),
         Advice::AccountRefused => Err(Box::new(calls.account_refused(error).await)),
     }
+}
+
+/// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
+/// have been registered before the refusal.
+fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
+    if case.in_doubt() {
+        return None;
+    }
+    let earlier = worker.refusals.earlier(gstin, case.job.body.as_bytes())?;
+    telemetry::refusal_repeated(case.about());
+    Some(Ending::Rejected {
+        errors: earlier.errors.clone(),
+        info: earlier.info.clone(),
+    })
 }
 
 /// What a submit's error obliges us to do.
@@ -237,6 +263,11 @@ async fn refusal_settled(
             errors,
             info: refusal.info,
         });
+    }
+    if refusal.lies_in_the_document() {
+        let body = case.job.body.as_bytes();
+        let (errors, info) = (errors.clone(), refusal.info.clone());
+        worker.refusals.remember(&calls.gstin(), body, errors, info);
     }
     Ok(Ending::Rejected {
         errors,

@@ -25,9 +25,10 @@ use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
+use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::Limits;
+use crate::limits::{Limits, Refusals};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -49,6 +50,7 @@ pub struct Worker {
     keyring: Keyring,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    refusals: Refusals,
     lanes: Lanes,
     resyncs: Resyncs,
     ladder: Ladder,
@@ -88,6 +90,7 @@ impl Worker {
             keyring: parts.keyring,
             sessions: parts.sessions,
             limits: parts.limits,
+            refusals: Refusals::default(),
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
@@ -98,9 +101,15 @@ impl Worker {
 
     /// Drops what has become of no use since the last time. To be called now and then.
     pub fn tidy(&self) {
-        self.limits.forget_the_quiet();
+        self.limits.tidy();
+        self.refusals.tidy();
         self.lanes.forget_the_settled();
         self.resyncs.forget_the_old();
+    }
+
+    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    pub fn resume(&self, gstin: &Gstin) {
+        self.limits.resume(gstin);
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
