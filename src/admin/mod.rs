@@ -99,6 +99,8 @@ struct Lane {
     gstin: String,
     token_expires_in_seconds: Option<u64>,
     credentials: &'static str,
+    /// Another system keeps replacing its sessions.
+    token_contention: bool,
 }
 
 async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
@@ -118,5 +120,6 @@ fn lane(status: &SessionStatus) -> Lane {
         gstin: status.gstin.to_string(),
         token_expires_in_seconds: status.remaining.map(|left| left.as_secs()),
         credentials: if status.refused { "refused" } else { "ok" },
+        token_contention: status.contended,
     }
 }

@@ -4,6 +4,7 @@
 
 mod commands;
 mod conflict;
+mod contention;
 mod deadlines;
 mod delivers;
 mod limits;
