@@ -8,12 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener};
+use crate::admin::{Admin, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Slots};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -79,10 +79,14 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     );
 
     let limits = Arc::new(Limits::new(&config.limits));
+    let breakers = Arc::new(Breakers::new(config.irp.concurrency));
+    // A portal that needs half the time it is given is about to need all of it.
+    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
     let background = TaskTracker::new();
     let sessions = Arc::new(Sessions::new(
         Arc::clone(&irp),
         Arc::clone(&limits),
+        Arc::clone(&breakers),
         background.clone(),
     ));
     let readiness = Readiness::default();
@@ -101,6 +105,10 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         readiness: readiness.clone(),
         metrics,
         sessions: Arc::clone(&sessions),
+        portal: PortalView {
+            breakers: Arc::clone(&breakers),
+            slots: Arc::clone(&slots),
+        },
     };
     background.spawn(serve(listener, admin, ended.clone()));
 
@@ -111,6 +119,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         keyring,
         sessions,
         limits,
+        breakers,
+        slots,
         ladder,
         publisher,
         replica,

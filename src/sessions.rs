@@ -18,8 +18,8 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Allowance, Limits};
-use crate::outcome::Disposition;
+use crate::limits::{Admission, Allowance, Breakers, Limits, Scope};
+use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
 use contention::Contention;
 
@@ -85,6 +85,8 @@ pub enum NoSession {
     Limited(Duration),
     /// The login failed for a reason that may pass.
     Failed(Arc<IrpError>),
+    /// The portal answers no logins; it is asked again after about this time.
+    PortalDown(Duration),
 }
 
 /// All sessions of this process.
@@ -92,6 +94,7 @@ pub enum NoSession {
 pub struct Sessions {
     irp: Arc<Irp>,
     limits: Arc<Limits>,
+    breakers: Arc<Breakers>,
     lanes: DashMap<Gstin, Arc<Lane>>,
     tasks: TaskTracker,
 }
@@ -129,10 +132,16 @@ pub struct SessionStatus {
 
 impl Sessions {
     /// No sessions yet. Renewals run on `tasks`, so that a drain waits for them.
-    pub fn new(irp: Arc<Irp>, limits: Arc<Limits>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        irp: Arc<Irp>,
+        limits: Arc<Limits>,
+        breakers: Arc<Breakers>,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             irp,
             limits,
+            breakers,
             lanes: DashMap::new(),
             tasks,
         }
@@ -163,7 +172,10 @@ impl Sessions {
         }
         // In its last minutes the portal hands the same token out again, unless asked for a new one.
         let dying = lane.current.read().await.is_some();
-        let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, dying).await;
+        let outcome = self
+            .portal()
+            .log_in(&lane, &mut state, account, dying)
+            .await;
         state.failed = outcome
             .as_ref()
             .err()
@@ -245,6 +257,23 @@ impl Sessions {
         statuses
     }
 
+    /// Whether any account has a usable session. One that is just being replaced counts.
+    pub fn any_live(&self) -> bool {
+        self.lanes.iter().any(|lane| {
+            lane.current.try_read().map_or(true, |current| {
+                current.as_ref().is_some_and(|session| session.is_usable())
+            })
+        })
+    }
+
+    fn portal(&self) -> Portal {
+        Portal {
+            irp: Arc::clone(&self.irp),
+            limits: Arc::clone(&self.limits),
+            breakers: Arc::clone(&self.breakers),
+        }
+    }
+
     fn lane(&self, account: &Account) -> Arc<Lane> {
         // An account is a GSTIN's user through one client; a worker has one account per GSTIN.
         Arc::clone(&self.lanes.entry(account.gstin).or_default())
@@ -259,8 +288,7 @@ impl Sessions {
             return;
         }
         let renewal = Renewal {
-            irp: Arc::clone(&self.irp),
-            limits: Arc::clone(&self.limits),
+            portal: self.portal(),
             lane: Arc::clone(lane),
             session: Arc::clone(session),
         };
@@ -268,9 +296,15 @@ impl Sessions {
     }
 }
 
-struct Renewal {
+/// What a login needs.
+struct Portal {
     irp: Arc<Irp>,
     limits: Arc<Limits>,
+    breakers: Arc<Breakers>,
+}
+
+struct Renewal {
+    portal: Portal,
     lane: Arc<Lane>,
     session: Arc<Session>,
 }
@@ -285,15 +319,10 @@ impl Renewal {
         {
             return;
         }
-        let renewed = log_in(
-            &self.irp,
-            &self.limits,
-            &self.lane,
-            &mut state,
-            &self.session.account,
-            true,
-        )
-        .await;
+        let renewed = self
+            .portal
+            .log_in(&self.lane, &mut state, &self.session.account, true)
+            .await;
         // A portal that hands the same dying token out again has not renewed it.
         let lasting = renewed.is_ok_and(|session| session.remaining() > RENEW_WITHIN);
         state.renewal_failed = (!lasting).then(Instant::now);
@@ -333,59 +362,80 @@ fn is_final(error: &IrpError) -> bool {
     }
 }
 
-/// One login, under the lane's lock.
-async fn log_in(
-    irp: &Irp,
-    limits: &Limits,
-    lane: &Lane,
-    state: &mut LoginState,
-    account: &Arc<Account>,
-    renewal: bool,
-) -> Result<Arc<Session>, NoSession> {
-    if let Admission::Wait(wait) = limits.admit_login(&account.gstin, LOGIN_PATIENCE).await {
-        return Err(NoSession::Limited(wait));
-    }
-    // Whoever comes back when the error budget is used up finds that before it asks for a session.
-    let Allowance::Granted(room) = limits.reserve_error(account) else {
-        return Err(NoSession::Limited(LOGIN_PATIENCE));
-    };
-    let started = Instant::now();
-    let answer = irp.login(account, renewal).await;
-    if answer.as_ref().is_err_and(IrpError::is_counted) {
-        limits.count_error(account);
-    }
-    drop(room);
-    let (label, code) = match &answer {
-        Ok(_) => ("ok", None),
-        Err(error) => (error.call_result_label(), error.code()),
-    };
-    telemetry::irp_called("auth", label, code, started.elapsed());
-    match answer {
-        Ok(login) => {
-            state.generation += 1;
-            telemetry::logged_in(&account.gstin, renewal, login.expires_in);
-            state.refused = None;
-            let session = Arc::new(Session {
-                account: Arc::clone(account),
-                token: login.token,
-                key: login.key,
-                opened: Instant::now(),
-                expires: Instant::now() + login.expires_in,
-                generation: state.generation,
-            });
-            *lane.current.write().await = Some(Arc::clone(&session));
-            Ok(session)
+impl Portal {
+    /// One login, under the lane's lock.
+    async fn log_in(
+        &self,
+        lane: &Lane,
+        state: &mut LoginState,
+        account: &Arc<Account>,
+        renewal: bool,
+    ) -> Result<Arc<Session>, NoSession> {
+        self.admitted(account).await?;
+        // Whoever comes back when the error budget is used up finds that before it asks for a session.
+        let Allowance::Granted(room) = self.limits.reserve_error(account) else {
+            return Err(NoSession::Limited(LOGIN_PATIENCE));
+        };
+        let started = Instant::now();
+        let call = self.breakers.begin(Scope::Login, &account.gstin);
+        let answer = self.irp.login(account, renewal).await;
+        if answer.as_ref().is_err_and(IrpError::is_counted) {
+            self.limits.count_error(account);
         }
-        Err(error) => {
-            let refused = is_final(&error);
-            telemetry::login_failed(&account.gstin, error.code(), refused);
-            let error = Arc::new(error);
-            if refused {
-                state.refused = Some((Arc::clone(account), Arc::clone(&error)));
-                *lane.current.write().await = None;
-                return Err(NoSession::Refused(error));
+        drop(room);
+        let (label, code, sign) = match &answer {
+            Ok(_) => ("ok", None, Some(PortalSign::Answered)),
+            Err(error) => (error.call_result_label(), error.code(), error.sign()),
+        };
+        call.end(sign);
+        telemetry::irp_called("auth", label, code, started.elapsed());
+        match answer {
+            Ok(login) => {
+                state.generation += 1;
+                telemetry::logged_in(&account.gstin, renewal, login.expires_in);
+                state.refused = None;
+                let session = Arc::new(Session {
+                    account: Arc::clone(account),
+                    token: login.token,
+                    key: login.key,
+                    opened: Instant::now(),
+                    expires: Instant::now() + login.expires_in,
+                    generation: state.generation,
+                });
+                *lane.current.write().await = Some(Arc::clone(&session));
+                Ok(session)
             }
-            Err(NoSession::Failed(error))
+            Err(error) => {
+                let refused = is_final(&error);
+                telemetry::login_failed(&account.gstin, error.code(), refused);
+                let error = Arc::new(error);
+                if refused {
+                    state.refused = Some((Arc::clone(account), Arc::clone(&error)));
+                    *lane.current.write().await = None;
+                    return Err(NoSession::Refused(error));
+                }
+                Err(NoSession::Failed(error))
+            }
         }
+    }
+
+    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate.
+    async fn admitted(&self, account: &Account) -> Result<(), NoSession> {
+        self.unless_down().await?;
+        match self
+            .limits
+            .admit_login(&account.gstin, LOGIN_PATIENCE)
+            .await
+        {
+            Admission::Granted => self.unless_down().await,
+            Admission::Wait(wait) => Err(NoSession::Limited(wait)),
+        }
+    }
+
+    async fn unless_down(&self) -> Result<(), NoSession> {
+        self.breakers
+            .ready(Scope::Login, LOGIN_PATIENCE)
+            .await
+            .map_err(NoSession::PortalDown)
     }
 }

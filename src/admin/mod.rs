@@ -1,5 +1,7 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
+mod portal;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::sessions::{SessionStatus, Sessions};
 use crate::telemetry::{Readiness, State};
 
+use portal::PortalStatus;
+
+pub use portal::PortalView;
+
 /// What the endpoint reads.
 #[derive(Clone)]
 pub struct Admin {
@@ -27,6 +33,8 @@ pub struct Admin {
     pub metrics: PrometheusHandle,
     /// Logins per GSTIN.
     pub sessions: Arc<Sessions>,
+    /// The portal's breakers and slots.
+    pub portal: PortalView,
 }
 
 impl std::fmt::Debug for Admin {
@@ -68,8 +76,11 @@ impl Listener {
 async fn ready(Shared(admin): Shared<Admin>) -> Response {
     match admin.readiness.state() {
         State::Consuming => "ready\n".into_response(),
-        waiting
-        @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
+        waiting @ (State::Starting
+        | State::BrokerLost
+        | State::PublisherLost
+        | State::PortalDown
+        | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
     }
@@ -91,6 +102,7 @@ struct Status {
     version: &'static str,
     state: String,
     ready: bool,
+    portal: PortalStatus,
     lanes: Vec<Lane>,
 }
 
@@ -111,6 +123,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
+        portal: admin.portal.status(),
         lanes,
     })
 }

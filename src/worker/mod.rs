@@ -9,7 +9,9 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod gate;
 mod lanes;
+mod portal;
 mod resync;
 mod run;
 mod settle;
@@ -28,13 +30,14 @@ use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Limits, Refusals};
+use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use gate::Gate;
 use lanes::Lanes;
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
@@ -51,6 +54,8 @@ pub struct Worker {
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
+    breakers: Arc<Breakers>,
+    slots: Arc<Slots>,
     lanes: Lanes,
     resyncs: Resyncs,
     ladder: Ladder,
@@ -72,6 +77,8 @@ pub struct Parts {
     pub keyring: Keyring,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
+    pub breakers: Arc<Breakers>,
+    pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub replica: String,
@@ -91,6 +98,8 @@ impl Worker {
             sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
+            breakers: parts.breakers,
+            slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
@@ -103,6 +112,7 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
+        self.breakers.forget_the_past();
         self.lanes.forget_the_settled();
         self.resyncs.forget_the_old();
     }
@@ -183,7 +193,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() {
+        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -207,6 +217,8 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
+            portal_down: self.gate() == Gate::Shut,
+            portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };

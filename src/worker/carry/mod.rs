@@ -10,7 +10,7 @@ mod reply;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, DUPLICATE};
+use super::case::{Case, DUPLICATE, PORTAL_DOWN};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
@@ -94,6 +94,9 @@ async fn laddered(
     let code = code_of(case, ending);
     match ending {
         Ending::Deferred { why, .. } => telemetry::job_deferred(case.about(), &rung.name, why),
+        Ending::PortalDown { .. } if !counted => {
+            telemetry::job_deferred(case.about(), &rung.name, PORTAL_DOWN);
+        }
         _ => telemetry::job_retried(case.about(), &rung.name, &code, case.in_doubt(), counted),
     }
     let attempt = case.job.attempt + u32::from(counted);
@@ -227,6 +230,7 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
         | Ending::Unknown { .. }
         | Ending::NotFoundYet
         | Ending::Deferred { .. }
+        | Ending::PortalDown { .. }
         | Ending::SessionRefused { .. }
         | Ending::HandedBack
         | Ending::Abandoned { .. } => &[],
@@ -244,6 +248,7 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         | Ending::Unknown { code }
         | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
+        Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
         Ending::Deferred { why, .. } => (*why).to_owned(),
         _ => case.last_code().unwrap_or_default(),
     }
