@@ -4,6 +4,8 @@
 //! One rule: a login costs the taxpayer. Whoever waits shares the one under way, its failure included, and a refused
 //! password is never sent again.
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::irp::{Access, AuthToken, Irp, IrpError};
 use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
+use contention::Contention;
 
 /// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
 /// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
@@ -38,6 +41,7 @@ pub struct Session {
     account: Arc<Account>,
     token: AuthToken,
     key: SessionKey,
+    opened: Instant,
     expires: Instant,
     generation: u64,
 }
@@ -99,6 +103,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Lane {
     current: RwLock<Option<Arc<Session>>>,
+    contention: Contention,
     login: Mutex<LoginState>,
 }
 
@@ -121,6 +126,8 @@ pub struct SessionStatus {
     pub remaining: Option<Duration>,
     /// The portal refused its credentials.
     pub refused: bool,
+    /// Its sessions keep being refused right after the login: another system uses the same API user.
+    pub contended: bool,
 }
 
 impl Sessions {
@@ -192,6 +199,9 @@ impl Sessions {
         {
             *current = None;
             telemetry::session_invalidated(&session.account.gstin, session.generation);
+            if lane.contention.refused(session.opened) {
+                telemetry::token_contention(&session.account.gstin);
+            }
         }
     }
 
@@ -202,6 +212,12 @@ impl Sessions {
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
         *lane.current.write().await = None;
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    pub fn is_contended(&self, gstin: &Gstin) -> bool {
+        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
+        lane.is_some_and(|lane| lane.contention.is_on())
     }
 
     /// Every account a session was ever asked for.
@@ -228,6 +244,7 @@ impl Sessions {
                 gstin,
                 remaining,
                 refused,
+                contended: lane.contention.is_on(),
             });
         }
         statuses.sort_by_key(|status| status.gstin);
@@ -377,6 +394,7 @@ impl Portal {
                     account: Arc::clone(account),
                     token: login.token,
                     key: login.key,
+                    opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
                     generation: state.generation,
                 });

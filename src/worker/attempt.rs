@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
+use super::resync::{self, Advice};
 use super::settle::Ending;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{Duplicate, IrpError, Refusal};
+use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::telemetry;
@@ -122,7 +125,7 @@ async fn run(
             return Ok(earlier);
         }
     }
-    match calls.generate(case.job.body.as_bytes()).await? {
+    match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(
             worker,
             case,
@@ -131,6 +134,27 @@ async fn run(
             false,
         )),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
+    }
+}
+
+/// Submits the document, and once more where the portal's copy of a GSTIN was stale and has been put right.
+async fn submit(
+    worker: &Worker,
+    case: &Case,
+    calls: &mut Calls<'_>,
+) -> Result<Result<Registration, IrpError>, Box<Ending>> {
+    let submitted = Instant::now();
+    let body = case.job.body.as_bytes();
+    let error = match calls.generate(body).await? {
+        Err(error) if error.disposition() == Disposition::SyncGstin => error,
+        answer => return Ok(answer),
+    };
+    let advice = worker.resyncs.advise(case, calls, &error, submitted);
+    match advice.await? {
+        Advice::OnceMore => calls.generate(body).await,
+        Advice::Later => Err(Box::new(resync::later(&error))),
+        Advice::Refused => Ok(Err(error)),
+        Advice::AccountRefused => Err(Box::new(calls.account_refused(error).await)),
     }
 }
 

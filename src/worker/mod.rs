@@ -13,6 +13,7 @@ mod fleet;
 mod gate;
 mod lanes;
 mod portal;
+mod resync;
 mod run;
 mod settle;
 
@@ -40,6 +41,7 @@ use case::Case;
 use fleet::Fleet;
 use gate::Gate;
 use lanes::Lanes;
+use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
 pub use fleet::watch;
@@ -58,6 +60,7 @@ pub struct Worker {
     breakers: Arc<Breakers>,
     slots: Arc<Slots>,
     lanes: Lanes,
+    resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
     fleet: Fleet,
@@ -95,6 +98,7 @@ impl Worker {
                 parts.config.irp.concurrency_per_gstin,
                 &parts.ladder,
             ),
+            resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
@@ -119,6 +123,7 @@ impl Worker {
         self.refusals.tidy();
         self.breakers.forget_the_past();
         self.lanes.tidy();
+        self.resyncs.forget_the_old();
     }
 
     /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.

@@ -5,8 +5,11 @@
 mod budget;
 mod commands;
 mod conflict;
+mod contention;
+mod deadlines;
 mod delivers;
 mod limits;
+mod resync;
 mod secrecy;
 mod sessions;
 mod settlement;

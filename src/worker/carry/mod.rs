@@ -202,7 +202,7 @@ async fn dead_lettered(
         [] => {
             exhausted = [ErrorEntry::worker(
                 reason,
-                gave_up_message(case, reason, &code),
+                gave_up_message(worker, case, reason, &code),
             )];
             &exhausted[..]
         }
@@ -217,7 +217,11 @@ async fn dead_lettered(
     reply(worker, case, &answer).await
 }
 
-fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
+/// Why sessions do not last, and what helps.
+const CONTENDED: &str =
+    ", because another system keeps replacing them: give each system an API user of its own";
+
+fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
     let attempts = case.job.attempt;
     let known = if code == DUPLICATE {
         "the portal says it is registered, but no look-up finds it"
@@ -228,7 +232,12 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
     };
     match reason {
         Reason::SessionRefused => {
-            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+            let gstin = case.gstin.as_ref();
+            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let cause = if is_contended { CONTENDED } else { "" };
+            format!(
+                "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"
+            )
         }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
