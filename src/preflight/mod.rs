@@ -1,0 +1,4 @@
+//! Judges a document before the portal sees it.
+
+mod schema;
+mod tree;
