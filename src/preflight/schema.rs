@@ -109,7 +109,11 @@ impl Schema {
         let words = self.words.get(&without_indices(&pointer));
         let title = words.map_or("this member", |words| &words.title);
         let form = words.and_then(|words| words.form.as_deref());
-        let message = format!("{}{title} {}", line(&pointer), complaint(error.kind(), form));
+        let message = format!(
+            "{}{title} {}",
+            line(&pointer),
+            complaint(error.kind(), form)
+        );
         Violation { pointer, message }
     }
 }
@@ -208,7 +212,9 @@ impl Reader<'_> {
 
     /// What a `$ref` names; an empty value without one.
     fn definition(&self, schema: &Value) -> Value {
-        let reference = schema["$ref"].as_str().and_then(|text| text.strip_prefix('#'));
+        let reference = schema["$ref"]
+            .as_str()
+            .and_then(|text| text.strip_prefix('#'));
         let found = reference.and_then(|pointer| self.root.pointer(pointer));
         found.cloned().unwrap_or_default()
     }
@@ -287,7 +293,9 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
     }
 
     fn identity(&self) -> Option<NodeIdentity> {
-        Some(NodeIdentity::new(std::ptr::from_ref::<Node<'_>>(self).addr()))
+        Some(NodeIdentity::new(
+            std::ptr::from_ref::<Node<'_>>(self).addr(),
+        ))
     }
 }
 
@@ -383,21 +391,86 @@ mod tests {
     #[test]
     fn each_fault_of_form_has_its_place_and_its_sentence() {
         let cases = [
-            (r#""SI/25-26/00417""#, r#""0417""#, "/DocDtls/No", "the document number must be up to 16 letters"),
-            ("560058", r#""560058""#, "/SellerDtls/Pin", "must be six digits, without quotation marks"),
+            (
+                r#""SI/25-26/00417""#,
+                r#""0417""#,
+                "/DocDtls/No",
+                "the document number must be up to 16 letters",
+            ),
+            (
+                "560058",
+                r#""560058""#,
+                "/SellerDtls/Pin",
+                "must be six digits, without quotation marks",
+            ),
             ("560058", "560058.5", "/SellerDtls/Pin", "six digits"),
             ("560058", "99999", "/SellerDtls/Pin", "six digits"),
-            (r#""Qty": 2,"#, r#""Qty": -2,"#, "/ItemList/1/Qty", "line 2: the quantity must be a quantity from 0"),
-            (r#""Qty": 2,"#, r#""Qty": 1e99,"#, "/ItemList/1/Qty", "a quantity from 0"),
-            ("\"UnitPrice\": 150,", "", "/ItemList/0/UnitPrice", "line 1: the unit price is missing"),
-            (r#""Loc": "PUNE""#, r#""Loc": null"#, "/BuyerDtls/Loc", "the buyer's place is missing"),
-            (r#""Loc": "PUNE""#, r#""Loc": """#, "/BuyerDtls/Loc", "is too short"),
-            (r#""Loc": "PUNE""#, r#""Loc": "PU\"NE""#, "/BuyerDtls/Loc", "without quotation marks"),
-            (r#""Stcd": "27""#, r#""Stcd": 27"#, "/BuyerDtls/Stcd", "a text in quotation marks"),
-            (r#""HsnCd": "520832""#, r#""HsnCd": "000000""#, "/ItemList/0/HsnCd", "not all zero"),
-            (r#""SupTyp": "B2B""#, r#""SupTyp": "B2C""#, "/TranDtls/SupTyp", "one of B2B"),
-            (r#""RndOffAmt": 0.41"#, r#""RndOffAmt": 100"#, "/ValDtls/RndOffAmt", "from -99.99"),
-            (r#""TotInvVal": 21851"#, r#""TotInvVal": 100000000000000"#, "/ValDtls/TotInvVal", "from 0"),
+            (
+                r#""Qty": 2,"#,
+                r#""Qty": -2,"#,
+                "/ItemList/1/Qty",
+                "line 2: the quantity must be a quantity from 0",
+            ),
+            (
+                r#""Qty": 2,"#,
+                r#""Qty": 1e99,"#,
+                "/ItemList/1/Qty",
+                "a quantity from 0",
+            ),
+            (
+                "\"UnitPrice\": 150,",
+                "",
+                "/ItemList/0/UnitPrice",
+                "line 1: the unit price is missing",
+            ),
+            (
+                r#""Loc": "PUNE""#,
+                r#""Loc": null"#,
+                "/BuyerDtls/Loc",
+                "the buyer's place is missing",
+            ),
+            (
+                r#""Loc": "PUNE""#,
+                r#""Loc": """#,
+                "/BuyerDtls/Loc",
+                "is too short",
+            ),
+            (
+                r#""Loc": "PUNE""#,
+                r#""Loc": "PU\"NE""#,
+                "/BuyerDtls/Loc",
+                "without quotation marks",
+            ),
+            (
+                r#""Stcd": "27""#,
+                r#""Stcd": 27"#,
+                "/BuyerDtls/Stcd",
+                "a text in quotation marks",
+            ),
+            (
+                r#""HsnCd": "520832""#,
+                r#""HsnCd": "000000""#,
+                "/ItemList/0/HsnCd",
+                "not all zero",
+            ),
+            (
+                r#""SupTyp": "B2B""#,
+                r#""SupTyp": "B2C""#,
+                "/TranDtls/SupTyp",
+                "one of B2B",
+            ),
+            (
+                r#""RndOffAmt": 0.41"#,
+                r#""RndOffAmt": 100"#,
+                "/ValDtls/RndOffAmt",
+                "from -99.99",
+            ),
+            (
+                r#""TotInvVal": 21851"#,
+                r#""TotInvVal": 100000000000000"#,
+                "/ValDtls/TotInvVal",
+                "from 0",
+            ),
         ];
         for (good, bad, pointer, says) in cases {
             let text = SAMPLE.replacen(good, bad, 1);
@@ -419,7 +492,10 @@ mod tests {
             ("\"TrdNm\": \"Kaveri Fabrics\"", "\"TrdNm\": null"),
             ("\"TotInvVal\": 21851", "\"TotInvVal\": 99999999999999.99"),
             ("\"Pin\": 560058", "\"Pin\": 560058.0"),
-            ("\"Version\": \"1.1\"", "\"Version\": \"1.1\", \"ErpOnly\": {\"a\": [1]}"),
+            (
+                "\"Version\": \"1.1\"",
+                "\"Version\": \"1.1\", \"ErpOnly\": {\"a\": [1]}",
+            ),
         ] {
             let text = SAMPLE.replacen(written, also, 1);
             assert_ne!(text, SAMPLE, "{written} is not in the sample");

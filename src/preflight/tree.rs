@@ -95,7 +95,7 @@ fn decimal(text: &str) -> Option<Decimal> {
 }
 
 /// The members of an object that the form knows, and the names of a few that it does not.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub(super) struct Object<'a> {
     members: Vec<Member<'a>>,
     unknown: Vec<Cow<'a, str>>,
@@ -389,7 +389,8 @@ mod tests {
     #[test]
     fn names_are_known_in_any_case_and_pointers_keep_their_spelling() {
         let names = names();
-        let text = r#"{"SELLERDTLS":{"gstin":"a","GSTIN":"b"},"itemlist":[{},{"assamt":10.50}],"x/~y":1}"#;
+        let text =
+            r#"{"SELLERDTLS":{"gstin":"a","GSTIN":"b"},"itemlist":[{},{"assamt":10.50}],"x/~y":1}"#;
         let node = Node::parse(text, &names).unwrap();
         let seller = node.object().unwrap().get("SellerDtls").unwrap();
         assert_eq!(
@@ -432,7 +433,8 @@ mod tests {
     #[test]
     fn a_hostile_document_is_an_error_or_a_tree_and_no_more() {
         let names = names();
-        let deep = |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
+        let deep =
+            |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
         assert!(Node::parse(&deep("[", "]"), &names).is_err());
         assert!(Node::parse(&format!("{{\"Gstin\":{}}}", deep("[", "]")), &names).is_err());
         for skipped in [
