@@ -13,7 +13,9 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::credentials::Changes;
 use crate::sessions::{SessionStatus, Sessions};
+use crate::telemetry::credentials::{Outcome, Reload, Reloads};
 use crate::telemetry::{Readiness, State};
 
 /// What the endpoint reads.
@@ -27,6 +29,8 @@ pub struct Admin {
     pub metrics: PrometheusHandle,
     /// Logins per GSTIN.
     pub sessions: Arc<Sessions>,
+    /// What came of the latest reading of the credentials.
+    pub reloads: Reloads,
 }
 
 impl std::fmt::Debug for Admin {
@@ -91,7 +95,20 @@ struct Status {
     version: &'static str,
     state: String,
     ready: bool,
+    /// The latest reading of the credentials after the one at start.
+    credentials_reload: Option<LastReload>,
     lanes: Vec<Lane>,
+}
+
+#[derive(Serialize)]
+struct LastReload {
+    at: String,
+    result: &'static str,
+    added: usize,
+    changed: usize,
+    removed: usize,
+    /// Why it was refused, in words that quote no secret.
+    faults: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -109,8 +126,28 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
+        credentials_reload: admin.reloads.last().as_deref().map(last_reload),
         lanes,
     })
+}
+
+fn last_reload(reload: &Reload) -> LastReload {
+    let (changes, faults) = match &reload.result {
+        Outcome::Changed(changes) => (changes.clone(), Vec::new()),
+        Outcome::Unchanged => (Changes::default(), Vec::new()),
+        Outcome::Refused(faults) => {
+            let told = faults.iter().map(ToString::to_string).collect();
+            (Changes::default(), told)
+        }
+    };
+    LastReload {
+        at: reload.at.to_string(),
+        result: reload.result.as_str(),
+        added: changes.added.len(),
+        changed: changes.changed.len(),
+        removed: changes.removed.len(),
+        faults,
+    }
 }
 
 fn lane(status: &SessionStatus) -> Lane {

@@ -1,7 +1,5 @@
 //! One attempt at a `generate` job: look first when in doubt, submit, and believe nothing that is not proven.
 
-use std::sync::Arc;
-
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, entries, label};
@@ -35,15 +33,20 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
     }
 }
 
+fn no_credentials() -> Ending {
+    gave_up(
+        Reason::NoCredentials,
+        "no credentials are configured for this GSTIN",
+    )
+}
+
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
-    let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
-        return gave_up(
-            Reason::NoCredentials,
-            "no credentials are configured for this GSTIN",
-        );
-    };
+    let account = || worker.credentials.load().accounts.get(&gstin).cloned();
+    if account().is_none() {
+        return no_credentials();
+    }
     // One in doubt is looked up first: it may have been registered in time. So may one that a worker had before: a copy
     // of it that overtook this one.
     if case.is_past_deadline() && !case.in_doubt() {
@@ -68,7 +71,11 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             };
         }
     };
-    let mut calls = Calls::new(worker, case, Arc::clone(&account));
+    // Only now: they may have been reloaded while it waited, and a password that was refused must not be sent again.
+    let Some(account) = account() else {
+        return no_credentials();
+    };
+    let mut calls = Calls::new(worker, case, account);
     let ending = match run(worker, case, document, &irn, &mut calls).await {
         Ok(ending) => ending,
         Err(ending) => *ending,

@@ -21,9 +21,10 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::credentials::Credentials;
+use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
+use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
 use crate::limits::Limits;
@@ -96,6 +97,28 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.forget_the_quiet();
         self.lanes.forget_the_settled();
+    }
+
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The accounts in use now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Uses these accounts from now on. What is known of those that changed is of no use any more.
+    pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
+        self.credentials.store(Arc::new(credentials));
+        self.sessions.forget(changes.all().copied());
+    }
+
+    /// An operator says that the trouble with this GSTIN is over: what its account was refused for is forgotten, and
+    /// its next job tries again.
+    pub fn resume(&self, gstin: &Gstin) {
+        self.sessions.forget([*gstin]);
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {

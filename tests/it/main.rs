@@ -5,6 +5,7 @@
 mod commands;
 mod delivers;
 mod limits;
+mod reload;
 mod secrecy;
 mod sessions;
 mod settlement;
