@@ -16,7 +16,7 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Limits};
+use crate::limits::{Admission, Allowance, Limits};
 use crate::outcome::Disposition;
 use crate::telemetry;
 
@@ -358,8 +358,16 @@ async fn log_in(
     if let Admission::Wait(wait) = limits.admit_login(&account.gstin, LOGIN_PATIENCE).await {
         return Err(NoSession::Limited(wait));
     }
+    // Whoever comes back when the error budget is used up finds that before it asks for a session.
+    let Allowance::Granted(room) = limits.reserve_error(account) else {
+        return Err(NoSession::Limited(LOGIN_PATIENCE));
+    };
     let started = Instant::now();
     let answer = irp.login(account, renewal).await;
+    if answer.as_ref().is_err_and(IrpError::is_counted) {
+        limits.count_error(account);
+    }
+    drop(room);
     let (label, code) = match &answer {
         Ok(_) => ("ok", None),
         Err(error) => (error.call_result_label(), error.code()),

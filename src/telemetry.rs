@@ -23,6 +23,12 @@ use crate::config::{LogConfig, LogFormat};
 use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
+mod limits;
+mod portals;
+
+pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
+pub use portals::registered_otherwise;
+
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 300.0, 3600.0,
@@ -285,6 +291,16 @@ pub fn bounded_code(code: &str) -> &str {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if fit { code } else { "other" }
+}
+
+/// A document came again unchanged after its refusal, and was answered without a call.
+pub fn refusal_repeated(about: About<'_>) {
+    counter!("irn_worker_refusals_repeated_total").increment(1);
+    info!(
+        job.id = about.job_id,
+        gstin = about.gstin(),
+        "the portal refused these bytes within a day; the earlier refusal is answered"
+    );
 }
 
 /// A login ended.

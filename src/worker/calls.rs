@@ -16,7 +16,7 @@ use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Access, Irp, IrpError, Registration};
-use crate::limits::Admission;
+use crate::limits::{Admission, Allowance, Reservation, Stopped};
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
@@ -30,6 +30,8 @@ pub(super) struct Calls<'a> {
     tries: ImmediateTries,
     /// A session has been replaced in this attempt already: once is all.
     reauthenticated: bool,
+    /// Room in the error budget for the answer of the call that is about to be made.
+    room: Option<Reservation>,
 }
 
 /// What a look-up says.
@@ -83,7 +85,13 @@ impl<'a> Calls<'a> {
             account,
             tries,
             reauthenticated: false,
+            room: None,
         }
+    }
+
+    /// Whose credentials are used.
+    pub(super) fn gstin(&self) -> Gstin {
+        self.account.gstin
     }
 
     /// Registers the document. From the moment it leaves until a readable answer comes, its outcome is unknown.
@@ -256,7 +264,10 @@ impl<'a> Calls<'a> {
     }
 
     /// A session and the right to call now.
-    async fn ready(&self) -> Result<Arc<Session>, Box<Ending>> {
+    async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
+        if let Some(whose) = self.worker.limits.stopped(&self.account) {
+            return Err(Box::new(budget_stopped(self.case, whose)));
+        }
         // A stop does not wait for a login.
         let session = tokio::select! {
             session = self.worker.sessions.session(&self.account) => session,
@@ -281,14 +292,29 @@ impl<'a> Calls<'a> {
                 return Err(Box::new(login_failed(&error)));
             }
         };
-        match self
-            .worker
-            .limits
-            .admit_call(&self.account.gstin, PATIENCE)
-            .await
-        {
-            Admission::Granted => self.still_ours().map(|()| session),
+        match self.worker.limits.admit_call(&self.account, PATIENCE).await {
+            Admission::Granted => {
+                self.make_room()?;
+                self.still_ours().map(|()| session)
+            }
             Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
+        }
+    }
+
+    /// Makes sure that an error as the answer would not overrun the budget.
+    fn make_room(&mut self) -> Result<(), Box<Ending>> {
+        // The room of the call before goes first, or one job alone could take the last two.
+        self.room = None;
+        match self.worker.limits.reserve_error(&self.account) {
+            Allowance::Granted(room) => {
+                self.room = Some(room);
+                Ok(())
+            }
+            Allowance::Busy => Err(Box::new(Ending::Deferred {
+                wait: PATIENCE,
+                why: "error budget",
+            })),
+            Allowance::Stopped(whose) => Err(Box::new(budget_stopped(self.case, whose))),
         }
     }
 
@@ -305,7 +331,7 @@ impl<'a> Calls<'a> {
 
     /// Runs one call and tells of it.
     async fn observed<T>(
-        &self,
+        &mut self,
         call: &'static str,
         request: impl Future<Output = Result<T, IrpError>>,
     ) -> Result<T, IrpError> {
@@ -318,8 +344,12 @@ impl<'a> Calls<'a> {
             Err(error) => {
                 telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
                 self.case.note_code(&label(error));
+                if error.is_counted() {
+                    self.worker.limits.count_error(&self.account);
+                }
             }
         }
+        self.room = None;
         answer
     }
 
@@ -351,6 +381,23 @@ impl<'a> Calls<'a> {
 const TAKEN_BACK: Ending = Ending::Abandoned {
     why: "the broker took the delivery back",
 };
+
+/// No call is made for a GSTIN whose error budget is used up.
+pub(super) fn budget_stopped(case: &Case, whose: Stopped) -> Ending {
+    let known = if case.in_doubt() {
+        "it is not known whether the portal registered the document; a replay looks first"
+    } else {
+        "the document is not registered"
+    };
+    let message = format!(
+        "{whose}; no call is made until its errors are a day old or an operator resumes it, and then this job can be \
+         replayed; {known}"
+    );
+    Ending::GaveUp {
+        reason: Reason::ErrorBudget,
+        errors: vec![ErrorEntry::worker(Reason::ErrorBudget, message)],
+    }
+}
 
 fn login_failed(error: &IrpError) -> Ending {
     Ending::Transient {

@@ -27,7 +27,7 @@ use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::Limits;
+use crate::limits::{Limits, Refusals};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -48,6 +48,7 @@ pub struct Worker {
     keyring: Keyring,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    refusals: Refusals,
     lanes: Lanes,
     ladder: Ladder,
     publisher: Publisher,
@@ -85,6 +86,7 @@ impl Worker {
             keyring: parts.keyring,
             sessions: parts.sessions,
             limits: parts.limits,
+            refusals: Refusals::default(),
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
@@ -95,7 +97,8 @@ impl Worker {
 
     /// Drops what has become of no use since the last time. To be called now and then.
     pub fn tidy(&self) {
-        self.limits.forget_the_quiet();
+        self.limits.tidy();
+        self.refusals.tidy();
         self.lanes.forget_the_settled();
     }
 
@@ -115,9 +118,10 @@ impl Worker {
         self.sessions.forget(changes.all().copied());
     }
 
-    /// An operator says that the trouble with this GSTIN is over: what its account was refused for is forgotten, and
-    /// its next job tries again.
+    /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
+    /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
+        self.limits.resume(gstin);
         self.sessions.forget([*gstin]);
     }
 
