@@ -44,6 +44,13 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
     }
 }
 
+fn no_credentials() -> Ending {
+    gave_up(
+        Reason::NoCredentials,
+        "no credentials are configured for this GSTIN",
+    )
+}
+
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let mut refused = refused_by_preflight(worker, case);
     let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
@@ -56,11 +63,9 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     }
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
-    let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
-        return gave_up(
-            Reason::NoCredentials,
-            "no credentials are configured for this GSTIN",
-        );
+    let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
+    let Some(account) = account_now() else {
+        return no_credentials();
     };
     // One in doubt is looked up first: it may have been registered in time. So may one that a worker had before: a copy
     // of it that overtook this one.
@@ -92,6 +97,10 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
                 why: "twin",
             };
         }
+    };
+    // Again: they may have been reloaded while it waited, and a password that was refused must not be sent again.
+    let Some(account) = account_now() else {
+        return no_credentials();
     };
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
     let ending = match run(worker, case, document, &irn, &mut calls, refused).await {

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::credentials::Credentials;
+use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
@@ -131,9 +131,27 @@ impl Worker {
         self.resyncs.forget_the_old();
     }
 
-    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The accounts in use now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Uses these accounts from now on. What is known of those that changed is of no use any more.
+    pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
+        self.credentials.store(Arc::new(credentials));
+        self.sessions.forget(changes.all().copied());
+    }
+
+    /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
+    /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+        self.sessions.forget([*gstin]);
     }
 
     /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.

@@ -9,6 +9,7 @@ mod contention;
 mod deadlines;
 mod delivers;
 mod limits;
+mod reload;
 mod resync;
 mod secrecy;
 mod sessions;
