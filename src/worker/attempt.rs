@@ -8,6 +8,7 @@ use super::calls::{Calls, LookUp, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::settle::Ending;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::irn::Irn;
 use crate::irp::{Duplicate, IrpError, Refusal};
@@ -68,6 +69,7 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             };
         }
     };
+    worker.crash.at(Point::TurnTaken);
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
     let ending = match run(worker, case, document, &irn, &mut calls).await {
         Ok(ending) => ending,
@@ -87,7 +89,9 @@ async fn run(
     calls: &mut Calls<'_>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
-        match calls.look_up(document).await? {
+        let found = calls.look_up(document).await?;
+        worker.crash.at(Point::LookedUp);
+        match found {
             LookUp::Found(registration) => {
                 return Ok(accept(worker, case, document, registration, true));
             }

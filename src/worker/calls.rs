@@ -12,6 +12,7 @@ use super::case::Case;
 use super::lanes::PATIENCE;
 use super::settle::Ending;
 use crate::config::credentials::Account;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -94,13 +95,13 @@ impl<'a> Calls<'a> {
             if self.case.is_past_deadline() {
                 return Err(Box::new(Ending::Expired));
             }
+            self.worker.crash.at(Point::Submitting);
             self.case.doubt();
-            let answer = self
-                .observed(
-                    "generate",
-                    self.worker.irp.generate(&session.access(), body),
-                )
-                .await;
+            let access = session.access();
+            let submitting = self.worker.irp.generate(&access, body);
+            let submitting = self.worker.crash.during(Point::Submitted, submitting);
+            let answer = self.observed("generate", submitting).await;
+            self.worker.crash.at(Point::Answered);
             let error = match answer {
                 Ok(registration) => return Ok(Ok(registration)),
                 Err(error) => error,
@@ -287,7 +288,10 @@ impl<'a> Calls<'a> {
             .admit_call(&self.account.gstin, PATIENCE)
             .await
         {
-            Admission::Granted => self.still_ours().map(|()| session),
+            Admission::Granted => {
+                self.worker.crash.at(Point::SessionReady);
+                self.still_ours().map(|()| session)
+            }
             Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
         }
     }

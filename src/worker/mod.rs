@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, DeadLetterPayload};
+use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
@@ -51,6 +52,7 @@ pub struct Worker {
     ladder: Ladder,
     publisher: Publisher,
     replica: String,
+    crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
     /// The grace is over: what still runs is left to redelivery.
@@ -87,6 +89,7 @@ impl Worker {
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
+            crash: CrashPoints::from_environment(),
             stop: parts.stop,
             abandon: CancellationToken::new(),
         }
@@ -132,6 +135,7 @@ impl Worker {
             body,
             acknowledger,
         } = delivery;
+        self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -143,6 +147,7 @@ impl Worker {
             },
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
+        self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
                 self.attempt_and_settle(Case::new(job, document, acknowledger))
@@ -197,6 +202,7 @@ impl Worker {
             settle_time: self.config.irp.settle_time,
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
+        self.crash.at(Point::Settled);
         carry::carry_out(self, case, &ending, settlement).await;
     }
 }

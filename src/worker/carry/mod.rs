@@ -14,6 +14,7 @@ use super::case::{Case, DUPLICATE};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::job::Obituary;
 use crate::outcome::{ErrorEntry, Reason, Status};
@@ -40,7 +41,7 @@ pub(super) async fn carry_out(
         Settlement::Leave => Err(Lost),
     };
     match (done, ending) {
-        (Ok(()), _) => acknowledge(case).await,
+        (Ok(()), _) => acknowledge(worker, case).await,
         (Err(Lost), Ending::Abandoned { why }) => telemetry::job_abandoned(case.about(), why),
         (Err(Lost), _) => {
             telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled")
@@ -48,7 +49,7 @@ pub(super) async fn carry_out(
     }
 }
 
-async fn acknowledge(case: Case) {
+async fn acknowledge(worker: &Worker, case: Case) {
     let Case {
         id,
         job,
@@ -56,7 +57,9 @@ async fn acknowledge(case: Case) {
         acknowledger,
         ..
     } = case;
-    if !acknowledger.ack().await {
+    let acknowledged = acknowledger.ack().await;
+    worker.crash.at(Point::Acknowledged);
+    if !acknowledged {
         let about = About {
             job_id: &id,
             gstin: gstin.as_ref(),
@@ -81,7 +84,9 @@ async fn answered(
         dead_lettered: false,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
 async fn laddered(
@@ -98,7 +103,9 @@ async fn laddered(
     }
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    again(worker, case, retry_exchange(rung), attempt, error).await
+    again(worker, case, retry_exchange(rung), attempt, error).await?;
+    worker.crash.at(Point::LadderConfirmed);
+    Ok(())
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
@@ -110,7 +117,9 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         case.job.attempt,
         None,
     )
-    .await
+    .await?;
+    worker.crash.at(Point::HandBackConfirmed);
+    Ok(())
 }
 
 /// Publishes the job again: the same body under new headers.
@@ -168,6 +177,7 @@ async fn dead_lettered(
         payload: Payload(worker.kept(&case.job.body)),
     };
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
+    worker.crash.at(Point::DeadLetterConfirmed);
 
     let exhausted;
     let errors = match errors_of(ending) {
@@ -186,7 +196,9 @@ async fn dead_lettered(
         dead_lettered: true,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
 fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {

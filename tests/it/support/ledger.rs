@@ -46,6 +46,16 @@ impl Ledger {
         })
     }
 
+    /// Enters jobs that are about to be published.
+    pub(crate) fn expect(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.published.extend(ids);
+    }
+
+    /// How many jobs were published.
+    pub(crate) fn published(&self) -> usize {
+        self.published.len()
+    }
+
     /// How many jobs have been answered at least once.
     pub(crate) fn answered(&self) -> usize {
         self.results.len()
@@ -144,11 +154,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Every job has a result, all are `signed`, and repeated ones are recognisable as repetitions: the same
-    /// `message_id`, the same registration, the same signed data.
+    /// Every job has a result, all are `signed`, and repeated ones are recognisable as repetitions.
     pub(crate) fn ensure_each_signed(&self) -> Result<()> {
-        let missing: Vec<_> = self.missing().take(5).collect();
-        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        self.ensure_each_answered()?;
         for (job, entries) in &self.results {
             for entry in entries {
                 ensure!(
@@ -157,11 +165,36 @@ impl Ledger {
                     entry.status(),
                     entry.body["errors"]
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// The results of one job, none if it has not been answered.
+    pub(crate) fn results_of(&self, job: &str) -> &[Entry] {
+        self.results.get(job).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every job has a result, and repeated ones are recognisable as repetitions: the same `message_id`, the same
+    /// status, the same registration, the same signed data.
+    pub(crate) fn ensure_each_answered(&self) -> Result<()> {
+        let missing: Vec<_> = self.missing().take(5).collect();
+        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        for (job, entries) in &self.results {
+            for entry in entries {
                 ensure!(
                     entry.message_id == entries[0].message_id,
-                    "{job} has two message ids"
+                    "{job} has two message ids: {} and {}",
+                    entries[0].body,
+                    entry.body
                 );
-                for member in ["irn", "ack_no", "signed_invoice", "signed_qr_code"] {
+                for member in [
+                    "status",
+                    "irn",
+                    "ack_no",
+                    "signed_invoice",
+                    "signed_qr_code",
+                ] {
                     ensure!(
                         entry.body[member] == entries[0].body[member],
                         "the results of {job} contradict each other in {member}"
