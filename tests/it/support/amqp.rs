@@ -94,6 +94,8 @@ impl Job {
 pub(crate) struct Message {
     pub(crate) properties: BasicProperties,
     pub(crate) body: Vec<u8>,
+    /// Handed out before, to somebody who did not acknowledge it.
+    pub(crate) redelivered: bool,
 }
 
 impl Message {
@@ -101,6 +103,7 @@ impl Message {
         Self {
             properties: delivery.properties,
             body: delivery.data,
+            redelivered: delivery.redelivered,
         }
     }
 

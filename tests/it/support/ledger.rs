@@ -19,11 +19,41 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 pub(crate) struct Entry {
     pub(crate) message_id: String,
     pub(crate) body: Value,
+    /// The broker had handed it out before.
+    pub(crate) redelivered: bool,
 }
 
 impl Entry {
     pub(crate) fn status(&self) -> &str {
         self.body["status"].as_str().unwrap_or_default()
+    }
+
+    /// What in it could not be said of the same job as well; nothing if it is a repetition.
+    fn contradicts(&self, other: &Self) -> Option<&'static str> {
+        if self.message_id != other.message_id {
+            return Some("message_id");
+        }
+        [
+            "status",
+            "irn",
+            "ack_no",
+            "signed_invoice",
+            "signed_qr_code",
+        ]
+        .into_iter()
+        .find(|member| self.body[member] != other.body[member])
+    }
+
+    /// Without what is signed, which is long.
+    fn summary(&self) -> String {
+        let Self {
+            message_id, body, ..
+        } = self;
+        let (irn, errors, attempts) = (&body["irn"], &body["errors"], &body["attempts"]);
+        format!(
+            "{message_id} {} {irn} {errors} attempt {attempts}",
+            self.status()
+        )
     }
 }
 
@@ -81,10 +111,11 @@ impl Ledger {
         );
         let message_id = message.properties.message_id().clone();
         let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
-        self.results
-            .entry(job.to_owned())
-            .or_default()
-            .push(Entry { message_id, body });
+        self.results.entry(job.to_owned()).or_default().push(Entry {
+            message_id,
+            body,
+            redelivered: message.redelivered,
+        });
         Ok(())
     }
 
@@ -170,6 +201,30 @@ impl Ledger {
         Ok(())
     }
 
+    /// The first result of every job that has one.
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = &Entry> {
+        self.results.values().filter_map(|entries| entries.first())
+    }
+
+    /// How many results came again because the broker handed them out again.
+    pub(crate) fn repeated_by_the_broker(&self) -> usize {
+        let repeated = self
+            .results
+            .values()
+            .flat_map(|entries| entries.iter().skip(1));
+        repeated.filter(|entry| entry.redelivered).count()
+    }
+
+    /// How many jobs have results that contradict each other.
+    pub(crate) fn contradictory(&self) -> usize {
+        let contradictory = |entries: &&Vec<Entry>| {
+            entries
+                .iter()
+                .any(|entry| entry.contradicts(&entries[0]).is_some())
+        };
+        self.results.values().filter(contradictory).count()
+    }
+
     /// The results of one job, none if it has not been answered.
     pub(crate) fn results_of(&self, job: &str) -> &[Entry] {
         self.results.get(job).map_or(&[], Vec::as_slice)
@@ -182,22 +237,11 @@ impl Ledger {
         ensure!(missing.is_empty(), "no result for {missing:?} and others");
         for (job, entries) in &self.results {
             for entry in entries {
-                ensure!(
-                    entry.message_id == entries[0].message_id,
-                    "{job} has two message ids: {} and {}",
-                    entries[0].body,
-                    entry.body
-                );
-                for member in [
-                    "status",
-                    "irn",
-                    "ack_no",
-                    "signed_invoice",
-                    "signed_qr_code",
-                ] {
-                    ensure!(
-                        entry.body[member] == entries[0].body[member],
-                        "the results of {job} contradict each other in {member}"
+                if let Some(member) = entry.contradicts(&entries[0]) {
+                    bail!(
+                        "the results of {job} contradict each other in {member}: {} and {}",
+                        entries[0].summary(),
+                        entry.summary()
                     );
                 }
             }
