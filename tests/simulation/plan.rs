@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// How many operations a run has.
-const OPERATIONS: usize = 24;
+const OPERATIONS: usize = 32;
 
 /// How far the portal's clock is moved in one run, in hours: registrations stay within the days in which they can be
 /// looked up.
@@ -42,6 +42,10 @@ pub(crate) enum Weather {
     Slow,
     /// Throws sessions out.
     ForgetsSessions,
+    /// Encrypts answers under a key nobody has.
+    Scrambles,
+    /// Asks to slow down.
+    Throttles,
     /// Turns logins away now and then.
     LoginsFail,
 }
@@ -105,11 +109,11 @@ fn draw(rng: &mut StdRng) -> Operation {
             let point = Point::ALL[rng.random_range(0..Point::ALL.len())];
             Operation::StartWorker(Some((point, rng.random_range(1..6))))
         }
-        70..74 => Operation::KillWorker,
-        74..78 => Operation::DrainWorker,
-        78..81 => Operation::DropConnections,
-        81..84 => Operation::CutOff,
-        84..88 => Operation::BackAgain,
+        70..76 => Operation::KillWorker,
+        76..80 => Operation::DrainWorker,
+        80..84 => Operation::DropConnections,
+        84..86 => Operation::CutOff,
+        86..89 => Operation::BackAgain,
         _ => Operation::Wait(rng.random_range(1..10)),
     }
 }
@@ -126,13 +130,15 @@ fn wares(rng: &mut StdRng) -> Wares {
 }
 
 fn weather(rng: &mut StdRng) -> Weather {
-    match rng.random_range(0..8) {
+    match rng.random_range(0..10) {
         0 => Weather::Fair,
         1..3 => Weather::LosesAnswers,
         3 => Weather::LosesRequests,
         4 => Weather::Garbles,
         5 => Weather::Slow,
         6 => Weather::ForgetsSessions,
+        7 => Weather::Scrambles,
+        8 => Weather::Throttles,
         _ => Weather::LoginsFail,
     }
 }

@@ -325,6 +325,12 @@ fn rules(weather: Weather) -> Value {
         Weather::ForgetsSessions => {
             json!([{"endpoint": "core", "kind": "revoke_token", "probability": 0.05}])
         }
+        Weather::Scrambles => {
+            json!([{"endpoint": "core", "kind": "wrong_key", "probability": 0.1}])
+        }
+        Weather::Throttles => {
+            json!([{"endpoint": "core", "kind": "status", "status": 429, "probability": 0.2}])
+        }
         Weather::LoginsFail => {
             json!([{"endpoint": "auth", "kind": "status", "status": 503, "probability": 0.3}])
         }
