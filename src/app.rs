@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
+use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -32,6 +33,9 @@ pub enum StartError {
     /// The portal's settings.
     #[error(transparent)]
     Irp(#[from] IrpConfigFault),
+    /// The rules of pre-flight.
+    #[error(transparent)]
+    Preflight(#[from] PreflightFault),
     /// Signing keys.
     #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
     Keys(Vec<KeyFault>),
@@ -64,6 +68,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
     let listener = Listener::bind(address)
@@ -111,6 +116,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         credentials: Arc::clone(&credentials),
         irp,
         keyring,
+        preflight,
         sessions: Arc::clone(&sessions),
         limits: Arc::clone(&limits),
         breakers,

@@ -26,6 +26,7 @@ pub mod crash;
 
 // The portal's arithmetic: bytes in, bytes out.
 pub mod crypto;
+pub mod preflight;
 pub mod retry;
 pub mod signature;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Worker;
@@ -45,6 +46,15 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
+    let mut refused = refused_by_preflight(worker, case);
+    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
+    if let Some(refused) = refused.take_if(|_| is_fresh) {
+        return refused;
+    }
+    if refused.is_some() {
+        // It passed before, and it or a copy of it may be registered: rules change at midnight. So it is looked up.
+        case.doubt_again();
+    }
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
     let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
@@ -86,7 +96,7 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     };
     worker.crash.at(Point::TurnTaken);
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
-    let ending = match run(worker, case, document, &irn, &mut calls).await {
+    let ending = match run(worker, case, document, &irn, &mut calls, refused).await {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
@@ -104,12 +114,22 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     }
 }
 
+/// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
+fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
+    let body = case.job.body.as_bytes();
+    let report = worker.preflight.check(body, Timestamp::now(), case.gstin);
+    report
+        .refuses()
+        .then(|| super::refused_by_preflight(&report))
+}
+
 async fn run(
     worker: &Worker,
     case: &Case,
     document: &Document,
     irn: &Irn,
     calls: &mut Calls<'_>,
+    refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
         let found = calls.look_up(document).await?;
@@ -128,6 +148,9 @@ async fn run(
         if let Some(earlier) = refused_earlier(worker, case, &calls.gstin()) {
             return Ok(earlier);
         }
+    }
+    if let Some(refused) = refused_by_preflight {
+        return Ok(refused);
     }
     match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(

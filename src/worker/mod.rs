@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
@@ -34,6 +35,7 @@ use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
 use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
@@ -55,6 +57,7 @@ pub struct Worker {
     credentials: Arc<ArcSwap<Credentials>>,
     irp: Arc<Irp>,
     keyring: Keyring,
+    preflight: Arc<Preflight>,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
@@ -81,6 +84,7 @@ pub struct Parts {
     pub credentials: Arc<ArcSwap<Credentials>>,
     pub irp: Arc<Irp>,
     pub keyring: Keyring,
+    pub preflight: Arc<Preflight>,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
     pub breakers: Arc<Breakers>,
@@ -105,6 +109,7 @@ impl Worker {
             credentials: parts.credentials,
             irp: parts.irp,
             keyring: parts.keyring,
+            preflight: parts.preflight,
             sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
@@ -200,11 +205,11 @@ impl Worker {
                 batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
-                let errors = findings.iter().map(preflight_error).collect();
-                let ending = Ending::Rejected {
-                    errors,
-                    info: Vec::new(),
-                };
+                let body = job.body.as_bytes();
+                let report =
+                    self.preflight
+                        .check_after(&findings, body, Timestamp::now(), job.gstin);
+                let ending = refused_by_preflight(&report);
                 self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
                     .await;
             }
@@ -247,12 +252,16 @@ impl Worker {
     }
 }
 
-fn preflight_error(finding: &document::Finding) -> ErrorEntry {
-    ErrorEntry {
+fn refused_by_preflight(report: &preflight::Report) -> Ending {
+    let entry = |finding: &preflight::Finding| ErrorEntry {
         source: ErrorSource::Preflight,
         code: finding.code.to_owned(),
-        message: finding.message.to_owned(),
-        path: Some(finding.path.to_owned()),
+        message: finding.message.clone(),
+        path: Some(finding.path.clone()),
+    };
+    Ending::Rejected {
+        errors: report.errors().map(entry).collect(),
+        info: Vec::new(),
     }
 }
 
