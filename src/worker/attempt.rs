@@ -12,6 +12,7 @@ use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::resync::{self, Advice};
 use super::settle::Ending;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -102,6 +103,7 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let Some(account) = account_now() else {
         return no_credentials();
     };
+    worker.crash.at(Point::TurnTaken);
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
     let ending = match run(worker, case, document, &irn, &mut calls, refused).await {
         Ok(ending) => ending,
@@ -139,7 +141,9 @@ async fn run(
     refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
-        match calls.look_up(document).await? {
+        let found = calls.look_up(document).await?;
+        worker.crash.at(Point::LookedUp);
+        match found {
             LookUp::Found(registration) => {
                 return Ok(accept(worker, case, document, registration, true));
             }

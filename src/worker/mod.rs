@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
+use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
@@ -68,6 +69,7 @@ pub struct Worker {
     publisher: Publisher,
     fleet: Fleet,
     replica: String,
+    crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
     /// The grace is over: what still runs is left to redelivery.
@@ -117,6 +119,7 @@ impl Worker {
             publisher: parts.publisher,
             fleet: Fleet::default(),
             replica: parts.replica,
+            crash: CrashPoints::from_environment(),
             stop: parts.stop,
             abandon: CancellationToken::new(),
         }
@@ -193,6 +196,7 @@ impl Worker {
             body,
             acknowledger,
         } = delivery;
+        self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -204,6 +208,7 @@ impl Worker {
             },
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
+        self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
                 self.attempt_and_settle(Case::new(job, document, acknowledger))
@@ -260,6 +265,7 @@ impl Worker {
             settle_time: self.config.irp.settle_time,
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
+        self.crash.at(Point::Settled);
         carry::carry_out(self, case, &ending, settlement).await;
     }
 }

@@ -18,6 +18,8 @@ mod support;
 
 mod broker_faults;
 mod chaos;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod hostile;
 mod shutdown;
 mod test_kit;
