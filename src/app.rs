@@ -8,12 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener};
+use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Slots};
 use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -84,10 +84,14 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     );
 
     let limits = Arc::new(Limits::new(&config.limits));
+    let breakers = Arc::new(Breakers::new(config.irp.concurrency));
+    // A portal that needs half the time it is given is about to need all of it.
+    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
     let background = TaskTracker::new();
     let sessions = Arc::new(Sessions::new(
         Arc::clone(&irp),
         Arc::clone(&limits),
+        Arc::clone(&breakers),
         background.clone(),
     ));
     let readiness = Readiness::default();
@@ -101,22 +105,22 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let admin = Admin {
-        replica: replica.as_str().into(),
-        readiness: readiness.clone(),
-        metrics,
-        sessions: Arc::clone(&sessions),
+    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
+    let name = replica.as_str().into();
+    let portal = PortalView {
+        breakers: Arc::clone(&breakers),
+        slots: Arc::clone(&slots),
     };
-    background.spawn(serve(listener, admin, ended.clone()));
-
     let parts = Parts {
         config,
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&credentials),
         irp,
         keyring,
         preflight,
-        sessions,
-        limits,
+        sessions: Arc::clone(&sessions),
+        limits: Arc::clone(&limits),
+        breakers,
+        slots,
         ladder,
         publisher,
         replica,
@@ -124,6 +128,23 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    let worker_held = Arc::clone(&worker);
+    let lanes = LanesView {
+        sessions,
+        limits,
+        credentials,
+        held: Arc::new(move |gstin| worker_held.held(gstin)),
+    };
+    let admin = Admin {
+        replica: name,
+        readiness: readiness.clone(),
+        metrics,
+        lanes,
+        portal,
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
+
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();

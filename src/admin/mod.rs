@@ -1,5 +1,8 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
+mod lanes;
+mod portal;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,8 +16,14 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::sessions::{SessionStatus, Sessions};
 use crate::telemetry::{Readiness, State};
+
+use lanes::{Client, Lane};
+
+pub use lanes::{Held, LanesView};
+use portal::PortalStatus;
+
+pub use portal::PortalView;
 
 /// What the endpoint reads.
 #[derive(Clone)]
@@ -25,8 +34,10 @@ pub struct Admin {
     pub readiness: Readiness,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Logins per GSTIN.
-    pub sessions: Arc<Sessions>,
+    /// The GSTINs' sessions, rates and error budgets.
+    pub lanes: LanesView,
+    /// The portal's breakers and slots.
+    pub portal: PortalView,
 }
 
 impl std::fmt::Debug for Admin {
@@ -68,8 +79,11 @@ impl Listener {
 async fn ready(Shared(admin): Shared<Admin>) -> Response {
     match admin.readiness.state() {
         State::Consuming => "ready\n".into_response(),
-        waiting
-        @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
+        waiting @ (State::Starting
+        | State::BrokerLost
+        | State::PublisherLost
+        | State::PortalDown
+        | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
     }
@@ -77,7 +91,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
 
 async fn metrics(Shared(admin): Shared<Admin>) -> Response {
     // Refreshes the gauge of live sessions before it is read.
-    drop(admin.sessions.statuses().await);
+    drop(admin.lanes.sessions.statuses().await);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         admin.metrics.render(),
@@ -91,32 +105,22 @@ struct Status {
     version: &'static str,
     state: String,
     ready: bool,
+    replicas: u32,
+    portal: PortalStatus,
     lanes: Vec<Lane>,
-}
-
-#[derive(Serialize)]
-struct Lane {
-    gstin: String,
-    token_expires_in_seconds: Option<u64>,
-    credentials: &'static str,
+    clients: Vec<Client>,
 }
 
 async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
     let state = admin.readiness.state();
-    let lanes = admin.sessions.statuses().await.iter().map(lane).collect();
     Json(Status {
         replica: admin.replica.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
-        lanes,
+        replicas: admin.lanes.replicas(),
+        portal: admin.portal.status(),
+        lanes: admin.lanes.lanes().await,
+        clients: admin.lanes.clients(),
     })
-}
-
-fn lane(status: &SessionStatus) -> Lane {
-    Lane {
-        gstin: status.gstin.to_string(),
-        token_expires_in_seconds: status.remaining.map(|left| left.as_secs()),
-        credentials: if status.refused { "refused" } else { "ok" },
-    }
 }

@@ -3,18 +3,25 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, entries, label};
+use super::calls::{Calls, LookUp, budget_stopped, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
+use super::resync::{self, Advice};
 use super::settle::Ending;
 use crate::document::Document;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{Duplicate, IrpError, Refusal};
+use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::telemetry;
+
+/// The portal's code for a document that another portal has registered.
+const ELSEWHERE: &str = "2295";
 
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
@@ -63,8 +70,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         }
         case.doubt_again();
     }
+    if let Some(earlier) = refused_earlier(worker, case, &gstin) {
+        return earlier;
+    }
+    // Before the lane: what cannot be done does not wait for its turn.
+    if let Some(whose) = worker.limits.stopped(&account) {
+        return budget_stopped(case, whose);
+    }
     let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
+        turn = worker.lanes.turn(&gstin, irn, worker.limits.spacing(&account)) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
     let mut turn = match turn {
@@ -87,7 +101,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }
-    ending
+    match ending {
+        Ending::Deferred { wait, why } => {
+            // What its GSTIN waits for, many of its jobs wait for.
+            let planned = worker.lanes.defer(&gstin, worker.limits.spacing(&account));
+            let wait = wait.max(planned);
+            Ending::Deferred { wait, why }
+        }
+        ending => ending,
+    }
 }
 
 /// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
@@ -119,11 +141,14 @@ async fn run(
             LookUp::Nothing if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
         }
+        if let Some(earlier) = refused_earlier(worker, case, &calls.gstin()) {
+            return Ok(earlier);
+        }
     }
     if let Some(refused) = refused_by_preflight {
         return Ok(refused);
     }
-    match calls.generate(case.job.body.as_bytes()).await? {
+    match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(
             worker,
             case,
@@ -133,6 +158,41 @@ async fn run(
         )),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
     }
+}
+
+/// Submits the document, and once more where the portal's copy of a GSTIN was stale and has been put right.
+async fn submit(
+    worker: &Worker,
+    case: &Case,
+    calls: &mut Calls<'_>,
+) -> Result<Result<Registration, IrpError>, Box<Ending>> {
+    let submitted = Instant::now();
+    let body = case.job.body.as_bytes();
+    let error = match calls.generate(body).await? {
+        Err(error) if error.disposition() == Disposition::SyncGstin => error,
+        answer => return Ok(answer),
+    };
+    let advice = worker.resyncs.advise(case, calls, &error, submitted);
+    match advice.await? {
+        Advice::OnceMore => calls.generate(body).await,
+        Advice::Later => Err(Box::new(resync::later(&error))),
+        Advice::Refused => Ok(Err(error)),
+        Advice::AccountRefused => Err(Box::new(calls.account_refused(error).await)),
+    }
+}
+
+/// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
+/// have been registered before the refusal.
+fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
+    if case.in_doubt() {
+        return None;
+    }
+    let earlier = worker.refusals.earlier(gstin, case.job.body.as_bytes())?;
+    telemetry::refusal_repeated(case.about());
+    Some(Ending::Rejected {
+        errors: earlier.errors.clone(),
+        info: earlier.info.clone(),
+    })
 }
 
 /// What a submit's error obliges us to do.
@@ -220,8 +280,11 @@ async fn refusal_settled(
         case.note_duplicate();
         return adopt_duplicate(worker, case, document, irn, calls, refusal.duplicate).await;
     }
-    let errors = refusal.entries();
+    let mut errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
+        if let Some(portal) = refusal.duplicate.as_ref().and_then(Duplicate::portal) {
+            name_the_portal(&mut errors, &portal);
+        }
         let known = refusal
             .duplicate
             .and_then(|duplicate| duplicate.irn)
@@ -232,10 +295,22 @@ async fn refusal_settled(
             info: refusal.info,
         });
     }
+    if refusal.lies_in_the_document() {
+        let body = case.job.body.as_bytes();
+        let (errors, info) = (errors.clone(), refusal.info.clone());
+        worker.refusals.remember(&calls.gstin(), body, errors, info);
+    }
     Ok(Ending::Rejected {
         errors,
         info: refusal.info,
     })
+}
+
+/// Says in plain words which portal has the document: whoever reads the result has to turn there.
+fn name_the_portal(errors: &mut [ErrorEntry], portal: &str) {
+    for error in errors.iter_mut().filter(|error| error.code == ELSEWHERE) {
+        error.message = format!("{} (registered at {portal})", error.message);
+    }
 }
 
 /// Registered, the portal says: whatever happens from here on, it is looked up and never sent again. By its IRN, because

@@ -9,7 +9,11 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod fleet;
+mod gate;
 mod lanes;
+mod portal;
+mod resync;
 mod run;
 mod settle;
 
@@ -25,9 +29,10 @@ use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
+use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
@@ -35,9 +40,13 @@ use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use fleet::Fleet;
+use gate::Gate;
 use lanes::Lanes;
+use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
+pub use fleet::watch;
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -50,9 +59,14 @@ pub struct Worker {
     preflight: Arc<Preflight>,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    refusals: Refusals,
+    breakers: Arc<Breakers>,
+    slots: Arc<Slots>,
     lanes: Lanes,
+    resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
+    fleet: Fleet,
     replica: String,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
@@ -71,6 +85,8 @@ pub struct Parts {
     pub preflight: Arc<Preflight>,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
+    pub breakers: Arc<Breakers>,
+    pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub replica: String,
@@ -81,7 +97,12 @@ impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            lanes: Lanes::new(
+                parts.config.irp.concurrency,
+                parts.config.irp.concurrency_per_gstin,
+                &parts.ladder,
+            ),
+            resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
@@ -89,8 +110,12 @@ impl Worker {
             preflight: parts.preflight,
             sessions: parts.sessions,
             limits: parts.limits,
+            refusals: Refusals::default(),
+            breakers: parts.breakers,
+            slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
+            fleet: Fleet::default(),
             replica: parts.replica,
             stop: parts.stop,
             abandon: CancellationToken::new(),
@@ -99,8 +124,21 @@ impl Worker {
 
     /// Drops what has become of no use since the last time. To be called now and then.
     pub fn tidy(&self) {
-        self.limits.forget_the_quiet();
-        self.lanes.forget_the_settled();
+        self.limits.tidy();
+        self.refusals.tidy();
+        self.breakers.forget_the_past();
+        self.lanes.tidy();
+        self.resyncs.forget_the_old();
+    }
+
+    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    pub fn resume(&self, gstin: &Gstin) {
+        self.limits.resume(gstin);
+    }
+
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        self.lanes.held(gstin)
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
@@ -174,7 +212,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() {
+        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -198,6 +236,8 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
+            portal_down: self.gate() == Gate::Shut,
+            portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };
