@@ -17,6 +17,9 @@ mod support;
 
 mod broker_faults;
 mod chaos;
+#[path = "../preflight/corpus.rs"]
+mod corpus;
 mod hostile;
+mod preflight;
 mod shutdown;
 mod test_kit;

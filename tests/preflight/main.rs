@@ -7,6 +7,7 @@
 )]
 
 mod agreement;
+mod command;
 mod corpus;
 mod hostile;
 mod verdicts;
