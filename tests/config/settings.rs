@@ -61,6 +61,7 @@ const ROWS: &[Row] = rows! {
     "retry.max_attempts", c => c.retry.max_attempts, "12", "1" => "1";
     "retry.delays", c => c.retry.delays.iter().map(|r| (r.name.as_str(), r.delay)).collect::<Vec<_>>(), r#"[("15s", 15s), ("1m", 60s), ("5m", 300s), ("15m", 900s), ("1h", 3600s)]"#, r#"["500ms", "30s"]"# => r#"[("500ms", 500ms), ("30s", 30s)]"#;
     "validate.preflight", c => c.validate.preflight, "Strict", "schema" => "Schema";
+    "validate.rules_file", c => c.validate.rules_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
     "dead_letter.payload", c => c.dead_letter.payload, "Keep", "drop" => "Drop";
     "dead_letter.ttl", c => c.dead_letter.ttl, "259200s", "1d" => "86400s";
     "shutdown.drain_timeout", c => c.shutdown.drain_timeout, "25s", "45s" => "45s";

@@ -18,8 +18,11 @@ mod support;
 
 mod broker_faults;
 mod chaos;
+#[path = "../preflight/corpus.rs"]
+mod corpus;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod hostile;
+mod preflight;
 mod shutdown;
 mod test_kit;
