@@ -8,12 +8,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, LanesView, Listener};
+use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Slots};
+use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -32,6 +33,9 @@ pub enum StartError {
     /// The portal's settings.
     #[error(transparent)]
     Irp(#[from] IrpConfigFault),
+    /// The rules of pre-flight.
+    #[error(transparent)]
+    Preflight(#[from] PreflightFault),
     /// Signing keys.
     #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
     Keys(Vec<KeyFault>),
@@ -64,6 +68,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
     let listener = Listener::bind(address)
@@ -79,10 +84,14 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     );
 
     let limits = Arc::new(Limits::new(&config.limits));
+    let breakers = Arc::new(Breakers::new(config.irp.concurrency));
+    // A portal that needs half the time it is given is about to need all of it.
+    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
     let background = TaskTracker::new();
     let sessions = Arc::new(Sessions::new(
         Arc::clone(&irp),
         Arc::clone(&limits),
+        Arc::clone(&breakers),
         background.clone(),
     ));
     let readiness = Readiness::default();
@@ -98,13 +107,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     ));
     let credentials = Arc::new(ArcSwap::from_pointee(credentials));
     let name = replica.as_str().into();
+    let portal = PortalView {
+        breakers: Arc::clone(&breakers),
+        slots: Arc::clone(&slots),
+    };
     let parts = Parts {
         config,
         credentials: Arc::clone(&credentials),
         irp,
         keyring,
+        preflight,
         sessions: Arc::clone(&sessions),
         limits: Arc::clone(&limits),
+        breakers,
+        slots,
         ladder,
         publisher,
         replica,
@@ -125,6 +141,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         readiness: readiness.clone(),
         metrics,
         lanes,
+        portal,
     };
     background.spawn(serve(listener, admin, ended.clone()));
 

@@ -3,6 +3,8 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
+mod portal;
+
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -25,7 +27,8 @@ mod limits;
 mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
-pub use portals::registered_otherwise;
+pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
+pub use portals::{gstin_synchronised, registered_otherwise, token_contention};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -100,6 +103,8 @@ pub enum State {
     BrokerLost,
     /// Attached, but results cannot be published, so no job is taken.
     PublisherLost,
+    /// The portal is down: the jobs stay in their queues.
+    PortalDown,
     /// Finishing what runs; takes nothing new.
     Draining,
 }
@@ -111,6 +116,7 @@ impl fmt::Display for State {
             Self::Consuming => "consuming",
             Self::BrokerLost => "no broker connection",
             Self::PublisherLost => "no broker connection for results",
+            Self::PortalDown => "the portal's breaker is open",
             Self::Draining => "draining",
         })
     }

@@ -40,6 +40,8 @@ pub(super) struct Lane {
     gstin: Gstin,
     token_expires_in_seconds: Option<u64>,
     credentials: &'static str,
+    /// Another system keeps replacing its sessions.
+    token_contention: bool,
     in_flight: usize,
     waiting: usize,
     rate_per_second: Option<f64>,
@@ -110,12 +112,14 @@ impl LanesView {
             (_, whose) => whose.map(|whose| whose.to_string()),
         };
         let (in_flight, waiting) = (self.held)(&gstin);
+        let token_contention = session.as_ref().is_some_and(|session| session.contended);
         Lane {
             gstin,
             token_expires_in_seconds: session
                 .and_then(|session| session.remaining)
                 .map(|left| left.as_secs()),
             credentials: if refused { "refused" } else { "ok" },
+            token_contention,
             in_flight,
             waiting,
             rate_per_second: account.map(|a| per_second(self.limits.spacing(&a))),

@@ -1,6 +1,7 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
 mod lanes;
+mod portal;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use crate::telemetry::{Readiness, State};
 use lanes::{Client, Lane};
 
 pub use lanes::{Held, LanesView};
+use portal::PortalStatus;
+
+pub use portal::PortalView;
 
 /// What the endpoint reads.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ pub struct Admin {
     pub metrics: PrometheusHandle,
     /// The GSTINs' sessions, rates and error budgets.
     pub lanes: LanesView,
+    /// The portal's breakers and slots.
+    pub portal: PortalView,
 }
 
 impl std::fmt::Debug for Admin {
@@ -73,8 +79,11 @@ impl Listener {
 async fn ready(Shared(admin): Shared<Admin>) -> Response {
     match admin.readiness.state() {
         State::Consuming => "ready\n".into_response(),
-        waiting
-        @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
+        waiting @ (State::Starting
+        | State::BrokerLost
+        | State::PublisherLost
+        | State::PortalDown
+        | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
     }
@@ -97,6 +106,7 @@ struct Status {
     state: String,
     ready: bool,
     replicas: u32,
+    portal: PortalStatus,
     lanes: Vec<Lane>,
     clients: Vec<Client>,
 }
@@ -109,6 +119,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         state: state.to_string(),
         ready: state == State::Consuming,
         replicas: admin.lanes.replicas(),
+        portal: admin.portal.status(),
         lanes: admin.lanes.lanes().await,
         clients: admin.lanes.clients(),
     })

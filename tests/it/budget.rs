@@ -123,7 +123,7 @@ async fn client_at_its_error_budget_stops_all_its_gstins() -> Result<()> {
         tally(outcomes.values()),
         counted(&[("failed worker ERROR_BUDGET", 5)])
     );
-    assert_eq!(stack.sandbox.stats().await?.of(GOOD).requests(), 0);
+    assert_eq!(stack.sandbox.stats().await?.of(GOOD).all_requests(), 0);
     let status: Value = serde_json::from_str(&stack.worker()?.admin("/status").await?)?;
     let client = &status["clients"][0];
     assert_eq!(client["client"], "it", "{status}");

@@ -90,7 +90,8 @@ impl<'s> Watch<'s> {
             .filter(|(at, _)| (from..until).contains(at));
         let calls = begin.map(|(at, before)| {
             let within = self.looks.iter().filter(|(then, _)| *then < *at + SECOND);
-            within.map(|(_, calls)| calls - before).max()
+            let after = within.map(|(_, calls)| *calls).max();
+            after.map(|calls| calls - before)
         });
         calls.flatten().max().unwrap_or_default()
     }

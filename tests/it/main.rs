@@ -5,10 +5,13 @@
 mod budget;
 mod commands;
 mod conflict;
+mod contention;
+mod deadlines;
 mod delivers;
 mod fleet;
 mod limits;
 mod neighbour;
+mod resync;
 mod secrecy;
 mod sessions;
 mod settlement;

@@ -29,10 +29,10 @@ const SMALL: [&str; 9] = [
 ];
 
 /// Jobs of each small one, one after the other.
-const EACH: usize = 25;
+const EACH: usize = 40;
 
 /// What the noisy one publishes: thousands while the small ones are measured.
-const NOISE: usize = 40;
+const NOISE: usize = 60;
 const EVERY: Duration = Duration::from_millis(100);
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
@@ -155,7 +155,7 @@ async fn nine_gstins_do_not_notice_one_for_which_the_portal_is_slow() -> Result<
     let slow = json!([{"endpoint": "core", "gstin": NOISY, "kind": "delay", "ms": 1500}]);
     let (stack, published) = measure("slow", false, slow).await?;
     let calls = stack.sandbox.stats().await?.of(NOISY).generates;
-    assert!(published > 500, "{published} are no noise");
+    assert!(published > 2000, "{published} are no noise");
     assert!(calls >= 8, "the noisy one does not stand still: {calls}");
     Ok(())
 }
@@ -165,7 +165,7 @@ async fn nine_gstins_do_not_notice_one_for_which_the_portal_is_slow() -> Result<
 async fn nine_gstins_do_not_notice_one_that_is_throttled() -> Result<()> {
     let (stack, published) = measure("throttled", true, json!([])).await?;
     let most = stack.sandbox.stats().await?.of(NOISY).max_per_second;
-    assert!(published > 500, "{published} are no noise");
+    assert!(published > 2000, "{published} are no noise");
     assert!((10..=23).contains(&most), "{most} calls in a second");
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn nine_gstins_do_not_notice_one_that_is_throttled() -> Result<()> {
 async fn nine_gstins_do_not_notice_one_whose_login_is_refused() -> Result<()> {
     let refused = json!([{"endpoint": "auth", "gstin": NOISY, "kind": "refuse_password"}]);
     let (stack, published) = measure("refused", false, refused).await?;
-    assert!(published > 500, "{published} are no noise");
+    assert!(published > 2000, "{published} are no noise");
     assert_eq!(
         stack
             .sandbox

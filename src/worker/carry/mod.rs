@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, DUPLICATE};
+use super::case::{Case, DUPLICATE, PORTAL_DOWN};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
@@ -96,6 +96,9 @@ async fn laddered(
     let code = code_of(case, ending);
     match ending {
         Ending::Deferred { why, .. } => telemetry::job_deferred(case.about(), &rung.name, why),
+        Ending::PortalDown { .. } if !counted => {
+            telemetry::job_deferred(case.about(), &rung.name, PORTAL_DOWN);
+        }
         _ => telemetry::job_retried(case.about(), &rung.name, &code, case.in_doubt(), counted),
     }
     let attempt = case.job.attempt + u32::from(counted);
@@ -199,7 +202,7 @@ async fn dead_lettered(
         [] => {
             exhausted = [ErrorEntry::worker(
                 reason,
-                gave_up_message(case, reason, &code),
+                gave_up_message(worker, case, reason, &code),
             )];
             &exhausted[..]
         }
@@ -214,7 +217,11 @@ async fn dead_lettered(
     reply(worker, case, &answer).await
 }
 
-fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
+/// Why sessions do not last, and what helps.
+const CONTENDED: &str =
+    ", because another system keeps replacing them: give each system an API user of its own";
+
+fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
     let attempts = case.job.attempt;
     let known = if code == DUPLICATE {
         "the portal says it is registered, but no look-up finds it"
@@ -225,7 +232,12 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
     };
     match reason {
         Reason::SessionRefused => {
-            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+            let gstin = case.gstin.as_ref();
+            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let cause = if is_contended { CONTENDED } else { "" };
+            format!(
+                "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"
+            )
         }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
@@ -243,6 +255,7 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
         | Ending::Unknown { .. }
         | Ending::NotFoundYet
         | Ending::Deferred { .. }
+        | Ending::PortalDown { .. }
         | Ending::SessionRefused { .. }
         | Ending::HandedBack
         | Ending::Abandoned { .. } => &[],
@@ -260,6 +273,7 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         | Ending::Unknown { code }
         | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
+        Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
         Ending::Deferred { why, .. } => (*why).to_owned(),
         _ => case.last_code().unwrap_or_default(),
     }
