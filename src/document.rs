@@ -15,6 +15,10 @@ use serde_json::value::RawValue;
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
 
+mod lines;
+
+pub use lines::Lines;
+
 /// The largest document the portal takes, in bytes.
 pub const MAX_BYTES: usize = 2 * 1024 * 1024;
 

@@ -99,6 +99,8 @@ pub enum Reason {
     NoCredentials,
     /// The session was refused again right after a fresh login.
     SessionRefused,
+    /// The GSTIN, or its client, has used up its error budget.
+    ErrorBudget,
     /// The delivery could not be read.
     Unreadable,
     /// This publisher may not use this GSTIN, or this reply queue is not allowed.
@@ -125,6 +127,7 @@ impl Reason {
             Self::CredentialsRefused => "CREDENTIALS_REFUSED",
             Self::NoCredentials => "NO_CREDENTIALS",
             Self::SessionRefused => "SESSION_REFUSED",
+            Self::ErrorBudget => "ERROR_BUDGET",
             Self::Unreadable => "UNREADABLE",
             Self::NotPermitted => "NOT_PERMITTED",
             Self::BadSignature => "BAD_SIGNATURE",

@@ -16,7 +16,7 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Breakers, Limits, Scope};
+use crate::limits::{Admission, Allowance, Breakers, Limits, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
 
@@ -355,9 +355,17 @@ impl Portal {
         renewal: bool,
     ) -> Result<Arc<Session>, NoSession> {
         self.admitted(account).await?;
+        // Whoever comes back when the error budget is used up finds that before it asks for a session.
+        let Allowance::Granted(room) = self.limits.reserve_error(account) else {
+            return Err(NoSession::Limited(LOGIN_PATIENCE));
+        };
         let started = Instant::now();
         let call = self.breakers.begin(Scope::Login, &account.gstin);
         let answer = self.irp.login(account, renewal).await;
+        if answer.as_ref().is_err_and(IrpError::is_counted) {
+            self.limits.count_error(account);
+        }
+        drop(room);
         let (label, code, sign) = match &answer {
             Ok(_) => ("ok", None, Some(PortalSign::Answered)),
             Err(error) => (error.call_result_label(), error.code(), error.sign()),

@@ -13,9 +13,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::document::{members_of, string};
+use crate::document::{Lines, members_of, string};
 
-pub use claims::{InvoiceData, Mismatch, QrData, compare};
+pub use claims::{InvoiceData, Mismatch, QrData, compare, compare_lines};
 pub use keyring::{KeyFault, KeySummary, Keyring};
 
 /// What verification says of a token.
@@ -102,6 +102,11 @@ impl<'a> Token<'a> {
     /// Reads it as a signed invoice.
     pub fn invoice_data(&self) -> Result<InvoiceData, Malformed> {
         InvoiceData::read(&self.data()?).ok_or(Malformed("its data is not a JSON object"))
+    }
+
+    /// The lines of a signed invoice, if it has readable ones.
+    pub fn invoice_lines(&self) -> Option<Lines> {
+        Lines::read(&self.data().ok()?)
     }
 }
 

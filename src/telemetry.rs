@@ -3,8 +3,6 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
-mod portal;
-
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -23,7 +21,13 @@ use crate::config::{LogConfig, LogFormat};
 use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
+mod limits;
+mod portal;
+mod portals;
+
+pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
 pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
+pub use portals::registered_otherwise;
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -290,6 +294,16 @@ pub fn bounded_code(code: &str) -> &str {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if fit { code } else { "other" }
+}
+
+/// A document came again unchanged after its refusal, and was answered without a call.
+pub fn refusal_repeated(about: About<'_>) {
+    counter!("irn_worker_refusals_repeated_total").increment(1);
+    info!(
+        job.id = about.job_id,
+        gstin = about.gstin(),
+        "the portal refused these bytes within a day; the earlier refusal is answered"
+    );
 }
 
 /// A login ended.

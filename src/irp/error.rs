@@ -169,9 +169,19 @@ impl IrpError {
         }
     }
 
-    /// Whether the portal counts it against the taxpayer: it answered, and the answer was an error.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
+    /// Whether the portal counts it against the taxpayer: it answered, and the answer was an error, a look-up that
+    /// found nothing included. Not a failure of its own (5xx), nor 429, which comes from service providers only.
+    pub fn is_counted(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Server { status, .. } => matches!(status, Some(400..500)),
+            Self::Unconfirmed { why, .. } => matches!(why, Unreadable::Status(400..500)),
+            Self::NotSent(_)
+            | Self::Unsendable { .. }
+            | Self::Throttled { .. }
+            | Self::Undecipherable
+            | Self::Unintelligible { .. } => false,
+        }
     }
 
     /// The `result` label of `irp_requests_total`.
@@ -216,7 +226,22 @@ pub struct Duplicate {
     pub registered_at: Option<String>,
 }
 
+/// Longer than any portal's name.
+const PORTAL_NAME_CHARS: usize = 32;
+
 impl Duplicate {
+    /// `RegIrp` as it may be shown to a person: a name of some letters, digits and `-_.`, or nothing.
+    pub fn portal(&self) -> Option<String> {
+        let name: String = self
+            .registered_at
+            .as_deref()?
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            .take(PORTAL_NAME_CHARS)
+            .collect();
+        (!name.is_empty()).then_some(name)
+    }
+
     /// The acknowledgement date as RFC 3339, with India's offset.
     pub fn ack_date_rfc3339(&self) -> Option<String> {
         super::ist::rfc3339(self.ack_date.as_deref()?)
@@ -267,6 +292,15 @@ impl Refusal {
         self.faults
             .get(self.decisive)
             .map_or("", |fault| &fault.code)
+    }
+
+    /// Whether the same bytes would be refused again whatever the day, and whatever becomes of the taxpayers they
+    /// name: every error is about the document, and none about what surrounds it.
+    pub fn lies_in_the_document(&self) -> bool {
+        self.disposition == Disposition::Reject
+            && self.faults.iter().all(|fault| {
+                codes::explain(&fault.code).is_some_and(codes::Code::lies_in_the_document)
+            })
     }
 
     /// The errors as they go into a result.

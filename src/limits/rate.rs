@@ -1,20 +1,18 @@
-//! Rates: so many calls in a period, per GSTIN and in total.
+//! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DashMapStateStore;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
-
-use super::clock::{Moment, TokioClock};
+use super::budget::{Allowance, Budget, BudgetState, Stopped, Usage};
+use super::paced::Paced;
+use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
 use crate::gstin::Gstin;
+use crate::telemetry;
 
-type PerGstin = RateLimiter<Gstin, DashMapStateStore<Gstin>, TokioClock, NoOpMiddleware<Moment>>;
-type Total = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Moment>>;
+/// A GSTIN with half of its error budget used is slowed to this part of its rate.
+const SLOWED_TO_ONE_IN: u32 = 4;
 
 /// Whether a call may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,95 +23,141 @@ pub enum Admission {
     Wait(Duration),
 }
 
-/// The rates of one process.
+/// The rates and error budgets of one process, each its share of the fleet's.
 #[derive(Debug)]
 pub struct Limits {
-    calls: PerGstin,
-    total: Total,
-    logins: PerGstin,
-    per_gstin: Rate,
+    calls: Paced<Gstin>,
+    slowed: Paced<Gstin>,
+    total: Paced<()>,
+    logins: Paced<Gstin>,
+    budget: Budget,
+    replicas: AtomicU32,
 }
 
 impl Limits {
-    /// Rates as configured.
+    /// Limits as configured, for one replica until [`Limits::share_among`] says otherwise.
     pub fn new(config: &LimitsConfig) -> Self {
+        let slowed = Rate {
+            period: config.per_gstin.period * SLOWED_TO_ONE_IN,
+            ..config.per_gstin
+        };
         Self {
-            calls: RateLimiter::new(
-                quota(config.per_gstin),
-                DashMapStateStore::default(),
-                TokioClock,
-            ),
-            total: RateLimiter::direct_with_clock(quota(config.total), TokioClock),
-            logins: RateLimiter::new(
-                quota(config.auth_per_gstin),
-                DashMapStateStore::default(),
-                TokioClock,
-            ),
-            per_gstin: config.per_gstin,
+            calls: Paced::new(config.per_gstin),
+            slowed: Paced::new(slowed),
+            total: Paced::new(config.total),
+            logins: Paced::new(config.auth_per_gstin),
+            budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
+            replicas: AtomicU32::new(1),
         }
     }
 
-    /// Waits until a call for this GSTIN is within both rates, but not past `patience`.
-    pub async fn admit_call(&self, gstin: &Gstin, patience: Duration) -> Admission {
-        match wait_for(patience, || self.try_call(gstin)).await {
-            Admission::Granted => wait_for(patience, || self.try_total()).await,
+    /// From now on, so many replicas share every limit.
+    pub fn share_among(&self, replicas: NonZeroU32) {
+        if self.replicas.swap(replicas.get(), Ordering::Relaxed) != replicas.get() {
+            telemetry::replicas_seen(replicas.get());
+        }
+    }
+
+    /// How many replicas share every limit.
+    pub fn replicas(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.replicas.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Waits until a call for this account's GSTIN is within its rate and the total, but not past `patience`. A GSTIN
+    /// that has used half of its error budget is slowed.
+    pub async fn admit_call(&self, account: &Account, patience: Duration) -> Admission {
+        match wait_for(patience, || {
+            self.rate_of(account).take(account.gstin, self.replicas())
+        })
+        .await
+        {
+            Admission::Granted => wait_for(patience, || self.total.take((), self.replicas())).await,
             refused @ Admission::Wait(_) => refused,
         }
     }
 
     /// Waits until a login for this GSTIN is within its rate, but not past `patience`.
     pub async fn admit_login(&self, gstin: &Gstin, patience: Duration) -> Admission {
-        wait_for(patience, || {
-            admission(self.logins.check_key(gstin).err().map(|until| wait(&until)))
-        })
-        .await
+        wait_for(patience, || self.logins.take(*gstin, self.replicas())).await
     }
 
-    /// How long `calls` calls of one GSTIN take at its rate.
-    pub fn expected_wait(&self, calls: u32) -> Duration {
-        self.per_gstin.period / self.per_gstin.count.get() * calls
+    /// The time between two calls of this account's GSTIN at the rate it has now.
+    pub fn spacing(&self, account: &Account) -> Duration {
+        self.rate_of(account).spacing(self.replicas())
     }
 
-    /// Forgets GSTINs that have been quiet for long enough to count as new. To be called now and then: governor
-    /// never forgets by itself.
-    pub fn forget_the_quiet(&self) {
-        for limiter in [&self.calls, &self.logins] {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+    /// Room in the error budgets for the answer of one call or login; to be kept until that has been counted.
+    pub fn reserve_error(&self, account: &Account) -> Allowance {
+        let Account { gstin, client, .. } = account;
+        self.budget.reserve(gstin, &client.name, self.replicas())
+    }
+
+    /// Counts an answer that the portal counts as an error.
+    pub fn count_error(&self, account: &Account) {
+        let Account { gstin, client, .. } = account;
+        self.budget.count(gstin, &client.name, self.replicas());
+    }
+
+    /// Whose error budget keeps this account from calling, if one does.
+    pub fn stopped(&self, account: &Account) -> Option<Stopped> {
+        let Account { gstin, client, .. } = account;
+        self.budget.stopped(gstin, &client.name, self.replicas())
+    }
+
+    /// An operator has seen to the cause: this GSTIN's errors so far are forgiven. The client's are not.
+    pub fn resume(&self, gstin: &Gstin) {
+        self.budget.resume(gstin);
+    }
+
+    /// The same for all of a client's GSTINs together.
+    pub fn resume_client(&self, client: &str) {
+        self.budget.resume_client(client);
+    }
+
+    /// How much of a GSTIN's error budget is used.
+    pub fn budget_of(&self, gstin: &Gstin) -> Usage {
+        self.budget.of_gstin(gstin, self.replicas())
+    }
+
+    /// The GSTINs with errors in their window.
+    pub fn gstins_with_errors(&self) -> Vec<Gstin> {
+        self.budget.gstins()
+    }
+
+    /// The clients with errors in their window, and how much of their budget is used.
+    pub fn budgets_of_clients(&self) -> Vec<(String, Usage)> {
+        let clients = self.budget.clients().into_iter();
+        let usage = |name: &str| self.budget.of_client(name, self.replicas());
+        clients
+            .map(|name| (name.to_string(), usage(&name)))
+            .collect()
+    }
+
+    /// Forgets what has been quiet for long enough to count as new, and tells how the error budgets stand. To be
+    /// called now and then.
+    pub fn tidy(&self) {
+        self.calls.forget_the_quiet();
+        self.slowed.forget_the_quiet();
+        self.logins.forget_the_quiet();
+        self.budget.tidy(self.replicas());
+    }
+
+    fn rate_of(&self, account: &Account) -> &Paced<Gstin> {
+        let Account { gstin, client, .. } = account;
+        match self.budget.state(gstin, &client.name, self.replicas()) {
+            BudgetState::Open => &self.calls,
+            BudgetState::Slow | BudgetState::Warned | BudgetState::Stopped => &self.slowed,
         }
     }
-
-    fn try_call(&self, gstin: &Gstin) -> Admission {
-        admission(self.calls.check_key(gstin).err().map(|until| wait(&until)))
-    }
-
-    fn try_total(&self) -> Admission {
-        admission(self.total.check().err().map(|until| wait(&until)))
-    }
 }
 
-fn admission(wait: Option<Duration>) -> Admission {
-    wait.map_or(Admission::Granted, Admission::Wait)
-}
-
-fn wait(until: &governor::NotUntil<Moment>) -> Duration {
-    until.wait_time_from(TokioClock.now())
-}
-
-/// Evenly spaced, with a burst of a tenth of the count at most: a full bucket lets a fresh key send twice the rate
-/// in its first period, which a hard limit of the portal would not forgive.
-fn quota(rate: Rate) -> Quota {
-    let spacing = rate.period / rate.count.get();
-    let burst = NonZeroU32::new(rate.count.get().div_ceil(10)).unwrap_or(NonZeroU32::MIN);
-    Quota::with_period(spacing.max(Duration::from_nanos(1)))
-        .unwrap_or_else(|| Quota::per_second(rate.count))
-        .allow_burst(burst)
-}
-
-async fn wait_for(patience: Duration, mut attempt: impl FnMut() -> Admission) -> Admission {
+async fn wait_for(
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<(), Duration>,
+) -> Admission {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
-        let Admission::Wait(delay) = attempt() else {
+        let Err(delay) = attempt() else {
             return Admission::Granted;
         };
         if tokio::time::Instant::now() + delay > deadline {
@@ -126,7 +170,11 @@ async fn wait_for(patience: Duration, mut attempt: impl FnMut() -> Admission) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use tokio::time::Instant;
+
+    use crate::config::credentials::{Client, Secret};
 
     fn rate(count: u32, seconds: u64) -> Rate {
         Rate {
@@ -145,15 +193,29 @@ mod tests {
         })
     }
 
+    fn account(gstin: &str) -> Account {
+        let client = Client {
+            name: "acme".to_owned(),
+            id: "ACME".to_owned(),
+            secret: Secret::new("s".to_owned()),
+        };
+        Account {
+            gstin: gstin.parse().unwrap(),
+            client: Arc::new(client),
+            username: "API_acme".to_owned(),
+            password: Secret::new("p".to_owned()),
+        }
+    }
+
     const LONG: Duration = Duration::from_secs(3600);
 
     #[tokio::test(start_paused = true)]
     async fn a_hundred_calls_at_ten_a_second_take_ten_seconds() {
         let limits = limits(rate(10, 1), rate(1000, 1));
-        let gstin = "29AAGCE4783K1Z1".parse().unwrap();
+        let account = account("29AAGCE4783K1Z1");
         let start = Instant::now();
         for _ in 0..100 {
-            assert_eq!(limits.admit_call(&gstin, LONG).await, Admission::Granted);
+            assert_eq!(limits.admit_call(&account, LONG).await, Admission::Granted);
         }
         let taken = start.elapsed();
         assert!(
@@ -165,13 +227,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_past_ones_patience_is_refused_at_once_with_its_length() {
         let limits = limits(rate(1, 10), rate(1000, 1));
-        let gstin = "29AAGCE4783K1Z1".parse().unwrap();
+        let account = account("29AAGCE4783K1Z1");
         assert_eq!(
-            limits.admit_call(&gstin, Duration::from_secs(3)).await,
+            limits.admit_call(&account, Duration::from_secs(3)).await,
             Admission::Granted
         );
         let start = Instant::now();
-        let refused = limits.admit_call(&gstin, Duration::from_secs(3)).await;
+        let refused = limits.admit_call(&account, Duration::from_secs(3)).await;
         assert!(
             matches!(refused, Admission::Wait(wait) if wait > Duration::from_secs(9)),
             "{refused:?}"
@@ -182,7 +244,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_gstin_does_not_use_anothers_rate_but_both_share_the_total() {
         let limits = limits(rate(1, 10), rate(1, 1));
-        let [a, b] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(|text| text.parse().unwrap());
+        let [a, b] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
         let start = Instant::now();
         assert_eq!(limits.admit_call(&a, LONG).await, Admission::Granted);
         assert_eq!(limits.admit_call(&b, LONG).await, Admission::Granted);
@@ -206,5 +268,21 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gstin_with_half_its_budget_used_is_slowed_to_a_quarter_and_others_are_not() {
+        let limits = limits(rate(10, 1), rate(1000, 1));
+        let [slow, quick] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
+        for _ in 0..1000 {
+            limits.budget.count(&slow.gstin, "acme", NonZeroU32::MIN);
+        }
+        assert_eq!(limits.spacing(&slow), Duration::from_millis(400));
+        assert_eq!(limits.spacing(&quick), Duration::from_millis(100));
+        let start = Instant::now();
+        for _ in 0..26 {
+            assert_eq!(limits.admit_call(&slow, LONG).await, Admission::Granted);
+        }
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 }

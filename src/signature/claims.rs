@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use crate::document::{Document, decimal, members, members_of, string};
+use crate::document::{Document, Lines, decimal, members, members_of, string};
 use crate::irn::{Irn, parse_document_date};
 
 /// What both tokens say of the document; each member as signed, amounts as printed.
@@ -194,7 +194,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signed data differs from the document in: {}", fields.join(", "))]
 pub struct Mismatch {
-    /// Which of `irn`, `seller`, `buyer`, `number`, `type`, `date`, `total`, each once.
+    /// Which of `irn`, `seller`, `buyer`, `number`, `type`, `date`, `total`, `item count`, `main HSN`, each once.
     pub fields: Vec<&'static str>,
 }
 
@@ -253,8 +253,23 @@ pub fn compare(
     }
 }
 
+/// Which of `item count` and `main HSN` both tokens do not bear out. For what was registered by an earlier message: its
+/// identity and its total may be the same and its content another. What a token does not say is no difference.
+pub fn compare_lines(document: &Lines, qr: &QrData, invoice: Option<&Lines>) -> Vec<&'static str> {
+    let signed_count = qr.item_count.as_deref().and_then(decimal);
+    let is_counted = signed_count.is_none_or(|count| count == document.count().into())
+        && invoice.is_none_or(|signed| signed.count() == document.count());
+    let named = qr.main_hsn.as_deref().filter(|hsn| !hsn.trim().is_empty());
+    let is_main = named.is_none_or(|hsn| document.may_have_main_hsn(hsn))
+        && invoice.is_none_or(|signed| document.has_main_hsn_of(signed));
+    [("item count", is_counted), ("main HSN", is_main)]
+        .into_iter()
+        .filter_map(|(field, holds)| (!holds).then_some(field))
+        .collect()
+}
+
 fn same(signed: &Option<String>, ours: &str) -> bool {
     signed
         .as_ref()
-        .is_some_and(|signed| signed.to_uppercase() == ours.to_uppercase())
+        .is_some_and(|signed| signed.trim().to_uppercase() == ours.trim().to_uppercase())
 }

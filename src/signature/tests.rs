@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::SigningKeyFile;
+use crate::document::Lines;
 use crate::document::{self, Document};
 use crate::irn::Irn;
 use aws_lc_rs::rand::SystemRandom;
@@ -424,6 +425,26 @@ fn each_difference_is_named_whichever_token_has_it() {
             .fields,
         ["irn"]
     );
+}
+
+#[test]
+fn lines_are_compared_with_both_tokens_and_a_claim_that_is_absent_is_no_difference() {
+    let lines = |items: &str| Lines::read(&format!(r#"{{"ItemList":[{items}]}}"#)).unwrap();
+    let ours = lines(r#"{"HsnCd":"100190","AssAmt":100}"#);
+    let same = lines(r#"{"ItemNo":0,"HsnCd":"100190","AssAmt":100.0}"#);
+    assert_eq!(compare_lines(&ours, &qr(QR), Some(&same)), [""; 0]);
+    assert_eq!(compare_lines(&ours, &qr("{}"), None), [""; 0]);
+    for (field, from, to) in [
+        ("item count", "\"ItemCnt\":1", "\"ItemCnt\":2"),
+        ("main HSN", "\"1001\"", "\"1002\""),
+    ] {
+        let other = qr(&QR.replace(from, to));
+        assert_eq!(compare_lines(&ours, &other, Some(&same)), [field]);
+    }
+    let longer = lines(r#"{"HsnCd":"100190","AssAmt":50},{"HsnCd":"100190","AssAmt":50}"#);
+    assert_eq!(compare_lines(&ours, &qr(QR), Some(&longer)), ["item count"]);
+    let other = lines(r#"{"HsnCd":"520832","AssAmt":100}"#);
+    assert_eq!(compare_lines(&ours, &qr(QR), Some(&other)), ["main HSN"]);
 }
 
 proptest::proptest! {

@@ -6,7 +6,7 @@ use super::Worker;
 use super::case::Case;
 use super::settle::Ending;
 use crate::config::SignaturePolicy;
-use crate::document::Document;
+use crate::document::{Document, Lines};
 use crate::irp::Registration;
 use crate::outcome::{ErrorEntry, Reason, SignatureState};
 use crate::signature::{self, Malformed, Mismatch, Token, Verdict};
@@ -24,7 +24,8 @@ pub(super) fn accept(
     if let Some(ended) = no_longer_valid(&registration) {
         return ended;
     }
-    let checked = match check(worker, document, &registration) {
+    let lines = recovered.then(|| lines_of(case)).flatten();
+    let checked = match check(worker, document, lines.as_ref(), &registration) {
         Ok(checked) => checked,
         Err(Malformed { .. }) => return bad_signature(case, "it is not a token of the portal"),
     };
@@ -54,9 +55,15 @@ struct Checked {
     contents: Result<(), Mismatch>,
 }
 
+/// The document's lines: only what was there before may have other ones.
+fn lines_of(case: &Case) -> Option<Lines> {
+    Lines::read(std::str::from_utf8(case.job.body.as_bytes()).ok()?)
+}
+
 fn check(
     worker: &Worker,
     document: &Document,
+    lines: Option<&Lines>,
     registration: &Registration,
 ) -> Result<Checked, Malformed> {
     let invoice = Token::parse(&registration.signed_invoice)?;
@@ -68,12 +75,25 @@ fn check(
             Some(worker.keyring.verify_both(&invoice, &qr_code))
         }
     };
-    let contents = signature::compare(
+    let qr_data = qr_code.qr_data()?;
+    let compared = signature::compare(
         document,
         &registration.irn,
-        &qr_code.qr_data()?,
+        &qr_data,
         &invoice.invoice_data()?,
     );
+    let mut fields = compared
+        .err()
+        .map_or_else(Vec::new, |differs| differs.fields);
+    if let Some(lines) = lines {
+        let signed = invoice.invoice_lines();
+        fields.extend(signature::compare_lines(lines, &qr_data, signed.as_ref()));
+    }
+    let contents = if fields.is_empty() {
+        Ok(())
+    } else {
+        Err(Mismatch { fields })
+    };
     Ok(Checked { verdict, contents })
 }
 
@@ -118,11 +138,12 @@ fn differs(
         "what the portal registered differs from this document in: {}",
         mismatch.fields.join(", ")
     );
-    telemetry::signature_bad(case.about(), Reason::SignedDataMismatch, &mismatch.fields);
     if !recovered {
+        telemetry::signature_bad(case.about(), Reason::SignedDataMismatch, &mismatch.fields);
         case.doubt();
         return gave_up(Reason::SignedDataMismatch, message);
     }
+    telemetry::registered_otherwise(case.about(), &mismatch.fields);
     let errors = vec![ErrorEntry::worker(Reason::SignedDataMismatch, message)];
     Ending::Conflict {
         irn: Some(registration.irn),

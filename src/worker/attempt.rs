@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, entries, label};
+use super::calls::{Calls, LookUp, budget_stopped, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::settle::Ending;
 use crate::document::Document;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Duplicate, IrpError, Refusal};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::telemetry;
+
+/// The portal's code for a document that another portal has registered.
+const ELSEWHERE: &str = "2295";
 
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
@@ -52,8 +57,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         }
         case.doubt_again();
     }
+    if let Some(earlier) = refused_earlier(worker, case, &gstin) {
+        return earlier;
+    }
+    // Before the lane: what cannot be done does not wait for its turn.
+    if let Some(whose) = worker.limits.stopped(&account) {
+        return budget_stopped(case, whose);
+    }
     let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, irn, worker.limits.expected_wait(1)) => turn,
+        turn = worker.lanes.turn(&gstin, irn, worker.limits.spacing(&account)) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
     let mut turn = match turn {
@@ -98,6 +110,9 @@ async fn run(
             LookUp::Nothing if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
             LookUp::Nothing => case.clear_doubt(false),
         }
+        if let Some(earlier) = refused_earlier(worker, case, &calls.gstin()) {
+            return Ok(earlier);
+        }
     }
     match calls.generate(case.job.body.as_bytes()).await? {
         Ok(registration) => Ok(accept(
@@ -109,6 +124,20 @@ async fn run(
         )),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
     }
+}
+
+/// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
+/// have been registered before the refusal.
+fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
+    if case.in_doubt() {
+        return None;
+    }
+    let earlier = worker.refusals.earlier(gstin, case.job.body.as_bytes())?;
+    telemetry::refusal_repeated(case.about());
+    Some(Ending::Rejected {
+        errors: earlier.errors.clone(),
+        info: earlier.info.clone(),
+    })
 }
 
 /// What a submit's error obliges us to do.
@@ -196,8 +225,11 @@ async fn refusal_settled(
         case.note_duplicate();
         return adopt_duplicate(worker, case, document, irn, calls, refusal.duplicate).await;
     }
-    let errors = refusal.entries();
+    let mut errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
+        if let Some(portal) = refusal.duplicate.as_ref().and_then(Duplicate::portal) {
+            name_the_portal(&mut errors, &portal);
+        }
         let known = refusal
             .duplicate
             .and_then(|duplicate| duplicate.irn)
@@ -208,10 +240,22 @@ async fn refusal_settled(
             info: refusal.info,
         });
     }
+    if refusal.lies_in_the_document() {
+        let body = case.job.body.as_bytes();
+        let (errors, info) = (errors.clone(), refusal.info.clone());
+        worker.refusals.remember(&calls.gstin(), body, errors, info);
+    }
     Ok(Ending::Rejected {
         errors,
         info: refusal.info,
     })
+}
+
+/// Says in plain words which portal has the document: whoever reads the result has to turn there.
+fn name_the_portal(errors: &mut [ErrorEntry], portal: &str) {
+    for error in errors.iter_mut().filter(|error| error.code == ELSEWHERE) {
+        error.message = format!("{} (registered at {portal})", error.message);
+    }
 }
 
 /// Registered, the portal says: whatever happens from here on, it is looked up and never sent again. By its IRN, because

@@ -5,20 +5,19 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
 use super::portal;
+use super::question::Question;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{Access, Irp, IrpError, Registration};
-use crate::limits::{Admission, Scope};
-use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
+use crate::irp::{IrpError, Registration};
+use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
+use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
 use crate::telemetry;
@@ -31,6 +30,8 @@ pub(super) struct Calls<'a> {
     tries: ImmediateTries,
     /// A session has been replaced in this attempt already: once is all.
     reauthenticated: bool,
+    /// Room in the error budget for the answer of the call that is about to be made.
+    room: Option<Reservation>,
 }
 
 /// What a look-up says.
@@ -39,37 +40,6 @@ pub(super) enum LookUp {
     Nothing,
     /// Registered, but too long ago to be fetched.
     TooOld,
-}
-
-/// A call that changes nothing.
-enum Question<'q> {
-    /// A document and its date as the portal writes it.
-    Document(&'q Document, String),
-    Irn(&'q Irn),
-}
-
-impl Question<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Document(..) => "get_by_doc",
-            Self::Irn(_) => "get_by_irn",
-        }
-    }
-
-    async fn ask(
-        &self,
-        irp: &Irp,
-        access: Access<'_>,
-        seller: &Gstin,
-    ) -> Result<Registration, IrpError> {
-        match self {
-            Self::Document(document, date) => {
-                let Document { kind, number, .. } = document;
-                irp.by_document(&access, seller, *kind, number, date).await
-            }
-            Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
-        }
-    }
 }
 
 /// An answer, the portal's error, or the attempt is over.
@@ -84,7 +54,13 @@ impl<'a> Calls<'a> {
             account,
             tries,
             reauthenticated: false,
+            room: None,
         }
+    }
+
+    /// Whose credentials are used.
+    pub(super) fn gstin(&self) -> Gstin {
+        self.account.gstin
     }
 
     /// Registers the document.
@@ -269,7 +245,10 @@ impl<'a> Calls<'a> {
     }
 
     /// A session and the right to call now.
-    async fn ready(&self) -> Result<Arc<Session>, Box<Ending>> {
+    async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
+        if let Some(whose) = self.worker.limits.stopped(&self.account) {
+            return Err(Box::new(budget_stopped(self.case, whose)));
+        }
         self.worker.unless_core_is_down()?;
         // A stop does not wait for a login.
         let session = tokio::select! {
@@ -299,17 +278,30 @@ impl<'a> Calls<'a> {
             }
             Err(NoSession::PortalDown(_)) => return Err(Box::new(portal::NOT_ASKED)),
         };
-        match self
-            .worker
-            .limits
-            .admit_call(&self.account.gstin, PATIENCE)
-            .await
-        {
+        match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
                 self.worker.portal_ready(&self.account.gstin).await?;
+                self.make_room()?;
                 self.still_ours().map(|()| session)
             }
             Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
+        }
+    }
+
+    /// Makes sure that an error as the answer would not overrun the budget.
+    fn make_room(&mut self) -> Result<(), Box<Ending>> {
+        // The room of the call before goes first, or one job alone could take the last two.
+        self.room = None;
+        match self.worker.limits.reserve_error(&self.account) {
+            Allowance::Granted(room) => {
+                self.room = Some(room);
+                Ok(())
+            }
+            Allowance::Busy => Err(Box::new(Ending::Deferred {
+                wait: PATIENCE,
+                why: "error budget",
+            })),
+            Allowance::Stopped(whose) => Err(Box::new(budget_stopped(self.case, whose))),
         }
     }
 
@@ -326,31 +318,24 @@ impl<'a> Calls<'a> {
 
     /// Runs one call and tells of it.
     async fn observed<T>(
-        &self,
+        &mut self,
         call: &'static str,
         request: impl Future<Output = Result<T, IrpError>>,
     ) -> Result<T, IrpError> {
-        let started = Instant::now();
-        let scope = portal::scope_of(call);
-        let under_way = self.worker.breakers.begin(scope, &self.account.gstin);
-        let answer = request.await;
-        let taken = started.elapsed();
-        let sign = match &answer {
-            Ok(_) => Some(PortalSign::Answered),
-            Err(error) => error.sign(),
-        };
-        under_way.end(sign);
-        if let (Scope::Core, Some(sign)) = (scope, sign) {
-            self.worker.slots.observe(taken, sign);
-        }
+        let gstin = &self.account.gstin;
+        let (answer, taken) = self.worker.watched(call, gstin, request).await;
         self.case.add_irp_time(taken);
         match &answer {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken),
             Err(error) => {
                 telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
                 self.case.note_code(&label(error));
+                if error.is_counted() {
+                    self.worker.limits.count_error(&self.account);
+                }
             }
         }
+        self.room = None;
         answer
     }
 
@@ -393,6 +378,23 @@ impl<'a> Calls<'a> {
 const TAKEN_BACK: Ending = Ending::Abandoned {
     why: "the broker took the delivery back",
 };
+
+/// No call is made for a GSTIN whose error budget is used up.
+pub(super) fn budget_stopped(case: &Case, whose: Stopped) -> Ending {
+    let known = if case.in_doubt() {
+        "it is not known whether the portal registered the document; a replay looks first"
+    } else {
+        "the document is not registered"
+    };
+    let message = format!(
+        "{whose}; no call is made until its errors are a day old or an operator resumes it, and then this job can be \
+         replayed; {known}"
+    );
+    Ending::GaveUp {
+        reason: Reason::ErrorBudget,
+        errors: vec![ErrorEntry::worker(Reason::ErrorBudget, message)],
+    }
+}
 
 fn login_failed(error: &IrpError) -> Ending {
     Ending::Transient {

@@ -12,6 +12,7 @@ mod case;
 mod gate;
 mod lanes;
 mod portal;
+mod question;
 mod run;
 mod settle;
 
@@ -26,9 +27,10 @@ use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
+use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Breakers, Limits, Slots};
+use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -52,6 +54,7 @@ pub struct Worker {
     limits: Arc<Limits>,
     breakers: Arc<Breakers>,
     slots: Arc<Slots>,
+    refusals: Refusals,
     lanes: Lanes,
     ladder: Ladder,
     publisher: Publisher,
@@ -93,6 +96,7 @@ impl Worker {
             limits: parts.limits,
             breakers: parts.breakers,
             slots: parts.slots,
+            refusals: Refusals::default(),
             ladder: parts.ladder,
             publisher: parts.publisher,
             replica: parts.replica,
@@ -103,9 +107,15 @@ impl Worker {
 
     /// Drops what has become of no use since the last time. To be called now and then.
     pub fn tidy(&self) {
-        self.limits.forget_the_quiet();
+        self.limits.tidy();
+        self.refusals.tidy();
         self.breakers.forget_the_past();
         self.lanes.forget_the_settled();
+    }
+
+    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    pub fn resume(&self, gstin: &Gstin) {
+        self.limits.resume(gstin);
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {

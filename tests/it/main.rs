@@ -3,6 +3,7 @@
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
 mod commands;
+mod conflict;
 mod delivers;
 mod limits;
 mod secrecy;

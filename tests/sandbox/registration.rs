@@ -421,3 +421,24 @@ async fn rejected_registrations_are_listed_by_day() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_registration_cancelled_by_hand_burns_its_number() -> Result<()> {
+    let sandbox = Sandbox::start(&[])?;
+    let client = sandbox.client();
+    let session = client.login().await?;
+    data(
+        &session,
+        &client.generate(&session, SAMPLE.as_bytes()).await?,
+    )?;
+    sandbox
+        .control("cancel", json!({"irn": SAMPLE_IRN}))
+        .await?;
+    assert_eq!(
+        data(&session, &client.by_irn(&session, SAMPLE_IRN).await?)?["Status"],
+        "CNL"
+    );
+    let again = client.generate(&session, SAMPLE.as_bytes()).await?;
+    assert_eq!(codes(&again), ["2278"]);
+    Ok(())
+}

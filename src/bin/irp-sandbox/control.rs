@@ -44,6 +44,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/taxpayers", post(set_taxpayer))
         .route("/registered-elsewhere", post(set_elsewhere))
         .route("/reject", post(reject))
+        .route("/cancel", post(cancel))
         .route("/revoke", post(revoke))
         .route("/password", post(set_password))
         .route("/reset", post(reset))
@@ -186,18 +187,33 @@ async fn set_elsewhere(State(app): State<App>, body: Bytes) -> Reply {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reject {
+struct Registered {
     irn: String,
 }
 
 async fn reject(State(app): State<App>, body: Bytes) -> Reply {
-    let Reject { irn } = read(&body)?;
+    set_status(&app, &body, Status::Rejected)?;
+    Ok(Json(json!({ "rejected": 1 })))
+}
+
+/// As the taxpayer may do by hand at the portal; the time limit and e-way bills are not looked at.
+async fn cancel(State(app): State<App>, body: Bytes) -> Reply {
+    set_status(&app, &body, Status::Cancelled)?;
+    Ok(Json(json!({ "cancelled": 1 })))
+}
+
+fn set_status(
+    app: &App,
+    body: &Bytes,
+    status: impl FnOnce(Timestamp) -> Status,
+) -> Result<(), BadRequest> {
+    let Registered { irn } = read(body)?;
     let now = app.sandbox.now();
     let mut documents = app.sandbox.documents();
     let document = documents.find_mut(&irn.to_lowercase());
     let document = document.ok_or_else(|| BadRequest(format!("no document with IRN {irn}")))?;
-    document.status = Status::Rejected(now);
-    Ok(Json(json!({ "rejected": 1 })))
+    document.status = status(now);
+    Ok(())
 }
 
 #[derive(Deserialize)]

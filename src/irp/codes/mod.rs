@@ -114,6 +114,11 @@ impl Code {
         }
     }
 
+    /// Whether it is about the document's bytes alone, so that they would be refused on any day.
+    pub fn lies_in_the_document(&self) -> bool {
+        self.class == Class::Document && !BEYOND_THE_DOCUMENT.contains(&self.code)
+    }
+
     /// What this code obliges us to do after `call`.
     pub fn disposition(&self, call: Call) -> Disposition {
         match (self.class, call) {
@@ -133,6 +138,15 @@ impl Code {
         }
     }
 }
+
+/// Refusals of a document that may pass without a change of it: they depend on the day, on the portal's registers of
+/// taxpayers, PIN codes and distances, or on what a taxpayer declares there.
+const BEYOND_THE_DOCUMENT: [&str; 41] = [
+    "2143", "2163", "2169", "2190", "2195", "2218", "2226", "2230", "2231", "2237", "2246", "2247",
+    "2248", "2256", "2257", "2270", "2300", "2305", "2324", "2325", "3030", "3039", "3042", "3052",
+    "3066", "3074", "3075", "3076", "3077", "3078", "3079", "3092", "3093", "4000", "4015", "4016",
+    "4025", "4030", "4037", "4038", "4074",
+];
 
 /// The row of a code, written in any case.
 pub fn explain(code: &str) -> Option<&'static Code> {

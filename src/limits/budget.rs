@@ -1,0 +1,397 @@
+//! The error budget: how many answers the portal has counted as errors in the last day, per GSTIN and per client.
+//!
+//! The portal warns a GSTIN after 20,000 erroneous calls and a client after 100,000, then blocks them (NIC, "Blocking
+//! of GSTIN for generation of e-invoice"). One rule: a call that might use the budget up is not made unless there is
+//! room for its answer, so that calls under way at once cannot overrun it.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use super::window::Window;
+use crate::config::Rate;
+use crate::gstin::Gstin;
+use crate::telemetry::{self, BudgetOf};
+
+/// How far a budget is used up. Ordered: a later one is worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BudgetState {
+    /// Less than half.
+    #[default]
+    Open,
+    /// Half: calls are slowed.
+    Slow,
+    /// Four fifths: somebody should look.
+    Warned,
+    /// All of it: no call until the window moves.
+    Stopped,
+}
+
+impl BudgetState {
+    fn of(used: u32, limit: NonZeroU32) -> Self {
+        let percent = u64::from(used) * 100 / u64::from(limit.get());
+        match percent {
+            0..50 => Self::Open,
+            50..80 => Self::Slow,
+            80..100 => Self::Warned,
+            _ => Self::Stopped,
+        }
+    }
+
+    /// The word in status and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Slow => "slow",
+            Self::Warned => "warned",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Whose budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The GSTIN's own.
+    Gstin,
+    /// That of the client, and so of all its GSTINs.
+    Client,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gstin => {
+                "this GSTIN has used up its error budget (limits.error_budget_per_gstin)"
+            }
+            Self::Client => {
+                "the client of this GSTIN has used up its error budget (limits.error_budget_total)"
+            }
+        })
+    }
+}
+
+/// Whether there is room for one more error.
+#[derive(Debug)]
+pub enum Allowance {
+    /// There is; keep this until the answer has been counted.
+    Granted(Reservation),
+    /// Calls under way may use up the rest: not before they are answered.
+    Busy,
+    /// There is none.
+    Stopped(Stopped),
+}
+
+/// A budget as it stands, for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Errors in the window.
+    pub used: u32,
+    /// This replica's share of the limit.
+    pub limit: u32,
+    /// What that means.
+    pub state: BudgetState,
+    /// How long until the first of them is forgotten.
+    pub moves_in: Option<Duration>,
+}
+
+/// The budgets of one process, per GSTIN and per client.
+#[derive(Debug)]
+pub(super) struct Budget {
+    gstins: Purses<Gstin>,
+    clients: Purses<Arc<str>>,
+}
+
+impl Budget {
+    /// Nothing used yet.
+    pub(super) fn new(per_gstin: Rate, per_client: Rate) -> Self {
+        Self {
+            gstins: Purses::new(per_gstin),
+            clients: Purses::new(per_client),
+        }
+    }
+
+    /// Room for the answer of one call, among so many replicas.
+    pub(super) fn reserve(&self, gstin: &Gstin, client: &str, replicas: NonZeroU32) -> Allowance {
+        let gstin = self.gstins.purse(gstin, || *gstin);
+        let client = self.clients.purse(client, || client.into());
+        // Both at once, always in this order: between a look and its entry nobody else may enter.
+        let (mut of_gstin, mut of_client) = (gstin.ledger(), client.ledger());
+        let rooms = (
+            of_gstin.room(self.gstins.limit(replicas)),
+            of_client.room(self.clients.limit(replicas)),
+        );
+        match rooms {
+            (Room::None, _) => return Allowance::Stopped(Stopped::Gstin),
+            (_, Room::None) => return Allowance::Stopped(Stopped::Client),
+            (Room::Taken, _) | (_, Room::Taken) => return Allowance::Busy,
+            (Room::Free, Room::Free) => {}
+        }
+        of_gstin.under_way += 1;
+        of_client.under_way += 1;
+        drop((of_gstin, of_client));
+        Allowance::Granted(Reservation([gstin, client]))
+    }
+
+    /// The portal has answered with an error.
+    pub(super) fn count(&self, gstin: &Gstin, client: &str, replicas: NonZeroU32) {
+        let limit = self.gstins.limit(replicas);
+        let purse = self.gstins.purse(gstin, || *gstin);
+        purse.ledger().count(BudgetOf::Gstin(gstin), limit);
+        let limit = self.clients.limit(replicas);
+        let purse = self.clients.purse(client, || client.into());
+        purse.ledger().count(BudgetOf::Client(client), limit);
+    }
+
+    /// Which of the two stops a call, if one does.
+    pub(super) fn stopped(
+        &self,
+        gstin: &Gstin,
+        client: &str,
+        replicas: NonZeroU32,
+    ) -> Option<Stopped> {
+        let is_stopped = |usage: Usage| usage.state == BudgetState::Stopped;
+        if is_stopped(self.of_gstin(gstin, replicas)) {
+            return Some(Stopped::Gstin);
+        }
+        is_stopped(self.of_client(client, replicas)).then_some(Stopped::Client)
+    }
+
+    /// The worse of the two states.
+    pub(super) fn state(&self, gstin: &Gstin, client: &str, replicas: NonZeroU32) -> BudgetState {
+        let of_gstin = self.of_gstin(gstin, replicas).state;
+        of_gstin.max(self.of_client(client, replicas).state)
+    }
+
+    /// A GSTIN's budget as it stands.
+    pub(super) fn of_gstin(&self, gstin: &Gstin, replicas: NonZeroU32) -> Usage {
+        self.gstins.usage(gstin, replicas)
+    }
+
+    /// A client's budget as it stands.
+    pub(super) fn of_client(&self, client: &str, replicas: NonZeroU32) -> Usage {
+        self.clients.usage(client, replicas)
+    }
+
+    /// The GSTINs that have errors in their window.
+    pub(super) fn gstins(&self) -> Vec<Gstin> {
+        self.gstins.keys()
+    }
+
+    /// The clients that have errors in their window.
+    pub(super) fn clients(&self) -> Vec<Arc<str>> {
+        self.clients.keys()
+    }
+
+    /// An operator has seen to the cause: this GSTIN's errors so far are forgiven. The client's are not.
+    pub(super) fn resume(&self, gstin: &Gstin) {
+        self.gstins.clear(gstin);
+        telemetry::budget_resumed(BudgetOf::Gstin(gstin));
+    }
+
+    /// The same for all of a client's GSTINs together.
+    pub(super) fn resume_client(&self, client: &str) {
+        self.clients.clear(client);
+        telemetry::budget_resumed(BudgetOf::Client(client));
+    }
+
+    /// Drops what holds no errors any more and tells how the others stand. To be called now and then: a window moves
+    /// by itself.
+    pub(super) fn tidy(&self, replicas: NonZeroU32) {
+        let limit = self.gstins.limit(replicas);
+        self.gstins
+            .tidy(|gstin, ledger| ledger.tell(BudgetOf::Gstin(gstin), limit));
+        let limit = self.clients.limit(replicas);
+        self.clients
+            .tidy(|client, ledger| ledger.tell(BudgetOf::Client(client), limit));
+    }
+}
+
+/// Room for one call's answer; given back when dropped.
+#[derive(Debug)]
+pub struct Reservation([Arc<Purse>; 2]);
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        for purse in &self.0 {
+            let mut ledger = purse.ledger();
+            ledger.under_way = ledger.under_way.saturating_sub(1);
+        }
+    }
+}
+
+/// Budgets of one size, by whose they are.
+#[derive(Debug)]
+struct Purses<K: Eq + Hash> {
+    allowance: Rate,
+    started: Instant,
+    purses: DashMap<K, Arc<Purse>>,
+}
+
+impl<K: Clone + Eq + Hash> Purses<K> {
+    fn new(allowance: Rate) -> Self {
+        Self {
+            allowance,
+            started: Instant::now(),
+            purses: DashMap::new(),
+        }
+    }
+
+    /// One replica's share, at least one: a fleet larger than its budget stops at the first error each.
+    fn limit(&self, replicas: NonZeroU32) -> NonZeroU32 {
+        NonZeroU32::new(self.allowance.count.get() / replicas).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn purse<Q: Eq + Hash + ?Sized>(&self, key: &Q, owned: impl FnOnce() -> K) -> Arc<Purse>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(purse) = self.purses.get(key) {
+            return Arc::clone(&purse);
+        }
+        let fresh = || Arc::new(Purse::new(self.started, self.allowance.period));
+        Arc::clone(&self.purses.entry(owned()).or_insert_with(fresh))
+    }
+
+    fn usage<Q: Eq + Hash + ?Sized>(&self, key: &Q, replicas: NonZeroU32) -> Usage
+    where
+        K: Borrow<Q>,
+    {
+        let limit = self.limit(replicas);
+        let purse = self.purses.get(key).map(|purse| Arc::clone(&purse));
+        purse.map_or_else(|| Usage::none(limit), |purse| purse.ledger().usage(limit))
+    }
+
+    fn clear<Q: Eq + Hash + ?Sized>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(purse) = self.purses.get(key) {
+            purse.ledger().window.clear();
+        }
+    }
+
+    fn keys(&self) -> Vec<K> {
+        let used = |purse: &Purse| !purse.ledger().is_empty();
+        let purses = self.purses.iter().filter(|entry| used(entry.value()));
+        purses.map(|entry| entry.key().clone()).collect()
+    }
+
+    fn tidy(&self, tell: impl Fn(&K, &mut Ledger)) {
+        self.purses.retain(|key, purse| {
+            let mut ledger = purse.ledger();
+            tell(key, &mut ledger);
+            // Whoever holds the purse got it under the lock that is held here.
+            !ledger.is_empty() || Arc::strong_count(purse) > 1
+        });
+    }
+}
+
+impl Usage {
+    fn none(limit: NonZeroU32) -> Self {
+        Self {
+            used: 0,
+            limit: limit.get(),
+            state: BudgetState::Open,
+            moves_in: None,
+        }
+    }
+}
+
+/// One budget.
+#[derive(Debug)]
+struct Purse(Mutex<Ledger>);
+
+#[derive(Debug)]
+struct Ledger {
+    started: Instant,
+    window: Window,
+    /// Calls whose answer is still to come.
+    under_way: u32,
+    /// What the last event said.
+    told: BudgetState,
+}
+
+enum Room {
+    Free,
+    Taken,
+    None,
+}
+
+impl Purse {
+    fn new(started: Instant, period: Duration) -> Self {
+        Self(Mutex::new(Ledger {
+            started,
+            window: Window::new(period),
+            under_way: 0,
+            told: BudgetState::Open,
+        }))
+    }
+
+    /// Held for a few instructions, never across a wait. Numbers cannot be left half changed by a panic.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn used(&mut self) -> u32 {
+        let now = self.now();
+        self.window.used(now)
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.used() == 0
+    }
+
+    fn room(&mut self, limit: NonZeroU32) -> Room {
+        let used = self.used();
+        if used >= limit.get() {
+            Room::None
+        } else if used.saturating_add(self.under_way) >= limit.get() {
+            Room::Taken
+        } else {
+            Room::Free
+        }
+    }
+
+    fn count(&mut self, of: BudgetOf<'_>, limit: NonZeroU32) {
+        let now = self.now();
+        self.window.count(now);
+        self.tell(of, limit);
+    }
+
+    fn usage(&mut self, limit: NonZeroU32) -> Usage {
+        let used = self.used();
+        Usage {
+            used,
+            limit: limit.get(),
+            state: BudgetState::of(used, limit),
+            moves_in: self.window.moves_in(self.now()),
+        }
+    }
+
+    /// One event for each crossing, and the share that is used at any time.
+    fn tell(&mut self, of: BudgetOf<'_>, limit: NonZeroU32) {
+        let usage = self.usage(limit);
+        telemetry::budget_used(of, usage.used, usage.limit);
+        if usage.state != self.told {
+            let eased = usage.state < self.told;
+            self.told = usage.state;
+            telemetry::budget_crossed(of, usage.state.as_str(), eased, usage.used, usage.limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use super::*;
+use proptest::prelude::*;
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn rate(count: u32) -> Rate {
+    Rate {
+        count: NonZeroU32::new(count).unwrap(),
+        period: DAY,
+    }
+}
+
+fn replicas(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).unwrap()
+}
+
+fn gstins() -> [Gstin; 2] {
+    ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(|text| text.parse().unwrap())
+}
+
+fn spend(budget: &Budget, gstin: &Gstin, errors: u32) {
+    for _ in 0..errors {
+        budget.count(gstin, "acme", ONE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn budget_slows_at_half_warns_at_four_fifths_and_stops_when_used_up() {
+    let budget = Budget::new(rate(10), rate(1000));
+    let [gstin, other] = gstins();
+    let states = (1..=10).map(|_| {
+        spend(&budget, &gstin, 1);
+        budget.state(&gstin, "acme", ONE).as_str()
+    });
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        [
+            "open", "open", "open", "open", "slow", "slow", "slow", "warned", "warned", "stopped"
+        ]
+    );
+    assert_eq!(budget.stopped(&gstin, "acme", ONE), Some(Stopped::Gstin));
+    assert_eq!(budget.state(&other, "acme", ONE), BudgetState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn used_up_client_stops_all_its_gstins_and_no_other_clients() {
+    let budget = Budget::new(rate(1000), rate(10));
+    let [gstin, other] = gstins();
+    spend(&budget, &gstin, 10);
+    assert_eq!(budget.stopped(&other, "acme", ONE), Some(Stopped::Client));
+    assert_eq!(budget.stopped(&other, "zenith", ONE), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_gstin_goes_on_when_the_window_has_moved() {
+    let budget = Budget::new(rate(3), rate(1000));
+    let [gstin, _] = gstins();
+    spend(&budget, &gstin, 3);
+    tokio::time::advance(DAY - Duration::from_secs(1)).await;
+    assert_eq!(budget.stopped(&gstin, "acme", ONE), Some(Stopped::Gstin));
+    tokio::time::advance(DAY / 96 + Duration::from_secs(2)).await;
+    assert_eq!(budget.stopped(&gstin, "acme", ONE), None);
+    budget.tidy(ONE);
+    assert_eq!(budget.gstins.purses.len(), 0, "the quiet are forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resumed_gstin_goes_on_at_once_unless_its_client_is_stopped() {
+    let budget = Budget::new(rate(3), rate(6));
+    let [gstin, other] = gstins();
+    spend(&budget, &gstin, 3);
+    budget.resume(&gstin);
+    assert_eq!(budget.stopped(&gstin, "acme", ONE), None);
+    spend(&budget, &other, 3);
+    budget.resume(&other);
+    assert_eq!(budget.stopped(&other, "acme", ONE), Some(Stopped::Client));
+    budget.resume_client("acme");
+    assert_eq!(budget.stopped(&other, "acme", ONE), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_share_a_budget_and_each_keeps_at_least_one_error() {
+    let budget = Budget::new(rate(10), rate(1000));
+    let [gstin, _] = gstins();
+    spend(&budget, &gstin, 2);
+    assert_eq!(budget.of_gstin(&gstin, replicas(4)).limit, 2);
+    assert_eq!(
+        budget.stopped(&gstin, "acme", replicas(4)),
+        Some(Stopped::Gstin)
+    );
+    assert_eq!(budget.stopped(&gstin, "acme", ONE), None);
+    assert_eq!(budget.of_gstin(&gstin, replicas(99)).limit, 1);
+}
+
+proptest! {
+    /// Calls begin and are answered in any order, with an error or without: the errors never exceed the limit.
+    #[test]
+    fn calls_under_way_at_once_cannot_overrun_the_budget(
+        limit in 1u32..20,
+        client_limit in 1u32..20,
+        steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..8), 1..200),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let budget = Budget::new(rate(limit), rate(client_limit));
+        let [gstin, _] = gstins();
+        let (mut under_way, mut errors) = (Vec::new(), 0);
+        for (begins, fails, which) in steps {
+            if begins {
+                match budget.reserve(&gstin, "acme", ONE) {
+                    Allowance::Granted(reservation) => under_way.push(reservation),
+                    Allowance::Busy => prop_assert!(!under_way.is_empty(), "nothing to wait for"),
+                    Allowance::Stopped(_) => prop_assert_eq!(errors, limit.min(client_limit)),
+                }
+            } else if !under_way.is_empty() {
+                let answered = under_way.swap_remove(which % under_way.len());
+                if fails {
+                    errors += 1;
+                    budget.count(&gstin, "acme", ONE);
+                }
+                drop(answered);
+            }
+            prop_assert!(errors <= limit.min(client_limit), "{errors} errors");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One rate for each of many keys, of which a replica takes its share.
+//!
+//! One rule: a change of the share never hands out a burst. A key that is being paced goes on from an empty bucket.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+use super::clock::{Moment, TokioClock};
+use crate::config::Rate;
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Moment>>;
+
+/// Limiters of one rate.
+#[derive(Debug)]
+pub(super) struct Paced<K: Eq + Hash> {
+    rate: Rate,
+    paces: DashMap<K, Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    /// Whose share the limiter holds.
+    replicas: NonZeroU32,
+    limiter: Limiter,
+    asked: Instant,
+}
+
+impl<K: Eq + Hash> Paced<K> {
+    /// Everybody may begin.
+    pub(super) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            paces: DashMap::new(),
+        }
+    }
+
+    /// Takes one of this key now, or says how long there will be none.
+    pub(super) fn take(&self, key: K, replicas: NonZeroU32) -> Result<(), Duration> {
+        let fresh = || Pace {
+            replicas,
+            limiter: limiter(self.rate, replicas),
+            asked: Instant::now(),
+        };
+        let mut pace = self.paces.entry(key).or_insert_with(fresh);
+        if pace.replicas != replicas {
+            *pace = Pace {
+                replicas,
+                limiter: emptied(limiter(self.rate, replicas), burst(self.rate, replicas)),
+                asked: Instant::now(),
+            };
+        }
+        pace.asked = Instant::now();
+        let taken = pace.limiter.check();
+        taken.map_err(|until| until.wait_time_from(TokioClock.now()))
+    }
+
+    /// The time between two of one key.
+    pub(super) fn spacing(&self, replicas: NonZeroU32) -> Duration {
+        spacing(self.rate, replicas)
+    }
+
+    /// Forgets keys that have been quiet for long enough to count as new.
+    pub(super) fn forget_the_quiet(&self) {
+        self.paces.retain(|_, pace| {
+            let refilled =
+                spacing(self.rate, pace.replicas) * burst(self.rate, pace.replicas).get();
+            pace.asked.elapsed() <= refilled
+        });
+        self.paces.shrink_to_fit();
+    }
+}
+
+fn spacing(rate: Rate, replicas: NonZeroU32) -> Duration {
+    (rate.period / rate.count.get() * replicas.get()).max(Duration::from_nanos(1))
+}
+
+/// A tenth of the share at most: a full bucket lets a fresh key send twice the rate in its first period, which a hard
+/// limit of the portal would not forgive.
+fn burst(rate: Rate, replicas: NonZeroU32) -> NonZeroU32 {
+    let tenth = rate.count.get().div_ceil(replicas.get().saturating_mul(10));
+    NonZeroU32::new(tenth).unwrap_or(NonZeroU32::MIN)
+}
+
+/// Evenly spaced, but for the burst.
+fn limiter(rate: Rate, replicas: NonZeroU32) -> Limiter {
+    let quota = Quota::with_period(spacing(rate, replicas))
+        .unwrap_or_else(|| Quota::per_second(rate.count))
+        .allow_burst(burst(rate, replicas));
+    RateLimiter::direct_with_clock(quota, TokioClock)
+}
+
+/// Without its burst.
+fn emptied(limiter: Limiter, burst: NonZeroU32) -> Limiter {
+    // It is new, so all of the burst is there to be taken.
+    drop(limiter.check_n(burst));
+    limiter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rate(count: u32) -> Rate {
+        Rate {
+            count: NonZeroU32::new(count).unwrap(),
+            period: Duration::from_secs(1),
+        }
+    }
+
+    /// Takes as soon as it can, `share(elapsed)` saying among how many, and returns when.
+    async fn taken(rate: Rate, seconds: u64, share: impl Fn(Duration) -> u32) -> Vec<Duration> {
+        let paced = Paced::new(rate);
+        let start = Instant::now();
+        let mut taken = Vec::new();
+        while start.elapsed() < Duration::from_secs(seconds) {
+            let replicas = NonZeroU32::new(share(start.elapsed())).unwrap();
+            match paced.take((), replicas) {
+                Ok(()) => taken.push(start.elapsed()),
+                Err(wait) => tokio::time::sleep(wait.min(Duration::from_millis(20))).await,
+            }
+        }
+        taken
+    }
+
+    fn most_in_a_second(taken: &[Duration]) -> usize {
+        let within = |from: &Duration| {
+            let until = *from + Duration::from_secs(1);
+            taken
+                .iter()
+                .filter(|&&at| *from <= at && at < until)
+                .count()
+        };
+        taken.iter().map(within).max().unwrap_or_default()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn share_of_four_replicas_is_a_quarter_of_the_rate() {
+        let taken = taken(rate(20), 10, |_| 4).await;
+        assert!((49..=51).contains(&taken.len()), "{}", taken.len());
+        assert!(
+            most_in_a_second(&taken) <= 6,
+            "{}",
+            most_in_a_second(&taken)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shares_that_change_each_second_hand_out_no_burst() {
+        let taken = taken(rate(100), 20, |elapsed| {
+            if elapsed.as_secs() % 2 == 0 { 1 } else { 2 }
+        })
+        .await;
+        assert!(
+            most_in_a_second(&taken) <= 110,
+            "{}",
+            most_in_a_second(&taken)
+        );
+        assert!((1400..=1520).contains(&taken.len()), "{}", taken.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quiet_key_is_forgotten_and_a_busy_one_is_not() {
+        let paced = Paced::new(rate(1));
+        paced.take("quiet", NonZeroU32::MIN).unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        paced.take("busy", NonZeroU32::MIN).unwrap();
+        paced.forget_the_quiet();
+        assert!(!paced.paces.contains_key("quiet"));
+        assert!(paced.take("busy", NonZeroU32::MIN).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn bursts_of_all_replicas_together_are_at_most_a_tenth_or_one_each(
+            count in 1u32..10_000,
+            replicas in 1u32..100,
+        ) {
+            let of_one = burst(rate(count), NonZeroU32::new(replicas).unwrap()).get();
+            prop_assert!((of_one - 1) * replicas <= count.div_ceil(10), "{of_one}");
+        }
+    }
+}

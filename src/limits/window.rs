@@ -1,0 +1,120 @@
+//! How many things happened in the last while: a window that moves, in bounded memory.
+//!
+//! One rule: it forgets late rather than early, by at most one part in 96.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Parts of a window: a quarter of an hour in one of a day.
+const PARTS: u32 = 96;
+
+/// A count over the last `length`. Empty until something is counted; then at most 97 pairs of numbers.
+///
+/// Times are durations since a start of the caller's choice and never go back.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    part: Duration,
+    /// Which part, and how many in it; ascending.
+    counts: VecDeque<(u64, u32)>,
+    total: u32,
+}
+
+impl Window {
+    /// An empty window of this length.
+    pub(super) fn new(length: Duration) -> Self {
+        Self {
+            part: (length / PARTS).max(Duration::from_nanos(1)),
+            counts: VecDeque::new(),
+            total: 0,
+        }
+    }
+
+    /// One more, now.
+    pub(super) fn count(&mut self, now: Duration) {
+        self.forget(now);
+        let part = self.part_of(now);
+        match self.counts.back_mut() {
+            Some((last, count)) if *last == part => *count = count.saturating_add(1),
+            _ => self.counts.push_back((part, 1)),
+        }
+        self.total = self.total.saturating_add(1);
+    }
+
+    /// How many in the window that ends now.
+    pub(super) fn used(&mut self, now: Duration) -> u32 {
+        self.forget(now);
+        self.total
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.counts.clear();
+        self.total = 0;
+    }
+
+    /// How long until the oldest part is forgotten; `None` if there is nothing to forget.
+    pub(super) fn moves_in(&self, now: Duration) -> Option<Duration> {
+        let (oldest, _) = self.counts.front()?;
+        let parts = u32::try_from(oldest.saturating_add(u64::from(PARTS) + 1)).unwrap_or(u32::MAX);
+        Some((self.part * parts).saturating_sub(now))
+    }
+
+    fn forget(&mut self, now: Duration) {
+        let now = self.part_of(now);
+        while let Some((oldest, count)) = self.counts.front() {
+            if oldest + u64::from(PARTS) >= now {
+                return;
+            }
+            self.total = self.total.saturating_sub(*count);
+            self.counts.pop_front();
+        }
+    }
+
+    fn part_of(&self, now: Duration) -> u64 {
+        u64::try_from(now.as_nanos() / self.part.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    proptest! {
+        #[test]
+        fn window_never_forgets_early_and_never_remembers_longer_than_a_part_more(
+            gaps in prop::collection::vec(0u64..20_000, 1..300)
+        ) {
+            let mut window = Window::new(DAY);
+            let mut at = Vec::new();
+            let mut now = Duration::ZERO;
+            for gap in gaps {
+                now += Duration::from_secs(gap);
+                window.count(now);
+                at.push(now);
+                let within = |length: Duration| {
+                    let counted = at.iter().filter(|then| now - **then < length).count();
+                    u32::try_from(counted).unwrap()
+                };
+                let used = window.used(now);
+                prop_assert!(used >= within(DAY), "{used} < {}", within(DAY));
+                prop_assert!(used <= within(DAY + DAY / PARTS), "{used}");
+                prop_assert!(window.counts.len() <= 97, "{}", window.counts.len());
+            }
+        }
+
+        #[test]
+        fn window_moves_exactly_when_it_says(first in 0u64..200_000) {
+            let mut window = Window::new(DAY);
+            let counted = Duration::from_secs(first);
+            window.count(counted);
+            let wait = window.moves_in(counted).unwrap();
+            prop_assert!(wait >= DAY && wait <= DAY + DAY / PARTS, "{wait:?}");
+            prop_assert_eq!(window.used(counted + wait - Duration::from_nanos(1)), 1);
+            prop_assert_eq!(window.used(counted + wait), 0);
+            prop_assert_eq!(window.moves_in(counted + wait), None);
+        }
+    }
+}
