@@ -1,24 +1,30 @@
 //! The composition root: configuration → parts → a running worker → why it stopped.
 
+mod reload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener, PortalView};
+use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
+use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
+use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness};
 use crate::worker::{self, Parts, Stopped, Worker};
+use reload::Reload;
 
 /// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -32,6 +38,9 @@ pub enum StartError {
     /// The portal's settings.
     #[error(transparent)]
     Irp(#[from] IrpConfigFault),
+    /// The rules of pre-flight.
+    #[error(transparent)]
+    Preflight(#[from] PreflightFault),
     /// Signing keys.
     #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
     Keys(Vec<KeyFault>),
@@ -64,6 +73,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
     let listener = Listener::bind(address)
@@ -92,7 +102,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    background.spawn(signals.stop(stop.clone()));
+    let (asked, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    background.spawn(signals.heed(stop.clone(), Arc::clone(&asked)));
     background.spawn(publish(
         publisher.clone(),
         endpoint.clone(),
@@ -100,25 +111,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let admin = Admin {
-        replica: replica.as_str().into(),
-        readiness: readiness.clone(),
-        metrics,
-        sessions: Arc::clone(&sessions),
-        portal: PortalView {
-            breakers: Arc::clone(&breakers),
-            slots: Arc::clone(&slots),
-        },
+    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
+    let name = replica.as_str().into();
+    let portal = PortalView {
+        breakers: Arc::clone(&breakers),
+        slots: Arc::clone(&slots),
     };
-    background.spawn(serve(listener, admin, ended.clone()));
-
     let parts = Parts {
         config,
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&credentials),
         irp,
         keyring,
-        sessions,
-        limits,
+        preflight,
+        sessions: Arc::clone(&sessions),
+        limits: Arc::clone(&limits),
         breakers,
         slots,
         ladder,
@@ -128,6 +134,25 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    let worker_held = Arc::clone(&worker);
+    let lanes = LanesView {
+        sessions,
+        limits,
+        credentials,
+        held: Arc::new(move |gstin| worker_held.held(gstin)),
+    };
+    let admin = Admin {
+        replica: name,
+        readiness: readiness.clone(),
+        metrics,
+        lanes,
+        portal,
+        reloads: reloads.clone(),
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
+    let reload = Reload::new(Arc::clone(&worker), reloads, asked);
+    background.spawn(reload.run(ended.clone()));
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();
@@ -156,15 +181,15 @@ impl Signals {
         })
     }
 
-    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end. SIGHUP, which would
-    /// end the process by default, is told of and otherwise ignored.
-    async fn stop(mut self, stop: CancellationToken) {
+    /// Asks for a stop at the first signal to do so; more of them change nothing, the drain has its own end. SIGHUP
+    /// asks for the credentials to be read again.
+    async fn heed(mut self, stop: CancellationToken, reload: Arc<Notify>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
                 _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
                 _ = self.hang_up.recv() => {
-                    telemetry::reload_ignored();
+                    reload.notify_one();
                     continue;
                 }
                 () = stop.cancelled() => {}

@@ -21,8 +21,12 @@ pub mod config;
 
 pub mod telemetry;
 
+// Where a build for tests can be told to die.
+pub mod crash;
+
 // The portal's arithmetic: bytes in, bytes out.
 pub mod crypto;
+pub mod preflight;
 pub mod retry;
 pub mod signature;
 

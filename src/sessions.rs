@@ -4,6 +4,8 @@
 //! One rule: a login costs the taxpayer. Whoever waits shares the one under way, its failure included, and a refused
 //! password is never sent again.
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +18,10 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Allowance, Breakers, Limits, Scope};
+use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
+use contention::Contention;
 
 /// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
 /// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
@@ -38,6 +41,7 @@ pub struct Session {
     account: Arc<Account>,
     token: AuthToken,
     key: SessionKey,
+    opened: Instant,
     expires: Instant,
     generation: u64,
 }
@@ -99,6 +103,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Lane {
     current: RwLock<Option<Arc<Session>>>,
+    contention: Contention,
     login: Mutex<LoginState>,
 }
 
@@ -107,8 +112,8 @@ struct LoginState {
     generation: u64,
     /// The credentials the portal refused, and its answer.
     refused: Option<(Arc<Account>, Arc<IrpError>)>,
-    /// When the last login failed in passing: who was waiting then shares the failure.
-    failed: Option<(Instant, NoSession)>,
+    /// When the last login failed, and of whom: who was waiting then, for the same account, shares the failure.
+    failed: Option<(Instant, Arc<Account>, NoSession)>,
     renewal_failed: Option<Instant>,
 }
 
@@ -121,6 +126,8 @@ pub struct SessionStatus {
     pub remaining: Option<Duration>,
     /// The portal refused its credentials.
     pub refused: bool,
+    /// Its sessions keep being refused right after the login: another system uses the same API user.
+    pub contended: bool,
 }
 
 impl Sessions {
@@ -160,7 +167,9 @@ impl Sessions {
             return Err(NoSession::Refused(Arc::clone(error)));
         }
         match &state.failed {
-            Some((failed, error)) if *failed > asked => return Err(error.clone()),
+            Some((failed, of, error)) if *failed > asked && **of == **account => {
+                return Err(error.clone());
+            }
             _ => {}
         }
         // In its last minutes the portal hands the same token out again, unless asked for a new one.
@@ -172,8 +181,28 @@ impl Sessions {
         state.failed = outcome
             .as_ref()
             .err()
-            .map(|error| (Instant::now(), error.clone()));
+            .map(|error| (Instant::now(), Arc::clone(account), error.clone()));
         outcome
+    }
+
+    /// Forgets what is known of these GSTINs: session, refusal, failure. Their next job logs in. Done beside whoever
+    /// asks, because a login under way has to end first.
+    pub fn forget(&self, gstins: impl IntoIterator<Item = Gstin>) {
+        let lanes: Vec<Arc<Lane>> = gstins
+            .into_iter()
+            .filter_map(|gstin| self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)))
+            .collect();
+        self.tasks.spawn(async move {
+            for lane in lanes {
+                let mut state = lane.login.lock().await;
+                // The generation stays: a late answer to an old session must not drop a new one.
+                *state = LoginState {
+                    generation: state.generation,
+                    ..LoginState::default()
+                };
+                *lane.current.write().await = None;
+            }
+        });
     }
 
     /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
@@ -192,6 +221,9 @@ impl Sessions {
         {
             *current = None;
             telemetry::session_invalidated(&session.account.gstin, session.generation);
+            if lane.contention.refused(session.opened) {
+                telemetry::token_contention(&session.account.gstin);
+            }
         }
     }
 
@@ -199,9 +231,23 @@ impl Sessions {
     pub async fn refuse(&self, account: &Arc<Account>, error: Arc<IrpError>) {
         let lane = self.lane(account);
         let mut state = lane.login.lock().await;
+        let mut current = lane.current.write().await;
+        if current
+            .as_ref()
+            .is_some_and(|session| *session.account != **account)
+        {
+            // New credentials have been loaded since, and work.
+            return;
+        }
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
-        *lane.current.write().await = None;
+        *current = None;
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    pub fn is_contended(&self, gstin: &Gstin) -> bool {
+        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
+        lane.is_some_and(|lane| lane.contention.is_on())
     }
 
     /// Every account a session was ever asked for.
@@ -228,6 +274,7 @@ impl Sessions {
                 gstin,
                 remaining,
                 refused,
+                contended: lane.contention.is_on(),
             });
         }
         statuses.sort_by_key(|status| status.gstin);
@@ -354,11 +401,7 @@ impl Portal {
         account: &Arc<Account>,
         renewal: bool,
     ) -> Result<Arc<Session>, NoSession> {
-        self.admitted(account).await?;
-        // Whoever comes back when the error budget is used up finds that before it asks for a session.
-        let Allowance::Granted(room) = self.limits.reserve_error(account) else {
-            return Err(NoSession::Limited(LOGIN_PATIENCE));
-        };
+        let room = self.admitted(account).await?;
         let started = Instant::now();
         let call = self.breakers.begin(Scope::Login, &account.gstin);
         let answer = self.irp.login(account, renewal).await;
@@ -381,6 +424,7 @@ impl Portal {
                     account: Arc::clone(account),
                     token: login.token,
                     key: login.key,
+                    opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
                     generation: state.generation,
                 });
@@ -402,15 +446,20 @@ impl Portal {
     }
 
     /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate.
-    async fn admitted(&self, account: &Account) -> Result<(), NoSession> {
+    /// Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
+    async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
         self.unless_down().await?;
-        match self
+        if let Admission::Wait(wait) = self
             .limits
             .admit_login(&account.gstin, LOGIN_PATIENCE)
             .await
         {
-            Admission::Granted => self.unless_down().await,
-            Admission::Wait(wait) => Err(NoSession::Limited(wait)),
+            return Err(NoSession::Limited(wait));
+        }
+        self.unless_down().await?;
+        match self.limits.reserve_error(account) {
+            Allowance::Granted(room) => Ok(room),
+            Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
         }
     }
 

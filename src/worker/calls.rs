@@ -12,6 +12,7 @@ use super::portal;
 use super::question::Question;
 use super::settle::Ending;
 use crate::config::credentials::Account;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -21,6 +22,8 @@ use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
 use crate::telemetry;
+
+mod sync;
 
 /// The calls of one attempt.
 pub(super) struct Calls<'a> {
@@ -77,13 +80,13 @@ impl<'a> Calls<'a> {
             if self.case.is_past_deadline() {
                 return Err(Box::new(Ending::Expired));
             }
+            self.worker.crash.at(Point::Submitting);
             self.case.doubt();
-            let answer = self
-                .observed(
-                    "generate",
-                    self.worker.irp.generate(&session.access(), body),
-                )
-                .await;
+            let access = session.access();
+            let submitting = self.worker.irp.generate(&access, body);
+            let submitting = self.worker.crash.during(Point::Submitted, submitting);
+            let answer = self.observed("generate", submitting).await;
+            self.worker.crash.at(Point::Answered);
             let error = match answer {
                 Ok(registration) => return Ok(Ok(registration)),
                 Err(error) => error,
@@ -145,30 +148,35 @@ impl<'a> Calls<'a> {
         loop {
             let session = self.ready().await?;
             let asking = question.ask(&self.worker.irp, session.access(), &seller);
-            let answer = self.observed(question.name(), asking).await;
-            let error = match answer {
-                Ok(value) => return Ok(Ok(value)),
-                Err(error) => error,
-            };
-            match error.disposition() {
-                Disposition::Reauth => self.renew_once(&session, &error).await?,
-                Disposition::Retry { not_before: None } | Disposition::Resolve => {
-                    if !self.wait_for_another_try(&error).await? {
-                        return Ok(Err(error));
-                    }
-                }
-                Disposition::Retry {
-                    not_before: Some(_),
-                }
-                | Disposition::Adopt
-                | Disposition::Conflict
-                | Disposition::SyncGstin
-                | Disposition::Reject
-                | Disposition::RefuseAccount
-                | Disposition::NotRegistered
-                | Disposition::TooOld
-                | Disposition::Park => return Ok(Err(error)),
+            match self.observed(question.name(), asking).await {
+                Err(error) if self.may_ask_again(&session, &error).await? => {}
+                answer => return Ok(answer),
             }
+        }
+    }
+
+    /// After a call that changes nothing: whether it may be repeated now, the session renewed or a moment waited.
+    async fn may_ask_again(
+        &mut self,
+        session: &Session,
+        error: &IrpError,
+    ) -> Result<bool, Box<Ending>> {
+        match error.disposition() {
+            Disposition::Reauth => self.renew_once(session, error).await.map(|()| true),
+            Disposition::Retry { not_before: None } | Disposition::Resolve => {
+                self.wait_for_another_try(error).await
+            }
+            Disposition::Retry {
+                not_before: Some(_),
+            }
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin
+            | Disposition::Reject
+            | Disposition::RefuseAccount
+            | Disposition::NotRegistered
+            | Disposition::TooOld
+            | Disposition::Park => Ok(false),
         }
     }
 
@@ -190,30 +198,42 @@ impl<'a> Calls<'a> {
         match error.disposition() {
             Disposition::NotRegistered => Ok(LookUp::Nothing),
             Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { not_before } => Err(Box::new(Ending::Transient {
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Park
+            | Disposition::Reject
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin => Err(Box::new(self.unanswered(error).await)),
+        }
+    }
+
+    /// A question that got no answer ends the attempt.
+    async fn unanswered(&self, error: IrpError) -> Ending {
+        let transient = |not_before| Ending::Transient {
+            code: label(&error),
+            not_before,
+        };
+        match error.disposition() {
+            Disposition::Retry { not_before } => transient(not_before),
+            Disposition::Resolve => transient(None),
+            Disposition::Reauth => Ending::SessionRefused {
                 code: label(&error),
-                not_before,
-            })),
-            Disposition::Resolve => Err(Box::new(Ending::Transient {
-                code: label(&error),
-                not_before: None,
-            })),
-            Disposition::Reauth => Err(Box::new(Ending::SessionRefused {
-                code: label(&error),
-            })),
-            Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
-            // Some success, but not one that can be used: a look-up may be repeated.
+            },
+            Disposition::RefuseAccount => self.account_refused(error).await,
+            // Some success, but not one that can be used: a question may be repeated.
             Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
-                Err(Box::new(Ending::Transient {
-                    code: label(&error),
-                    not_before: None,
-                }))
+                transient(None)
             }
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
             | Disposition::Conflict
-            | Disposition::SyncGstin => Err(Box::new(self.unclassified(&error))),
+            | Disposition::NotRegistered
+            | Disposition::TooOld
+            | Disposition::SyncGstin => self.unclassified(&error),
         }
     }
 
@@ -280,6 +300,7 @@ impl<'a> Calls<'a> {
         };
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
+                self.worker.crash.at(Point::SessionReady);
                 self.worker.portal_ready(&self.account.gstin).await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)

@@ -9,10 +9,12 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod fleet;
 mod gate;
 mod lanes;
 mod portal;
 mod question;
+mod resync;
 mod run;
 mod settle;
 
@@ -21,26 +23,32 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::credentials::Credentials;
+use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
+use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
 use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use fleet::Fleet;
 use gate::Gate;
 use lanes::Lanes;
+use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
+pub use fleet::watch;
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -50,15 +58,19 @@ pub struct Worker {
     credentials: Arc<ArcSwap<Credentials>>,
     irp: Arc<Irp>,
     keyring: Keyring,
+    preflight: Arc<Preflight>,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
+    refusals: Refusals,
     breakers: Arc<Breakers>,
     slots: Arc<Slots>,
-    refusals: Refusals,
     lanes: Lanes,
+    resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
+    fleet: Fleet,
     replica: String,
+    crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
     /// The grace is over: what still runs is left to redelivery.
@@ -73,6 +85,7 @@ pub struct Parts {
     pub credentials: Arc<ArcSwap<Credentials>>,
     pub irp: Arc<Irp>,
     pub keyring: Keyring,
+    pub preflight: Arc<Preflight>,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
     pub breakers: Arc<Breakers>,
@@ -87,19 +100,27 @@ impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            lanes: Lanes::new(
+                parts.config.irp.concurrency,
+                parts.config.irp.concurrency_per_gstin,
+                &parts.ladder,
+            ),
+            resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
             keyring: parts.keyring,
+            preflight: parts.preflight,
             sessions: parts.sessions,
             limits: parts.limits,
+            refusals: Refusals::default(),
             breakers: parts.breakers,
             slots: parts.slots,
-            refusals: Refusals::default(),
             ladder: parts.ladder,
             publisher: parts.publisher,
+            fleet: Fleet::default(),
             replica: parts.replica,
+            crash: CrashPoints::from_environment(),
             stop: parts.stop,
             abandon: CancellationToken::new(),
         }
@@ -110,12 +131,36 @@ impl Worker {
         self.limits.tidy();
         self.refusals.tidy();
         self.breakers.forget_the_past();
-        self.lanes.forget_the_settled();
+        self.lanes.tidy();
+        self.resyncs.forget_the_old();
     }
 
-    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The accounts in use now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Uses these accounts from now on. What is known of those that changed is of no use any more.
+    pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
+        self.credentials.store(Arc::new(credentials));
+        self.sessions.forget(changes.all().copied());
+    }
+
+    /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
+    /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+        self.sessions.forget([*gstin]);
+    }
+
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        self.lanes.held(gstin)
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
@@ -152,6 +197,7 @@ impl Worker {
             body,
             acknowledger,
         } = delivery;
+        self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -163,6 +209,7 @@ impl Worker {
             },
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
+        self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
                 self.attempt_and_settle(Case::new(job, document, acknowledger))
@@ -177,11 +224,11 @@ impl Worker {
                 batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
-                let errors = findings.iter().map(preflight_error).collect();
-                let ending = Ending::Rejected {
-                    errors,
-                    info: Vec::new(),
-                };
+                let body = job.body.as_bytes();
+                let report =
+                    self.preflight
+                        .check_after(&findings, body, Timestamp::now(), job.gstin);
+                let ending = refused_by_preflight(&report);
                 self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
                     .await;
             }
@@ -219,16 +266,21 @@ impl Worker {
             settle_time: self.config.irp.settle_time,
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
+        self.crash.at(Point::Settled);
         carry::carry_out(self, case, &ending, settlement).await;
     }
 }
 
-fn preflight_error(finding: &document::Finding) -> ErrorEntry {
-    ErrorEntry {
+fn refused_by_preflight(report: &preflight::Report) -> Ending {
+    let entry = |finding: &preflight::Finding| ErrorEntry {
         source: ErrorSource::Preflight,
         code: finding.code.to_owned(),
-        message: finding.message.to_owned(),
-        path: Some(finding.path.to_owned()),
+        message: finding.message.clone(),
+        path: Some(finding.path.clone()),
+    };
+    Ending::Rejected {
+        errors: report.errors().map(entry).collect(),
+        info: Vec::new(),
     }
 }
 

@@ -7,6 +7,8 @@ mod poison;
 mod publish;
 mod reply;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Worker;
@@ -14,8 +16,9 @@ use super::case::{Case, DUPLICATE, PORTAL_DOWN};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
+use crate::crash::Point;
 use crate::document::Document;
-use crate::job::Obituary;
+use crate::job::{Obituary, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
 
@@ -40,7 +43,7 @@ pub(super) async fn carry_out(
         Settlement::Leave => Err(Lost),
     };
     match (done, ending) {
-        (Ok(()), _) => acknowledge(case).await,
+        (Ok(()), _) => acknowledge(worker, case).await,
         (Err(Lost), Ending::Abandoned { why }) => telemetry::job_abandoned(case.about(), why),
         (Err(Lost), _) => {
             telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled")
@@ -48,7 +51,7 @@ pub(super) async fn carry_out(
     }
 }
 
-async fn acknowledge(case: Case) {
+async fn acknowledge(worker: &Worker, case: Case) {
     let Case {
         id,
         job,
@@ -56,7 +59,9 @@ async fn acknowledge(case: Case) {
         acknowledger,
         ..
     } = case;
-    if !acknowledger.ack().await {
+    let acknowledged = acknowledger.ack().await;
+    worker.crash.at(Point::Acknowledged);
+    if !acknowledged {
         let about = About {
             job_id: &id,
             gstin: gstin.as_ref(),
@@ -81,7 +86,9 @@ async fn answered(
         dead_lettered: false,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
 async fn laddered(
@@ -101,7 +108,21 @@ async fn laddered(
     }
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    again(worker, case, retry_exchange(rung), attempt, error).await
+    let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
+    again(worker, case, retry_exchange(rung), attempt, error, stay).await?;
+    worker.crash.at(Point::LadderConfirmed);
+    Ok(())
+}
+
+/// How long a deferred job stays on its rung, where that is known: a message's own expiration lets it leave before the
+/// rung's time, once those published before it have left. So a lane's jobs come back one by one, as they were
+/// planned, and not all together.
+fn stay(worker: &Worker, case: &Case, ending: &Ending) -> Option<Duration> {
+    let Ending::Deferred { wait, .. } = ending else {
+        return None;
+    };
+    let young = case.in_doubt().then_some(worker.config.irp.settle_time);
+    Some((*wait).max(young.unwrap_or_default()))
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
@@ -112,8 +133,11 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         JOBS_EXCHANGE.to_owned(),
         case.job.attempt,
         None,
+        None,
     )
-    .await
+    .await?;
+    worker.crash.at(Point::HandBackConfirmed);
+    Ok(())
 }
 
 /// Publishes the job again: the same body under new headers.
@@ -123,11 +147,16 @@ async fn again(
     exchange: String,
     attempt: u32,
     error: Option<&str>,
+    stay: Option<Duration>,
 ) -> Result<(), Lost> {
+    let properties = case.job.again(&case.again(attempt, error));
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: case.job.routing_key.as_str().into(),
-        properties: case.job.again(&case.again(attempt, error)),
+        properties: match stay {
+            Some(stay) => properties.with_expiration(short(&millis_text(stay))),
+            None => properties,
+        },
         payload: Payload(case.job.body.as_bytes()),
     };
     let in_doubt = || {
@@ -142,6 +171,11 @@ async fn again(
         case.about(),
     )
     .await
+}
+
+/// A message's expiration is a text of milliseconds.
+fn millis_text(stay: Duration) -> String {
+    stay.as_millis().max(1).to_string()
 }
 
 async fn dead_lettered(
@@ -171,13 +205,14 @@ async fn dead_lettered(
         payload: Payload(worker.kept(&case.job.body)),
     };
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
+    worker.crash.at(Point::DeadLetterConfirmed);
 
     let exhausted;
     let errors = match errors_of(ending) {
         [] => {
             exhausted = [ErrorEntry::worker(
                 reason,
-                gave_up_message(case, reason, &code),
+                gave_up_message(worker, case, reason, &code),
             )];
             &exhausted[..]
         }
@@ -189,10 +224,16 @@ async fn dead_lettered(
         dead_lettered: true,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
-fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
+/// Why sessions do not last, and what helps.
+const CONTENDED: &str =
+    ", because another system keeps replacing them: give each system an API user of its own";
+
+fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
     let attempts = case.job.attempt;
     let known = if code == DUPLICATE {
         "the portal says it is registered, but no look-up finds it"
@@ -203,7 +244,12 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
     };
     match reason {
         Reason::SessionRefused => {
-            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+            let gstin = case.gstin.as_ref();
+            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let cause = if is_contended { CONTENDED } else { "" };
+            format!(
+                "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"
+            )
         }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
