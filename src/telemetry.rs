@@ -4,6 +4,7 @@
 //! secret, so none can be logged.
 
 pub mod credentials;
+mod portal;
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -24,7 +25,6 @@ use crate::gstin::Gstin;
 use crate::outcome::{Reason, SignatureState, Status};
 
 mod limits;
-mod portal;
 mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};

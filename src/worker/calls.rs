@@ -5,20 +5,21 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
 use super::portal;
-use super::question::Question;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{IrpError, Registration};
+use crate::irp::{Access, Irp, IrpError, Registration};
 use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
-use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
 use crate::telemetry;
@@ -43,6 +44,37 @@ pub(super) enum LookUp {
     Nothing,
     /// Registered, but too long ago to be fetched.
     TooOld,
+}
+
+/// A call that changes nothing.
+enum Question<'q> {
+    /// A document and its date as the portal writes it.
+    Document(&'q Document, String),
+    Irn(&'q Irn),
+}
+
+impl Question<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Document(..) => "get_by_doc",
+            Self::Irn(_) => "get_by_irn",
+        }
+    }
+
+    async fn ask(
+        &self,
+        irp: &Irp,
+        access: Access<'_>,
+        seller: &Gstin,
+    ) -> Result<Registration, IrpError> {
+        match self {
+            Self::Document(document, date) => {
+                let Document { kind, number, .. } = document;
+                irp.by_document(&access, seller, *kind, number, date).await
+            }
+            Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
+        }
+    }
 }
 
 /// An answer, the portal's error, or the attempt is over.
@@ -343,8 +375,19 @@ impl<'a> Calls<'a> {
         call: &'static str,
         request: impl Future<Output = Result<T, IrpError>>,
     ) -> Result<T, IrpError> {
-        let gstin = &self.account.gstin;
-        let (answer, taken) = self.worker.watched(call, gstin, request).await;
+        let started = Instant::now();
+        let scope = portal::scope_of(call);
+        let under_way = self.worker.breakers.begin(scope, &self.account.gstin);
+        let answer = request.await;
+        let taken = started.elapsed();
+        let sign = match &answer {
+            Ok(_) => Some(PortalSign::Answered),
+            Err(error) => error.sign(),
+        };
+        under_way.end(sign);
+        if let (Scope::Core, Some(sign)) = (scope, sign) {
+            self.worker.slots.observe(taken, sign);
+        }
         self.case.add_irp_time(taken);
         match &answer {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken),

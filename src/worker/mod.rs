@@ -13,7 +13,6 @@ mod fleet;
 mod gate;
 mod lanes;
 mod portal;
-mod question;
 mod resync;
 mod run;
 mod settle;

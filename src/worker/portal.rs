@@ -2,8 +2,6 @@
 //!
 //! One rule: a job pays for its own failures only. What fails because the portal is down is no attempt.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Worker;
@@ -41,28 +39,6 @@ impl Worker {
             View::Open { .. } => Err(Box::new(NOT_ASKED)),
             View::Closed | View::HalfOpen { .. } => Ok(()),
         }
-    }
-
-    /// Makes a call, from whose end breakers and slots learn how the portal is; with the time it took.
-    pub(super) async fn watched<T>(
-        &self,
-        call: &str,
-        gstin: &Gstin,
-        request: impl Future<Output = Result<T, IrpError>>,
-    ) -> (Result<T, IrpError>, Duration) {
-        let (scope, started) = (scope_of(call), Instant::now());
-        let under_way = self.breakers.begin(scope, gstin);
-        let answer = request.await;
-        let taken = started.elapsed();
-        let sign = match &answer {
-            Ok(_) => Some(PortalSign::Answered),
-            Err(error) => error.sign(),
-        };
-        under_way.end(sign);
-        if let (Scope::Core, Some(sign)) = (scope, sign) {
-            self.slots.observe(taken, sign);
-        }
-        (answer, taken)
     }
 
     /// Waits until a call of this GSTIN may go, as far as the portal has said when.
