@@ -16,6 +16,7 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod breaker;
 mod broker_faults;
 mod chaos;
 #[cfg(feature = "crash-points")]
