@@ -18,6 +18,7 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod breaker;
 mod broker_faults;
 mod chaos;
 #[path = "../preflight/corpus.rs"]
