@@ -10,15 +10,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
-use crate::config::Config;
 use crate::config::credentials::Credentials;
+use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
 use crate::telemetry::{self, Readiness};
-use crate::worker::{self, Parts, Stopped, Worker};
+use crate::worker::{self, Parts, Portal, Portals, Stopped, Worker};
 
 /// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -89,6 +89,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Arc::clone(&breakers),
         background.clone(),
     ));
+    let failover = failover(&config.irp, &limits, &background)?;
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -109,17 +110,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
             breakers: Arc::clone(&breakers),
             slots: Arc::clone(&slots),
         },
+        failover: failover.as_ref().map(|portal| PortalView {
+            breakers: Arc::clone(&portal.breakers),
+            slots: Arc::clone(&slots),
+        }),
     };
     background.spawn(serve(listener, admin, ended.clone()));
 
+    let primary = Portal::new(&config.irp.base_url, irp, sessions, Arc::clone(&breakers));
     let parts = Parts {
         config,
         credentials: Arc::new(ArcSwap::from_pointee(credentials)),
-        irp,
+        portals: Portals::new(primary, failover),
         keyring,
-        sessions,
         limits,
-        breakers,
         slots,
         ladder,
         publisher,
@@ -139,6 +143,26 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Stopped::GraceOver { abandoned } => abandoned,
     });
     Ok(stopped)
+}
+
+/// The portal to turn to while the first one is down, if one is configured. Its calls count against the same limits.
+fn failover(
+    config: &IrpConfig,
+    limits: &Arc<Limits>,
+    background: &TaskTracker,
+) -> Result<Option<Portal>, IrpConfigFault> {
+    let Some(config) = config.for_failover() else {
+        return Ok(None);
+    };
+    let irp = Arc::new(Irp::try_new(&config)?);
+    let breakers = Arc::new(Breakers::of_failover(config.concurrency));
+    let sessions = Arc::new(Sessions::new(
+        Arc::clone(&irp),
+        Arc::clone(limits),
+        Arc::clone(&breakers),
+        background.clone(),
+    ));
+    Ok(Some(Portal::new(&config.base_url, irp, sessions, breakers)))
 }
 
 struct Signals {

@@ -35,6 +35,8 @@ pub struct Admin {
     pub sessions: Arc<Sessions>,
     /// The portal's breakers and slots.
     pub portal: PortalView,
+    /// The same of the portal to turn to, if there is one.
+    pub failover: Option<PortalView>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -103,6 +105,8 @@ struct Status {
     state: String,
     ready: bool,
     portal: PortalStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<PortalStatus>,
     lanes: Vec<Lane>,
 }
 
@@ -124,6 +128,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         state: state.to_string(),
         ready: state == State::Consuming,
         portal: admin.portal.status(),
+        failover: admin.failover.as_ref().map(PortalView::status),
         lanes,
     })
 }

@@ -9,9 +9,11 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod doubt;
 mod gate;
 mod lanes;
 mod portal;
+mod portals;
 mod resync;
 mod run;
 mod settle;
@@ -28,12 +30,10 @@ use crate::config::credentials::Credentials;
 use crate::config::{Config, DeadLetterPayload};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Breakers, Limits, Refusals, Slots};
+use crate::limits::{Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::retry::Ladder;
-use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
@@ -42,6 +42,7 @@ use lanes::Lanes;
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
+pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -49,12 +50,10 @@ pub use run::{Stopped, run};
 pub struct Worker {
     config: Arc<Config>,
     credentials: Arc<ArcSwap<Credentials>>,
-    irp: Arc<Irp>,
+    portals: Portals,
     keyring: Keyring,
-    sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
-    breakers: Arc<Breakers>,
     slots: Arc<Slots>,
     lanes: Lanes,
     resyncs: Resyncs,
@@ -73,11 +72,9 @@ pub struct Worker {
 pub struct Parts {
     pub config: Arc<Config>,
     pub credentials: Arc<ArcSwap<Credentials>>,
-    pub irp: Arc<Irp>,
+    pub portals: Portals,
     pub keyring: Keyring,
-    pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
-    pub breakers: Arc<Breakers>,
     pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
@@ -93,12 +90,10 @@ impl Worker {
             resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
-            irp: parts.irp,
+            portals: parts.portals,
             keyring: parts.keyring,
-            sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
-            breakers: parts.breakers,
             slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
@@ -112,7 +107,9 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        self.breakers.forget_the_past();
+        for portal in self.portals.all() {
+            portal.breakers.forget_the_past();
+        }
         self.lanes.forget_the_settled();
         self.resyncs.forget_the_old();
     }
@@ -120,6 +117,13 @@ impl Worker {
     /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    fn is_contended(&self, gstin: &Gstin) -> bool {
+        self.portals
+            .all()
+            .any(|portal| portal.sessions.is_contended(gstin))
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {

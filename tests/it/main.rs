@@ -7,6 +7,7 @@ mod conflict;
 mod contention;
 mod deadlines;
 mod delivers;
+mod failover;
 mod limits;
 mod resync;
 mod secrecy;
