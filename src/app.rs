@@ -8,12 +8,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener, PortalView};
+use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
+use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -32,6 +33,9 @@ pub enum StartError {
     /// The portal's settings.
     #[error(transparent)]
     Irp(#[from] IrpConfigFault),
+    /// The rules of pre-flight.
+    #[error(transparent)]
+    Preflight(#[from] PreflightFault),
     /// Signing keys.
     #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
     Keys(Vec<KeyFault>),
@@ -64,6 +68,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
     let listener = Listener::bind(address)
@@ -101,29 +106,22 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let admin = Admin {
-        replica: replica.as_str().into(),
-        readiness: readiness.clone(),
-        metrics,
-        sessions: Arc::clone(&sessions),
-        portal: PortalView {
-            breakers: Arc::clone(&breakers),
-            slots: Arc::clone(&slots),
-        },
-        failover: failover.as_ref().map(|portal| PortalView {
-            breakers: Arc::clone(&portal.breakers),
-            slots: Arc::clone(&slots),
-        }),
+    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
+    let name = replica.as_str().into();
+    let view = |breakers: &Arc<Breakers>| PortalView {
+        breakers: Arc::clone(breakers),
+        slots: Arc::clone(&slots),
     };
-    background.spawn(serve(listener, admin, ended.clone()));
-
-    let primary = Portal::new(&config.irp.base_url, irp, sessions, Arc::clone(&breakers));
+    let portal = view(&breakers);
+    let failover_view = failover.as_ref().map(|failover| view(&failover.breakers));
+    let primary = Portal::new(&config.irp.base_url, irp, Arc::clone(&sessions), breakers);
     let parts = Parts {
         config,
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&credentials),
         portals: Portals::new(primary, failover),
         keyring,
-        limits,
+        preflight,
+        limits: Arc::clone(&limits),
         slots,
         ladder,
         publisher,
@@ -132,6 +130,24 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    let worker_held = Arc::clone(&worker);
+    let lanes = LanesView {
+        sessions,
+        limits,
+        credentials,
+        held: Arc::new(move |gstin| worker_held.held(gstin)),
+    };
+    let admin = Admin {
+        replica: name,
+        readiness: readiness.clone(),
+        metrics,
+        lanes,
+        portal,
+        failover: failover_view,
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
+
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();

@@ -19,7 +19,7 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Allowance, Breakers, Limits, Scope};
+use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
 use contention::Contention;
@@ -309,11 +309,7 @@ impl Portal {
         account: &Arc<Account>,
         renewal: bool,
     ) -> Result<Arc<Session>, NoSession> {
-        self.admitted(account).await?;
-        // Whoever comes back when the error budget is used up finds that before it asks for a session.
-        let Allowance::Granted(room) = self.limits.reserve_error(account) else {
-            return Err(NoSession::Limited(LOGIN_PATIENCE));
-        };
+        let room = self.admitted(account).await?;
         let started = Instant::now();
         let call = self.breakers.begin(Scope::Login, &account.gstin);
         let answer = self.irp.login(account, renewal).await;
@@ -358,15 +354,20 @@ impl Portal {
     }
 
     /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate.
-    async fn admitted(&self, account: &Account) -> Result<(), NoSession> {
+    /// Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
+    async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
         self.unless_down().await?;
-        match self
+        if let Admission::Wait(wait) = self
             .limits
             .admit_login(&account.gstin, LOGIN_PATIENCE)
             .await
         {
-            Admission::Granted => self.unless_down().await,
-            Admission::Wait(wait) => Err(NoSession::Limited(wait)),
+            return Err(NoSession::Limited(wait));
+        }
+        self.unless_down().await?;
+        match self.limits.reserve_error(account) {
+            Allowance::Granted(room) => Ok(room),
+            Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
         }
     }
 

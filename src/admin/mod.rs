@@ -1,5 +1,6 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
+mod lanes;
 mod portal;
 
 use std::net::SocketAddr;
@@ -15,9 +16,11 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::sessions::{SessionStatus, Sessions};
 use crate::telemetry::{Readiness, State};
 
+use lanes::{Client, Lane};
+
+pub use lanes::{Held, LanesView};
 use portal::PortalStatus;
 
 pub use portal::PortalView;
@@ -31,8 +34,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Logins per GSTIN.
-    pub sessions: Arc<Sessions>,
+    /// The GSTINs' sessions, rates and error budgets.
+    pub lanes: LanesView,
     /// The portal's breakers and slots.
     pub portal: PortalView,
     /// The same of the portal to turn to, if there is one.
@@ -90,7 +93,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
 
 async fn metrics(Shared(admin): Shared<Admin>) -> Response {
     // Refreshes the gauge of live sessions before it is read.
-    drop(admin.sessions.statuses().await);
+    drop(admin.lanes.sessions.statuses().await);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         admin.metrics.render(),
@@ -104,40 +107,25 @@ struct Status {
     version: &'static str,
     state: String,
     ready: bool,
+    replicas: u32,
     portal: PortalStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     failover: Option<PortalStatus>,
     lanes: Vec<Lane>,
-}
-
-#[derive(Serialize)]
-struct Lane {
-    gstin: String,
-    token_expires_in_seconds: Option<u64>,
-    credentials: &'static str,
-    /// Another system keeps replacing its sessions.
-    token_contention: bool,
+    clients: Vec<Client>,
 }
 
 async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
     let state = admin.readiness.state();
-    let lanes = admin.sessions.statuses().await.iter().map(lane).collect();
     Json(Status {
         replica: admin.replica.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
+        replicas: admin.lanes.replicas(),
         portal: admin.portal.status(),
         failover: admin.failover.as_ref().map(PortalView::status),
-        lanes,
+        lanes: admin.lanes.lanes().await,
+        clients: admin.lanes.clients(),
     })
-}
-
-fn lane(status: &SessionStatus) -> Lane {
-    Lane {
-        gstin: status.gstin.to_string(),
-        token_expires_in_seconds: status.remaining.map(|left| left.as_secs()),
-        credentials: if status.refused { "refused" } else { "ok" },
-        token_contention: status.contended,
-    }
 }

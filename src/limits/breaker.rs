@@ -37,6 +37,8 @@ const THROTTLED: u32 = 4;
 struct Policy {
     /// Opens at once.
     at_once: u32,
+    /// Opens when no other call is on the way that could still be answered.
+    alone: u32,
     /// Open when the silence has lasted so long, too.
     lasting: [(u32, Duration); 2],
     /// Opens a half-open breaker that has had an answer before.
@@ -45,10 +47,12 @@ struct Policy {
     unreached: u32,
 }
 
-/// With three calls in ten lost at random, twenty in a row happen once in 10^10 calls, ten that also last two seconds
-/// once in 10^5 slow ones. A dead portal under load gives twenty within milliseconds.
+/// With three calls in ten lost at random, twenty in a row happen once in 10^10 calls; ten in a row, which must be all
+/// there are or last two seconds, once in 10^5 of the rare calls that meet this. A dead portal under load gives twenty
+/// within milliseconds.
 const CALLS: Policy = Policy {
     at_once: 20,
+    alone: 10,
     lasting: [(10, Duration::from_secs(2)), (5, Duration::from_secs(30))],
     reopens: 6,
     unreached: 2,
@@ -58,6 +62,7 @@ const CALLS: Policy = Policy {
 /// with a session do not notice.
 const LOGINS: Policy = Policy {
     at_once: 3,
+    alone: 3,
     lasting: [(2, Duration::from_secs(2)), (2, Duration::from_secs(30))],
     reopens: 1,
     unreached: 3,
@@ -130,8 +135,6 @@ enum State {
         width: usize,
         /// Answers since it was widened.
         answers: usize,
-        /// Calls under way that were begun since it is half-open.
-        under_way: usize,
         since: Instant,
     },
     Open {
@@ -153,6 +156,8 @@ pub(super) struct Breaker {
     answered_at: Option<Instant>,
     /// Raised when it opens: calls begun before say nothing of the portal after.
     epoch: u64,
+    /// Calls of this epoch on the way.
+    under_way: usize,
 }
 
 /// When a call was begun, as a breaker counts.
@@ -172,6 +177,7 @@ impl Breaker {
             opened_at: None,
             answered_at: None,
             epoch: 0,
+            under_way: 0,
         }
     }
 
@@ -184,7 +190,6 @@ impl Breaker {
             self.state = State::HalfOpen {
                 width: 1,
                 answers: 0,
-                under_way: 0,
                 since: now,
             };
         }
@@ -199,18 +204,14 @@ impl Breaker {
     pub(super) fn admits(&mut self, now: Instant) -> bool {
         match self.view(now) {
             View::Closed => true,
-            View::HalfOpen { width } => {
-                matches!(self.state, State::HalfOpen { under_way, .. } if under_way < width)
-            }
+            View::HalfOpen { width } => self.under_way < width,
             View::Open { .. } => false,
         }
     }
 
     /// A call goes.
     pub(super) fn begin(&mut self) -> Epoch {
-        if let State::HalfOpen { under_way, .. } = &mut self.state {
-            *under_way += 1;
-        }
+        self.under_way += 1;
         Epoch(self.epoch)
     }
 
@@ -225,9 +226,7 @@ impl Breaker {
         if began.0 != self.epoch {
             return;
         }
-        if let State::HalfOpen { under_way, .. } = &mut self.state {
-            *under_way = under_way.saturating_sub(1);
-        }
+        self.under_way = self.under_way.saturating_sub(1);
         match sign {
             None => {}
             Some(PortalSign::Answered) => self.answered(now),
@@ -237,6 +236,11 @@ impl Breaker {
                 | PortalSign::Throttled { .. }),
             ) => self.unanswered(now, sign, gstin),
         }
+    }
+
+    /// Whether another call may still be answered.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.under_way > 0
     }
 
     /// Whether it has opened at or after this moment.
@@ -292,13 +296,7 @@ impl Breaker {
         silence.retry_after = silence.retry_after.max(sign.retry_after());
         let (weight, lasted) = (silence.weight, now.saturating_duration_since(silence.since));
         let opens = match self.state {
-            State::Closed => {
-                let lasting = self.policy.lasting.iter();
-                weight >= self.policy.at_once
-                    || lasting
-                        .into_iter()
-                        .any(|(least, time)| weight >= *least && lasted >= *time)
-            }
+            State::Closed => self.is_long(weight, lasted),
             State::HalfOpen { width: 1, .. } => true,
             State::HalfOpen { .. } => weight >= self.policy.reopens,
             State::Open { .. } => false,
@@ -306,6 +304,21 @@ impl Breaker {
         if opens {
             self.open(now);
         }
+    }
+
+    /// Whether a run of silence is no accident.
+    fn is_long(&self, weight: u32, lasted: Duration) -> bool {
+        let Policy {
+            at_once,
+            alone,
+            lasting,
+            ..
+        } = self.policy;
+        weight >= at_once
+            || (weight >= alone && self.under_way == 0)
+            || lasting
+                .iter()
+                .any(|(least, time)| weight >= *least && lasted >= *time)
     }
 
     fn open(&mut self, now: Instant) {
@@ -319,6 +332,7 @@ impl Breaker {
         self.state = State::Open { until: now + delay };
         self.opened_at = Some(now);
         self.epoch += 1;
+        self.under_way = 0;
     }
 }
 

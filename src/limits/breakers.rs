@@ -38,8 +38,6 @@ struct Guarded(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     breaker: Breaker,
-    /// Calls on the way, whenever they began.
-    under_way: usize,
     told: BreakerState,
 }
 
@@ -86,7 +84,6 @@ impl Breakers {
             telemetry::breaker_state(name(scope), BreakerState::Closed);
             Guarded(Mutex::new(Inner {
                 breaker: Breaker::new(scope, concurrency),
-                under_way: 0,
                 told: BreakerState::Closed,
             }))
         };
@@ -131,13 +128,12 @@ impl Breakers {
 
     /// A call goes now.
     pub fn begin(&self, scope: Scope, gstin: &Gstin) -> UnderWay<'_> {
-        let mut inner = self.lock(scope);
-        inner.under_way += 1;
+        let epoch = self.lock(scope).breaker.begin();
         UnderWay {
             breakers: self,
             scope,
             gstin: *gstin,
-            epoch: inner.breaker.begin(),
+            epoch,
             sign: None,
         }
     }
@@ -170,7 +166,7 @@ impl Breakers {
                 if inner.breaker.opened_since(began) {
                     return true;
                 }
-                if inner.under_way == 0 || inner.breaker.answered_since(failed) {
+                if !inner.breaker.waits_for_others() || inner.breaker.answered_since(failed) {
                     return false;
                 }
             }
@@ -213,7 +209,6 @@ impl Breakers {
             *held = until.max(*held);
         }
         let mut inner = self.lock(call.scope);
-        inner.under_way = inner.under_way.saturating_sub(1);
         let now = Instant::now();
         inner.breaker.end(now, call.epoch, call.sign, &call.gstin);
         let view = inner.breaker.view(now);

@@ -33,6 +33,7 @@ struct Aimd {
     /// An answer slower than this is as bad as none.
     slow: Duration,
     round: Round,
+    shrunk: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,6 @@ struct Round {
     began: Instant,
     calls: usize,
     bad: usize,
-    throttled: bool,
     /// Somebody found all slots taken.
     reached: bool,
 }
@@ -51,15 +51,14 @@ impl Round {
             began,
             calls: 0,
             bad: 0,
-            throttled: false,
             reached: false,
         }
     }
 
-    /// A portal that says so is overloaded; lost and slow answers mean overload only when they are many, because a
-    /// portal that loses a fifth of its answers at any load would otherwise be brought down to one call at a time.
+    /// Lost and slow answers mean overload only when they are many: a portal that loses a fifth of its answers at any
+    /// load would otherwise be brought down to one call at a time.
     fn is_bad(&self) -> bool {
-        self.throttled || self.bad * 3 > self.calls
+        self.bad * 3 > self.calls
     }
 }
 
@@ -71,6 +70,7 @@ impl Aimd {
             limit: cap,
             slow,
             round: Round::new(now),
+            shrunk: None,
         }
     }
 
@@ -96,18 +96,31 @@ impl Aimd {
             PortalSign::Answered | PortalSign::Unreached | PortalSign::Silent { .. } => {
                 self.round.bad += 1;
             }
-            PortalSign::Throttled { .. } => self.round.throttled = true,
+            // Overloaded in the portal's own words: no need to hear it twice.
+            PortalSign::Throttled { .. } => return self.shrink(now),
         }
         let long = now.saturating_duration_since(self.round.began) >= ROUND;
         if !long || self.round.calls < SAMPLE.min(self.limit()) {
             return;
         }
-        let round = std::mem::replace(&mut self.round, Round::new(now));
-        if round.is_bad() {
-            self.limit = (self.limit * SHRINK).max(1.0);
-        } else if round.reached {
+        if self.round.is_bad() {
+            return self.shrink(now);
+        }
+        if self.round.reached {
             self.limit = (self.limit + (self.cap * GROWTH).max(1.0)).min(self.cap);
         }
+        self.round = Round::new(now);
+    }
+
+    /// Once in a round: the calls on the way were sent under the old limit.
+    fn shrink(&mut self, now: Instant) {
+        let since = |at| now.saturating_duration_since(at);
+        if self.shrunk.is_some_and(|shrunk| since(shrunk) < ROUND) {
+            return;
+        }
+        self.limit = (self.limit * SHRINK).max(1.0);
+        self.shrunk = Some(now);
+        self.round = Round::new(now);
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins; how much at once; error
-//! budgets; no document twice that was refused; and nothing at all while the portal is down.
+//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins; error budgets; how much
+//! at once; no document twice that was refused; and nothing at all while the portal is down.
 //!
 //! One rule: time is tokio's. governor only computes; the waiting is done here, so that tests can pause the clock
 //! and a stop can end a wait.
@@ -12,6 +12,7 @@ mod concurrency;
 mod paced;
 mod rate;
 mod refusals;
+mod share;
 mod window;
 
 pub use breaker::{Scope, View, clamped};
@@ -20,3 +21,4 @@ pub use budget::{Allowance, BudgetState, Reservation, Stopped, Usage};
 pub use concurrency::{Slot, Slots};
 pub use rate::{Admission, Limits};
 pub use refusals::{Earlier, Refusals};
+pub use share::Replicas;

@@ -3,4 +3,5 @@
 pub mod check;
 pub mod online;
 pub mod submit;
+pub mod validate;
 pub mod verify;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Worker;
@@ -45,6 +46,15 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
+    let mut refused = refused_by_preflight(worker, case);
+    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
+    if let Some(refused) = refused.take_if(|_| is_fresh) {
+        return refused;
+    }
+    if refused.is_some() {
+        // It passed before, and it or a copy of it may be registered: rules change at midnight. So it is looked up.
+        case.doubt_again();
+    }
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
     let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
@@ -84,14 +94,31 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             };
         }
     };
-    let ending = match run(worker, case, document, &account).await {
+    let ending = match run(worker, case, document, &account, refused).await {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }
-    ending
+    match ending {
+        Ending::Deferred { wait, why } => {
+            // What its GSTIN waits for, many of its jobs wait for.
+            let planned = worker.lanes.defer(&gstin, worker.limits.spacing(&account));
+            let wait = wait.max(planned);
+            Ending::Deferred { wait, why }
+        }
+        ending => ending,
+    }
+}
+
+/// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
+fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
+    let body = case.job.body.as_bytes();
+    let report = worker.preflight.check(body, Timestamp::now(), case.gstin);
+    report
+        .refuses()
+        .then(|| super::refused_by_preflight(&report))
 }
 
 async fn run(
@@ -99,6 +126,7 @@ async fn run(
     case: &Case,
     document: &Document,
     account: &Arc<Account>,
+    refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
         if let Some(settled) = doubt::look(worker, case, document, account).await? {
@@ -107,6 +135,9 @@ async fn run(
         if let Some(earlier) = refused_earlier(worker, case, &account.gstin) {
             return Ok(earlier);
         }
+    }
+    if let Some(refused) = refused_by_preflight {
+        return Ok(refused);
     }
     let portal = worker.portals.for_submit(account).await;
     let mut calls = Calls::new(worker, case, Arc::clone(account), portal);

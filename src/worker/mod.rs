@@ -10,6 +10,7 @@ mod calls;
 mod carry;
 mod case;
 mod doubt;
+mod fleet;
 mod gate;
 mod lanes;
 mod portal;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
@@ -33,15 +35,18 @@ use crate::gstin::Gstin;
 use crate::job::{self, Body, Operation};
 use crate::limits::{Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::signature::Keyring;
 
 use case::Case;
+use fleet::Fleet;
 use gate::Gate;
 use lanes::Lanes;
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
+pub use fleet::watch;
 pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
 
@@ -52,6 +57,7 @@ pub struct Worker {
     credentials: Arc<ArcSwap<Credentials>>,
     portals: Portals,
     keyring: Keyring,
+    preflight: Arc<Preflight>,
     limits: Arc<Limits>,
     refusals: Refusals,
     slots: Arc<Slots>,
@@ -59,6 +65,7 @@ pub struct Worker {
     resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
+    fleet: Fleet,
     replica: String,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
@@ -74,6 +81,7 @@ pub struct Parts {
     pub credentials: Arc<ArcSwap<Credentials>>,
     pub portals: Portals,
     pub keyring: Keyring,
+    pub preflight: Arc<Preflight>,
     pub limits: Arc<Limits>,
     pub slots: Arc<Slots>,
     pub ladder: Ladder,
@@ -86,17 +94,23 @@ impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            lanes: Lanes::new(
+                parts.config.irp.concurrency,
+                parts.config.irp.concurrency_per_gstin,
+                &parts.ladder,
+            ),
             resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             portals: parts.portals,
             keyring: parts.keyring,
+            preflight: parts.preflight,
             limits: parts.limits,
             refusals: Refusals::default(),
             slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
+            fleet: Fleet::default(),
             replica: parts.replica,
             stop: parts.stop,
             abandon: CancellationToken::new(),
@@ -110,7 +124,7 @@ impl Worker {
         for portal in self.portals.all() {
             portal.breakers.forget_the_past();
         }
-        self.lanes.forget_the_settled();
+        self.lanes.tidy();
         self.resyncs.forget_the_old();
     }
 
@@ -124,6 +138,11 @@ impl Worker {
         self.portals
             .all()
             .any(|portal| portal.sessions.is_contended(gstin))
+    }
+
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        self.lanes.held(gstin)
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
@@ -185,11 +204,11 @@ impl Worker {
                 batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
-                let errors = findings.iter().map(preflight_error).collect();
-                let ending = Ending::Rejected {
-                    errors,
-                    info: Vec::new(),
-                };
+                let body = job.body.as_bytes();
+                let report =
+                    self.preflight
+                        .check_after(&findings, body, Timestamp::now(), job.gstin);
+                let ending = refused_by_preflight(&report);
                 self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
                     .await;
             }
@@ -231,12 +250,16 @@ impl Worker {
     }
 }
 
-fn preflight_error(finding: &document::Finding) -> ErrorEntry {
-    ErrorEntry {
+fn refused_by_preflight(report: &preflight::Report) -> Ending {
+    let entry = |finding: &preflight::Finding| ErrorEntry {
         source: ErrorSource::Preflight,
         code: finding.code.to_owned(),
-        message: finding.message.to_owned(),
-        path: Some(finding.path.to_owned()),
+        message: finding.message.clone(),
+        path: Some(finding.path.clone()),
+    };
+    Ending::Rejected {
+        errors: report.errors().map(entry).collect(),
+        info: Vec::new(),
     }
 }
 

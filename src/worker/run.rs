@@ -56,6 +56,7 @@ pub async fn run(
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     let mut consuming = worker.both_queues();
     let declare = worker.config.topology.declare;
+    worker.stop.run_until_cancelled(worker.look_around()).await;
     loop {
         let started = Instant::now();
         let now = consuming.within(worker.gate());
@@ -65,6 +66,7 @@ pub async fn run(
             Some(Err(error)) => (Loss::from(error), consuming),
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
+                worker.fleet.consumes(true);
                 let looping = Loop {
                     worker: &worker,
                     tasks: &tasks,
@@ -81,6 +83,7 @@ pub async fn run(
             }
         };
         consuming = next;
+        worker.fleet.consumes(false);
         readiness.set(State::BrokerLost);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),

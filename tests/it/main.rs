@@ -2,6 +2,7 @@
 //!
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
+mod budget;
 mod commands;
 mod conflict;
 mod contention;

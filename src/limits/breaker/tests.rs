@@ -56,14 +56,18 @@ impl Bench {
 
 #[tokio::test]
 async fn dead_portal_opens_it_at_once_under_load_and_soon_without() {
-    for (sign, every_ms, calls) in [
-        (PortalSign::Unreached, 0, 10),
-        (SILENT, 0, 20),
-        (PortalSign::Unreached, 500, 5),
-        (SILENT, 250, 10),
-        (SILENT, 30_000, 5),
+    for (sign, others, every_ms, calls) in [
+        (PortalSign::Unreached, 50, 0, 10),
+        (SILENT, 50, 0, 20),
+        (SILENT, 0, 0, 10),
+        (PortalSign::Unreached, 0, 500, 5),
+        (SILENT, 50, 250, 10),
+        (SILENT, 0, 30_000, 5),
     ] {
         let mut bench = Bench::of(Scope::Core);
+        for _ in 0..others {
+            bench.breaker.begin();
+        }
         let every = Duration::from_millis(every_ms);
         assert_eq!(
             bench.ends_until_open(sign, every),
@@ -205,6 +209,7 @@ proptest! {
         use rand::{Rng as _, SeedableRng as _};
         let mut random = rand::rngs::StdRng::seed_from_u64(seed);
         let mut bench = Bench::of(Scope::Core);
+        bench.breaker.begin();
         for _ in 0..1_000 {
             bench.now += Duration::from_millis(random.random_range(0..20));
             let sign = if random.random_bool(0.3) { SILENT } else { PortalSign::Answered };

@@ -105,21 +105,11 @@ async fn slots_are_as_many_as_the_width_whatever_was_taken_before() {
 async fn a_slot_that_becomes_free_wakes_whoever_waits() {
     let slots = Slots::new(1, SLOW);
     let held = slots.acquire().await;
-    let waiting = tokio::spawn({
-        let slots = Arc::clone(&slots);
-        async move { drop(slots.acquire().await) }
-    });
-    tokio::task::yield_now().await;
-    drop(held);
-    waiting.await.unwrap();
+    let (slot, ()) = tokio::join!(slots.acquire(), async { drop(held) });
+    drop(slot);
     slots.narrow(Some(0));
-    let waiting = tokio::spawn({
-        let slots = Arc::clone(&slots);
-        async move { drop(slots.acquire().await) }
-    });
-    tokio::task::yield_now().await;
-    slots.narrow(None);
-    waiting.await.unwrap();
+    let (slot, ()) = tokio::join!(slots.acquire(), async { slots.narrow(None) });
+    drop(slot);
     assert_eq!(slots.used(), 0);
 }
 

@@ -7,6 +7,8 @@ mod poison;
 mod publish;
 mod reply;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Worker;
@@ -15,7 +17,7 @@ use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
 use crate::document::Document;
-use crate::job::Obituary;
+use crate::job::{Obituary, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
 
@@ -101,7 +103,19 @@ async fn laddered(
     }
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    again(worker, case, retry_exchange(rung), attempt, error).await
+    let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
+    again(worker, case, retry_exchange(rung), attempt, error, stay).await
+}
+
+/// How long a deferred job stays on its rung, where that is known: a message's own expiration lets it leave before the
+/// rung's time, once those published before it have left. So a lane's jobs come back one by one, as they were
+/// planned, and not all together.
+fn stay(worker: &Worker, case: &Case, ending: &Ending) -> Option<Duration> {
+    let Ending::Deferred { wait, .. } = ending else {
+        return None;
+    };
+    let young = case.in_doubt().then_some(worker.config.irp.settle_time);
+    Some((*wait).max(young.unwrap_or_default()))
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
@@ -111,6 +125,7 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         case,
         JOBS_EXCHANGE.to_owned(),
         case.job.attempt,
+        None,
         None,
     )
     .await
@@ -123,11 +138,16 @@ async fn again(
     exchange: String,
     attempt: u32,
     error: Option<&str>,
+    stay: Option<Duration>,
 ) -> Result<(), Lost> {
+    let properties = case.job.again(&case.again(attempt, error));
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: case.job.routing_key.as_str().into(),
-        properties: case.job.again(&case.again(attempt, error)),
+        properties: match stay {
+            Some(stay) => properties.with_expiration(short(&millis_text(stay))),
+            None => properties,
+        },
         payload: Payload(case.job.body.as_bytes()),
     };
     let in_doubt = || {
@@ -142,6 +162,11 @@ async fn again(
         case.about(),
     )
     .await
+}
+
+/// A message's expiration is a text of milliseconds.
+fn millis_text(stay: Duration) -> String {
+    stay.as_millis().max(1).to_string()
 }
 
 async fn dead_lettered(
