@@ -41,6 +41,8 @@ pub struct Admin {
     pub lanes: LanesView,
     /// The portal's breakers and slots.
     pub portal: PortalView,
+    /// The same of the portal to turn to, if there is one.
+    pub failover: Option<PortalView>,
     /// What came of the latest reading of the credentials.
     pub reloads: Reloads,
 }
@@ -112,6 +114,8 @@ struct Status {
     ready: bool,
     replicas: u32,
     portal: PortalStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<PortalStatus>,
     /// The latest reading of the credentials after the one at start.
     credentials_reload: Option<LastReload>,
     lanes: Vec<Lane>,
@@ -127,6 +131,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         ready: state == State::Consuming,
         replicas: admin.lanes.replicas(),
         portal: admin.portal.status(),
+        failover: admin.failover.as_ref().map(PortalView::status),
         credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
         lanes: admin.lanes.lanes().await,
         clients: admin.lanes.clients(),

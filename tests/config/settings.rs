@@ -38,6 +38,7 @@ const ROWS: &[Row] = rows! {
     "irp.environment", c => c.irp.environment, "Production", "sandbox" => "Sandbox";
     "irp.provider", c => c.irp.provider, "Nic", "nic" => "Nic";
     "irp.base_url", c => c.irp.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;
+    "irp.failover_url", c => c.irp.failover.as_ref().map(|f| &f.base_url), "None", "https://irp2.example.in/" => r#"Some("https://irp2.example.in")"#;
     "irp.signing_keys", c => c.irp.signing_keys, "[]", "[]" => "[]";
     "irp.signatures", c => c.irp.signatures, "Warn", "off" => "Off";
     "irp.concurrency", c => c.irp.concurrency, "64", "16" => "16";

@@ -8,6 +8,7 @@ mod conflict;
 mod contention;
 mod deadlines;
 mod delivers;
+mod failover;
 mod fleet;
 mod limits;
 mod neighbour;
