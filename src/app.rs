@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::Limits;
+use crate::ops::replay;
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -111,6 +112,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     background.spawn(serve(listener, admin, ended.clone()));
 
+    let replay_publisher = publisher.clone();
+    let replays = config.credentials.replay_dead_letters;
     let parts = Parts {
         config,
         credentials: Arc::new(ArcSwap::from_pointee(credentials)),
@@ -125,7 +128,13 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
-    let reload = Reload::new(Arc::clone(&worker), reloads, asked);
+    let renewals = replays.then(|| {
+        let (renewals, renewed) = mpsc::unbounded_channel();
+        let replaying = replay::run(endpoint.clone(), replay_publisher, renewed);
+        background.spawn(ended.clone().run_until_cancelled_owned(replaying));
+        renewals
+    });
+    let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();

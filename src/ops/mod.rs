@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod online;
+pub mod replay;
 pub mod submit;
 pub mod verify;

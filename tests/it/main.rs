@@ -7,6 +7,7 @@ mod conflict;
 mod delivers;
 mod limits;
 mod reload;
+mod replay;
 mod secrecy;
 mod sessions;
 mod settlement;
