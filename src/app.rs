@@ -11,13 +11,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Listener};
+use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::{Irp, IrpConfigFault};
-use crate::limits::Limits;
+use crate::limits::{Breakers, Limits, Slots};
 use crate::ops::replay;
+use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The portal's settings.
     #[error(transparent)]
     Irp(#[from] IrpConfigFault),
+    /// The rules of pre-flight.
+    #[error(transparent)]
+    Preflight(#[from] PreflightFault),
     /// Signing keys.
     #[error("{}", .0.iter().map(|fault| format!("{fault}; {}", fault.remedy)).collect::<Vec<_>>().join("\n"))]
     Keys(Vec<KeyFault>),
@@ -70,6 +74,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let irp = Arc::new(Irp::try_new(&config.irp)?);
     let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
+    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let address = config.admin.listen;
     let listener = Listener::bind(address)
@@ -85,10 +90,14 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     );
 
     let limits = Arc::new(Limits::new(&config.limits));
+    let breakers = Arc::new(Breakers::new(config.irp.concurrency));
+    // A portal that needs half the time it is given is about to need all of it.
+    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
     let background = TaskTracker::new();
     let sessions = Arc::new(Sessions::new(
         Arc::clone(&irp),
         Arc::clone(&limits),
+        Arc::clone(&breakers),
         background.clone(),
     ));
     let readiness = Readiness::default();
@@ -103,24 +112,24 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let admin = Admin {
-        replica: replica.as_str().into(),
-        readiness: readiness.clone(),
-        metrics,
-        sessions: Arc::clone(&sessions),
-        reloads: reloads.clone(),
-    };
-    background.spawn(serve(listener, admin, ended.clone()));
-
     let replay_publisher = publisher.clone();
     let replays = config.credentials.replay_dead_letters;
+    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
+    let name = replica.as_str().into();
+    let portal = PortalView {
+        breakers: Arc::clone(&breakers),
+        slots: Arc::clone(&slots),
+    };
     let parts = Parts {
         config,
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&credentials),
         irp,
         keyring,
-        sessions,
-        limits,
+        preflight,
+        sessions: Arc::clone(&sessions),
+        limits: Arc::clone(&limits),
+        breakers,
+        slots,
         ladder,
         publisher,
         replica,
@@ -128,6 +137,23 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    let worker_held = Arc::clone(&worker);
+    let lanes = LanesView {
+        sessions,
+        limits,
+        credentials,
+        held: Arc::new(move |gstin| worker_held.held(gstin)),
+    };
+    let admin = Admin {
+        replica: name,
+        readiness: readiness.clone(),
+        metrics,
+        lanes,
+        portal,
+        reloads: reloads.clone(),
+    };
+    background.spawn(serve(listener, admin, ended.clone()));
     let renewals = replays.then(|| {
         let (renewals, renewed) = mpsc::unbounded_channel();
         let replaying = replay::run(endpoint.clone(), replay_publisher, renewed);
@@ -136,6 +162,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     });
     let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
+
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();

@@ -14,8 +14,10 @@ use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, Signin
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
 use crate::ops::submit::{Request, SubmitError, Summary, Wait};
+use crate::ops::validate::Output;
 use crate::ops::verify::Verified;
-use crate::ops::{check, online, submit, verify};
+use crate::ops::{check, online, submit, validate, verify};
+use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
@@ -26,6 +28,9 @@ const MISUSED: u8 = 2;
 /// Broker or portal cannot be reached.
 const UNREACHABLE: u8 = 3;
 
+/// Where the configuration is looked for.
+const DEFAULT_CONFIG: &str = "config/worker.toml";
+
 /// Has invoices from RabbitMQ registered at India's Invoice Registration Portal and hands back signed results.
 #[derive(Debug, Parser)]
 #[command(name = "irn-worker", version, about)]
@@ -35,7 +40,7 @@ pub struct Cli {
         long,
         global = true,
         value_name = "FILE",
-        default_value = "config/worker.toml"
+        default_value = DEFAULT_CONFIG
     )]
     config: PathBuf,
     /// Print results for a script.
@@ -64,6 +69,12 @@ enum Command {
     Topology(TopologyCommand),
     /// Publish invoices (JSON, JSON arrays or NDJSON) as jobs.
     Submit(SubmitArgs),
+    /// Judge documents as the worker would before it submits them, offline; exit 1 if any is refused.
+    Validate {
+        /// A file with one document, a JSON array or one document a line (NDJSON); - for standard input.
+        #[arg(value_name = "FILE|-")]
+        input: PathBuf,
+    },
     /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
     Verify(VerifyArgs),
     /// Compute an IRN.
@@ -201,6 +212,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Topology(TopologyCommand::Apply) => apply(&config, json).await,
         Command::Topology(TopologyCommand::Export) => export(&config),
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
+        Command::Validate { input } => run_validate(&config, json, &input),
         Command::Verify(arguments) => run_verify(&config, json, &arguments),
         Command::Irn {
             gstin,
@@ -361,6 +373,35 @@ fn print_summary(summary: &Summary, json: bool) -> io::Result<()> {
     } else {
         summary.write(&mut out)
     }
+}
+
+fn run_validate(path: &Path, json: bool, input: &Path) -> Result<u8, Failure> {
+    // Judging needs no configuration: without a file in the usual place, the defaults do.
+    let is_there = path != Path::new(DEFAULT_CONFIG) || path.exists();
+    let side = warned(config::load_validation(
+        is_there.then_some(path),
+        config::process_environment(),
+    )?);
+    if !is_there {
+        eprintln!("irn-worker: no {DEFAULT_CONFIG} here: judging by the defaults");
+    }
+    let preflight = Preflight::new(&side.validate, side.environment)
+        .map_err(|fault| Failure::new(MISUSED, fault))?;
+    let output = if json { Output::Json } else { Output::Text };
+    let out = io::stdout().lock();
+    let validated = if input == Path::new("-") {
+        validate::validate(&preflight, io::stdin().lock(), out, output)
+    } else {
+        let shown = input.display();
+        let file = std::fs::File::open(input)
+            .map_err(|error| Failure::new(MISUSED, format!("{shown}: {error}")))?;
+        validate::validate(&preflight, io::BufReader::new(file), out, output)
+    };
+    let summary = validated?;
+    if summary.documents == 0 && summary.is_good() {
+        return Err(Failure::new(MISUSED, "no documents found in the input"));
+    }
+    Ok(if summary.is_good() { 0 } else { FAILED })
 }
 
 fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Failure> {

@@ -16,8 +16,10 @@ use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
 
 mod lines;
+mod parties;
 
 pub use lines::Lines;
+pub use parties::gstins;
 
 /// The largest document the portal takes, in bytes.
 pub const MAX_BYTES: usize = 2 * 1024 * 1024;

@@ -23,6 +23,7 @@ pub mod telemetry;
 
 // The portal's arithmetic: bytes in, bytes out.
 pub mod crypto;
+pub mod preflight;
 pub mod retry;
 pub mod signature;
 

@@ -59,6 +59,35 @@ impl Disposition {
     }
 }
 
+/// What a call's end says of the portal itself, whatever it says of the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortalSign {
+    /// Something readable came, a refusal included.
+    Answered,
+    /// No connection: the request never left.
+    Unreached,
+    /// The request left, and nothing readable came: time-out, 5xx, HTML, an empty answer.
+    Silent {
+        /// `Retry-After`, if there was one.
+        retry_after: Option<Duration>,
+    },
+    /// HTTP 429.
+    Throttled {
+        /// `Retry-After`, if there was one.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl PortalSign {
+    /// The wait the portal asked for.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Answered | Self::Unreached => None,
+            Self::Silent { retry_after } | Self::Throttled { retry_after } => retry_after,
+        }
+    }
+}
+
 /// Stable codes of section 3 of the contract, for `errors` with source `worker` and for `x-irn-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

@@ -4,6 +4,8 @@
 //! One rule: a login costs the taxpayer. Whoever waits shares the one under way, its failure included, and a refused
 //! password is never sent again.
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +18,10 @@ use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
-use crate::limits::{Admission, Allowance, Limits};
-use crate::outcome::Disposition;
+use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
+use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
+use contention::Contention;
 
 /// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
 /// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
@@ -38,6 +41,7 @@ pub struct Session {
     account: Arc<Account>,
     token: AuthToken,
     key: SessionKey,
+    opened: Instant,
     expires: Instant,
     generation: u64,
 }
@@ -81,6 +85,8 @@ pub enum NoSession {
     Limited(Duration),
     /// The login failed for a reason that may pass.
     Failed(Arc<IrpError>),
+    /// The portal answers no logins; it is asked again after about this time.
+    PortalDown(Duration),
 }
 
 /// All sessions of this process.
@@ -88,6 +94,7 @@ pub enum NoSession {
 pub struct Sessions {
     irp: Arc<Irp>,
     limits: Arc<Limits>,
+    breakers: Arc<Breakers>,
     lanes: DashMap<Gstin, Arc<Lane>>,
     tasks: TaskTracker,
 }
@@ -96,6 +103,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Lane {
     current: RwLock<Option<Arc<Session>>>,
+    contention: Contention,
     login: Mutex<LoginState>,
 }
 
@@ -118,14 +126,22 @@ pub struct SessionStatus {
     pub remaining: Option<Duration>,
     /// The portal refused its credentials.
     pub refused: bool,
+    /// Its sessions keep being refused right after the login: another system uses the same API user.
+    pub contended: bool,
 }
 
 impl Sessions {
     /// No sessions yet. Renewals run on `tasks`, so that a drain waits for them.
-    pub fn new(irp: Arc<Irp>, limits: Arc<Limits>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        irp: Arc<Irp>,
+        limits: Arc<Limits>,
+        breakers: Arc<Breakers>,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             irp,
             limits,
+            breakers,
             lanes: DashMap::new(),
             tasks,
         }
@@ -158,7 +174,10 @@ impl Sessions {
         }
         // In its last minutes the portal hands the same token out again, unless asked for a new one.
         let dying = lane.current.read().await.is_some();
-        let outcome = log_in(&self.irp, &self.limits, &lane, &mut state, account, dying).await;
+        let outcome = self
+            .portal()
+            .log_in(&lane, &mut state, account, dying)
+            .await;
         state.failed = outcome
             .as_ref()
             .err()
@@ -202,6 +221,9 @@ impl Sessions {
         {
             *current = None;
             telemetry::session_invalidated(&session.account.gstin, session.generation);
+            if lane.contention.refused(session.opened) {
+                telemetry::token_contention(&session.account.gstin);
+            }
         }
     }
 
@@ -220,6 +242,12 @@ impl Sessions {
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
         *current = None;
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    pub fn is_contended(&self, gstin: &Gstin) -> bool {
+        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
+        lane.is_some_and(|lane| lane.contention.is_on())
     }
 
     /// Every account a session was ever asked for.
@@ -246,6 +274,7 @@ impl Sessions {
                 gstin,
                 remaining,
                 refused,
+                contended: lane.contention.is_on(),
             });
         }
         statuses.sort_by_key(|status| status.gstin);
@@ -256,6 +285,23 @@ impl Sessions {
                 .count(),
         );
         statuses
+    }
+
+    /// Whether any account has a usable session. One that is just being replaced counts.
+    pub fn any_live(&self) -> bool {
+        self.lanes.iter().any(|lane| {
+            lane.current.try_read().map_or(true, |current| {
+                current.as_ref().is_some_and(|session| session.is_usable())
+            })
+        })
+    }
+
+    fn portal(&self) -> Portal {
+        Portal {
+            irp: Arc::clone(&self.irp),
+            limits: Arc::clone(&self.limits),
+            breakers: Arc::clone(&self.breakers),
+        }
     }
 
     fn lane(&self, account: &Account) -> Arc<Lane> {
@@ -272,8 +318,7 @@ impl Sessions {
             return;
         }
         let renewal = Renewal {
-            irp: Arc::clone(&self.irp),
-            limits: Arc::clone(&self.limits),
+            portal: self.portal(),
             lane: Arc::clone(lane),
             session: Arc::clone(session),
         };
@@ -281,9 +326,15 @@ impl Sessions {
     }
 }
 
-struct Renewal {
+/// What a login needs.
+struct Portal {
     irp: Arc<Irp>,
     limits: Arc<Limits>,
+    breakers: Arc<Breakers>,
+}
+
+struct Renewal {
+    portal: Portal,
     lane: Arc<Lane>,
     session: Arc<Session>,
 }
@@ -298,15 +349,10 @@ impl Renewal {
         {
             return;
         }
-        let renewed = log_in(
-            &self.irp,
-            &self.limits,
-            &self.lane,
-            &mut state,
-            &self.session.account,
-            true,
-        )
-        .await;
+        let renewed = self
+            .portal
+            .log_in(&self.lane, &mut state, &self.session.account, true)
+            .await;
         // A portal that hands the same dying token out again has not renewed it.
         let lasting = renewed.is_ok_and(|session| session.remaining() > RENEW_WITHIN);
         state.renewal_failed = (!lasting).then(Instant::now);
@@ -346,58 +392,81 @@ fn is_final(error: &IrpError) -> bool {
     }
 }
 
-/// One login, under the lane's lock.
-async fn log_in(
-    irp: &Irp,
-    limits: &Limits,
-    lane: &Lane,
-    state: &mut LoginState,
-    account: &Arc<Account>,
-    renewal: bool,
-) -> Result<Arc<Session>, NoSession> {
-    if let Admission::Wait(wait) = limits.admit_login(&account.gstin, LOGIN_PATIENCE).await {
-        return Err(NoSession::Limited(wait));
-    }
-    // Whoever comes back when the error budget is used up finds that before it asks for a session.
-    let Allowance::Granted(room) = limits.reserve_error(account) else {
-        return Err(NoSession::Limited(LOGIN_PATIENCE));
-    };
-    let started = Instant::now();
-    let answer = irp.login(account, renewal).await;
-    if answer.as_ref().is_err_and(IrpError::is_counted) {
-        limits.count_error(account);
-    }
-    drop(room);
-    let (label, code) = match &answer {
-        Ok(_) => ("ok", None),
-        Err(error) => (error.call_result_label(), error.code()),
-    };
-    telemetry::irp_called("auth", label, code, started.elapsed());
-    match answer {
-        Ok(login) => {
-            state.generation += 1;
-            telemetry::logged_in(&account.gstin, renewal, login.expires_in);
-            state.refused = None;
-            let session = Arc::new(Session {
-                account: Arc::clone(account),
-                token: login.token,
-                key: login.key,
-                expires: Instant::now() + login.expires_in,
-                generation: state.generation,
-            });
-            *lane.current.write().await = Some(Arc::clone(&session));
-            Ok(session)
+impl Portal {
+    /// One login, under the lane's lock.
+    async fn log_in(
+        &self,
+        lane: &Lane,
+        state: &mut LoginState,
+        account: &Arc<Account>,
+        renewal: bool,
+    ) -> Result<Arc<Session>, NoSession> {
+        let room = self.admitted(account).await?;
+        let started = Instant::now();
+        let call = self.breakers.begin(Scope::Login, &account.gstin);
+        let answer = self.irp.login(account, renewal).await;
+        if answer.as_ref().is_err_and(IrpError::is_counted) {
+            self.limits.count_error(account);
         }
-        Err(error) => {
-            let refused = is_final(&error);
-            telemetry::login_failed(&account.gstin, error.code(), refused);
-            let error = Arc::new(error);
-            if refused {
-                state.refused = Some((Arc::clone(account), Arc::clone(&error)));
-                *lane.current.write().await = None;
-                return Err(NoSession::Refused(error));
+        drop(room);
+        let (label, code, sign) = match &answer {
+            Ok(_) => ("ok", None, Some(PortalSign::Answered)),
+            Err(error) => (error.call_result_label(), error.code(), error.sign()),
+        };
+        call.end(sign);
+        telemetry::irp_called("auth", label, code, started.elapsed());
+        match answer {
+            Ok(login) => {
+                state.generation += 1;
+                telemetry::logged_in(&account.gstin, renewal, login.expires_in);
+                state.refused = None;
+                let session = Arc::new(Session {
+                    account: Arc::clone(account),
+                    token: login.token,
+                    key: login.key,
+                    opened: Instant::now(),
+                    expires: Instant::now() + login.expires_in,
+                    generation: state.generation,
+                });
+                *lane.current.write().await = Some(Arc::clone(&session));
+                Ok(session)
             }
-            Err(NoSession::Failed(error))
+            Err(error) => {
+                let refused = is_final(&error);
+                telemetry::login_failed(&account.gstin, error.code(), refused);
+                let error = Arc::new(error);
+                if refused {
+                    state.refused = Some((Arc::clone(account), Arc::clone(&error)));
+                    *lane.current.write().await = None;
+                    return Err(NoSession::Refused(error));
+                }
+                Err(NoSession::Failed(error))
+            }
         }
+    }
+
+    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate.
+    /// Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
+    async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
+        self.unless_down().await?;
+        if let Admission::Wait(wait) = self
+            .limits
+            .admit_login(&account.gstin, LOGIN_PATIENCE)
+            .await
+        {
+            return Err(NoSession::Limited(wait));
+        }
+        self.unless_down().await?;
+        match self.limits.reserve_error(account) {
+            Allowance::Granted(room) => Ok(room),
+            Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
+        }
+    }
+
+    async fn unless_down(&self) -> Result<(), NoSession> {
+        self.breakers
+            .ready(Scope::Login, LOGIN_PATIENCE)
+            .await
+            .map_err(NoSession::PortalDown)
     }
 }

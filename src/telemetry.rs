@@ -4,6 +4,7 @@
 //! secret, so none can be logged.
 
 pub mod credentials;
+mod portal;
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -27,7 +28,8 @@ mod limits;
 mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
-pub use portals::registered_otherwise;
+pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
+pub use portals::{gstin_synchronised, registered_otherwise, token_contention};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -102,6 +104,8 @@ pub enum State {
     BrokerLost,
     /// Attached, but results cannot be published, so no job is taken.
     PublisherLost,
+    /// The portal is down: the jobs stay in their queues.
+    PortalDown,
     /// Finishing what runs; takes nothing new.
     Draining,
 }
@@ -113,6 +117,7 @@ impl fmt::Display for State {
             Self::Consuming => "consuming",
             Self::BrokerLost => "no broker connection",
             Self::PublisherLost => "no broker connection for results",
+            Self::PortalDown => "the portal's breaker is open",
             Self::Draining => "draining",
         })
     }

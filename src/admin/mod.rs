@@ -1,5 +1,9 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
+mod lanes;
+mod portal;
+mod reloads;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,10 +17,16 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::credentials::Changes;
-use crate::sessions::{SessionStatus, Sessions};
-use crate::telemetry::credentials::{Outcome, Reload, Reloads};
+use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{Readiness, State};
+
+use lanes::{Client, Lane};
+
+pub use lanes::{Held, LanesView};
+use portal::PortalStatus;
+use reloads::LastReload;
+
+pub use portal::PortalView;
 
 /// What the endpoint reads.
 #[derive(Clone)]
@@ -27,8 +37,10 @@ pub struct Admin {
     pub readiness: Readiness,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Logins per GSTIN.
-    pub sessions: Arc<Sessions>,
+    /// The GSTINs' sessions, rates and error budgets.
+    pub lanes: LanesView,
+    /// The portal's breakers and slots.
+    pub portal: PortalView,
     /// What came of the latest reading of the credentials.
     pub reloads: Reloads,
 }
@@ -72,8 +84,11 @@ impl Listener {
 async fn ready(Shared(admin): Shared<Admin>) -> Response {
     match admin.readiness.state() {
         State::Consuming => "ready\n".into_response(),
-        waiting
-        @ (State::Starting | State::BrokerLost | State::PublisherLost | State::Draining) => {
+        waiting @ (State::Starting
+        | State::BrokerLost
+        | State::PublisherLost
+        | State::PortalDown
+        | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
     }
@@ -81,7 +96,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
 
 async fn metrics(Shared(admin): Shared<Admin>) -> Response {
     // Refreshes the gauge of live sessions before it is read.
-    drop(admin.sessions.statuses().await);
+    drop(admin.lanes.sessions.statuses().await);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         admin.metrics.render(),
@@ -97,63 +112,23 @@ struct Status {
     ready: bool,
     /// The latest reading of the credentials after the one at start.
     credentials_reload: Option<LastReload>,
+    replicas: u32,
+    portal: PortalStatus,
     lanes: Vec<Lane>,
-}
-
-#[derive(Serialize)]
-struct LastReload {
-    at: String,
-    result: &'static str,
-    added: usize,
-    changed: usize,
-    removed: usize,
-    /// Why it was refused, in words that quote no secret.
-    faults: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Lane {
-    gstin: String,
-    token_expires_in_seconds: Option<u64>,
-    credentials: &'static str,
+    clients: Vec<Client>,
 }
 
 async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
     let state = admin.readiness.state();
-    let lanes = admin.sessions.statuses().await.iter().map(lane).collect();
     Json(Status {
         replica: admin.replica.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
-        credentials_reload: admin.reloads.last().as_deref().map(last_reload),
-        lanes,
+        credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
+        replicas: admin.lanes.replicas(),
+        portal: admin.portal.status(),
+        lanes: admin.lanes.lanes().await,
+        clients: admin.lanes.clients(),
     })
-}
-
-fn last_reload(reload: &Reload) -> LastReload {
-    let (changes, faults) = match &reload.result {
-        Outcome::Changed(changes) => (changes.clone(), Vec::new()),
-        Outcome::Unchanged => (Changes::default(), Vec::new()),
-        Outcome::Refused(faults) => {
-            let told = faults.iter().map(ToString::to_string).collect();
-            (Changes::default(), told)
-        }
-    };
-    LastReload {
-        at: reload.at.to_string(),
-        result: reload.result.as_str(),
-        added: changes.added.len(),
-        changed: changes.changed.len(),
-        removed: changes.removed.len(),
-        faults,
-    }
-}
-
-fn lane(status: &SessionStatus) -> Lane {
-    Lane {
-        gstin: status.gstin.to_string(),
-        token_expires_in_seconds: status.remaining.map(|left| left.as_secs()),
-        credentials: if status.refused { "refused" } else { "ok" },
-    }
 }

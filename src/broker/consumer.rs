@@ -41,6 +41,8 @@ pub enum Consuming {
     JobsOneByOne,
     /// The urgent queue only, one by one.
     UrgentOneByOne,
+    /// No queue: all stays where it is.
+    Nothing,
 }
 
 impl std::fmt::Debug for Attached {
@@ -223,6 +225,7 @@ async fn consume(channel: &Channel, consuming: Consuming) -> Result<Consumers, B
         Consuming::Both { prefetch } => (prefetch, true, true),
         Consuming::JobsOneByOne => (1, false, true),
         Consuming::UrgentOneByOne => (1, true, false),
+        Consuming::Nothing => (1, false, false),
     };
     // Before consuming, so that it holds for these consumers; per consumer, because quorum queues know no other.
     channel

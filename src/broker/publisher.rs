@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection, Event};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,10 @@ struct Live {
     broken: CancellationToken,
     /// One of the worker's own queues is missing.
     missing: Arc<Notify>,
+    /// For questions: a refused one closes its channel, and publishing must not suffer from it.
+    asking: Channel,
+    /// That channel is gone.
+    silenced: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Live {
@@ -119,6 +124,27 @@ impl Publisher {
     pub fn report_missing_queue(&self) {
         if let Some(live) = &*self.0.borrow() {
             live.missing.notify_one();
+        }
+    }
+
+    /// How many consumers a queue has; `None` if that cannot be learnt now.
+    pub async fn consumers(&self, queue: &str) -> Option<u32> {
+        // A blocked connection holds questions back as well.
+        let live = self.0.borrow().clone().filter(|live| !live.blocked)?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let asked = live
+            .asking
+            .queue_declare(short(queue), options, FieldTable::default());
+        match timed(asked).await {
+            Ok(Ok(queue)) => Some(queue.consumer_count()),
+            Ok(Err(_)) => {
+                live.silenced.notify_one();
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -216,6 +242,8 @@ impl Publisher {
             blocked: false,
             broken: CancellationToken::new(),
             missing: Arc::new(Notify::new()),
+            asking: timed(connection.create_channel()).await??,
+            silenced: Arc::new(Notify::new()),
         };
         self.0.send_replace(Some(live.clone()));
         telemetry::broker_connected("publish");
@@ -237,6 +265,9 @@ impl Publisher {
                 () = live.missing.notified() => if let Err(error) = restore(connection, declared).await {
                     return error;
                 },
+                () = live.silenced.notified() => if let Err(error) = self.ask_anew(connection).await {
+                    return error;
+                },
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
                     Some(Event::ConnectionUnblocked) => self.set_blocked(false),
@@ -246,6 +277,16 @@ impl Publisher {
                 },
             }
         }
+    }
+
+    async fn ask_anew(&self, connection: &Connection) -> Result<(), BrokerError> {
+        let asking = timed(connection.create_channel()).await??;
+        self.0.send_modify(|live| {
+            if let Some(live) = live {
+                live.asking = asking;
+            }
+        });
+        Ok(())
     }
 
     fn set_blocked(&self, blocked: bool) {

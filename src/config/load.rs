@@ -19,7 +19,7 @@ use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, HeaderStyle, IrpConfig, LimitsConfig, LogConfig, LogFormat,
     Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung, ShutdownConfig, SignaturePolicy,
-    SigningKeyFile, TopologyConfig, ValidateConfig, addresses, checks, files,
+    SigningKeyFile, TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -75,6 +75,28 @@ pub fn load_signing_keys(
     })
 }
 
+/// As [`load`], for a command that only judges documents: all but `irp.environment` and `validate` may be absent.
+/// Without a path only the environment is read, over the defaults.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_validation(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<ValidateSide>, ConfigFaults> {
+    let part = |config: Config| ValidateSide {
+        environment: config.irp.environment,
+        validate: config.validate,
+    };
+    match path {
+        Some(path) => load_part(path, environment, Need::Validation, part),
+        None => {
+            let nowhere = Path::new("defaults");
+            load_text(nowhere, "", environment, Need::Validation, part)
+        }
+    }
+}
+
 /// `part` takes what `need` covers; the rest of the whole may be stand-ins.
 fn load_part<T>(
     path: &Path,
@@ -82,14 +104,23 @@ fn load_part<T>(
     need: Need,
     part: impl FnOnce(Config) -> T,
 ) -> Result<Loaded<T>, ConfigFaults> {
+    match files::read_text(path) {
+        Ok(text) => load_text(path, &text, environment, need, part),
+        Err(problem) => Err(unreadable(Source::file(&Arc::from(path)), problem)),
+    }
+}
+
+fn load_text<T>(
+    path: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    need: Need,
+    part: impl FnOnce(Config) -> T,
+) -> Result<Loaded<T>, ConfigFaults> {
     let path: Arc<Path> = Arc::from(path);
     let source = Source::file(&path);
     let findings = Findings::for_need(need);
-    let text = match files::read_text(&path) {
-        Ok(text) => text,
-        Err(problem) => return Err(unreadable(source, problem)),
-    };
-    let (mut root, faults) = tree::parse(&path, &text);
+    let (mut root, faults) = tree::parse(&path, text);
     findings.syntax(faults);
     findings.extend(tree::overlay(&mut root, environment));
     let config = Section::read_root(&findings, source, Path::new(""), root, worker);
@@ -137,6 +168,7 @@ fn worker(root: &mut Section<'_>) -> Config {
         retry: root.section("retry", retry),
         validate: root.section("validate", |s| ValidateConfig {
             preflight: s.or("preflight", Preflight::Strict),
+            rules_file: s.file("rules_file"),
         }),
         dead_letter: root.section("dead_letter", |s| DeadLetterConfig {
             payload: s.or("payload", DeadLetterPayload::Keep),

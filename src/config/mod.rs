@@ -1,7 +1,7 @@
 //! What was configured, validated as a whole: one struct per concern, no program state.
 //!
 //! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
-//! that need less load less: [`load_broker_side`], [`load_signing_keys`].
+//! that need less load less: [`load_broker_side`], [`load_signing_keys`], [`load_validation`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -10,7 +10,9 @@ use std::time::Duration;
 
 pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
-pub use load::{Loaded, load, load_broker_side, load_signing_keys, process_environment};
+pub use load::{
+    Loaded, load, load_broker_side, load_signing_keys, load_validation, process_environment,
+};
 pub use tree::VARIABLE_PREFIX;
 
 use credentials::Secret;
@@ -68,6 +70,15 @@ pub struct BrokerSide {
     pub retry: RetryConfig,
     /// How long dead letters are kept.
     pub dead_letter: DeadLetterConfig,
+}
+
+/// The part of [`Config`] by which documents are judged, offline.
+#[derive(Clone, Debug)]
+pub struct ValidateSide {
+    /// Whether GSTINs have a check digit.
+    pub environment: Environment,
+    /// What is judged, by which rules.
+    pub validate: ValidateConfig,
 }
 
 /// `[broker]`
@@ -253,10 +264,12 @@ pub struct Rung {
 }
 
 /// `[validate]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ValidateConfig {
     /// How much of a document is judged before the portal sees it.
     pub preflight: Preflight,
+    /// Rules that take the place of those built in; see `config/rules.toml`.
+    pub rules_file: Option<PathBuf>,
 }
 
 /// `validate.preflight`

@@ -1,4 +1,4 @@
-//! What a command needs of the configuration: all of it, the broker's part, or the signing keys.
+//! What a command needs of the configuration: all of it, the broker's part, the signing keys, or the rules.
 //!
 //! The rule: what is not needed may be absent, and so may the files it names, because a machine that only publishes
 //! has neither the portal's keys nor its address. A value that is wrong stays a fault everywhere: it is a mistake in
@@ -14,6 +14,8 @@ pub(super) enum Need {
     BrokerSide,
     /// `irp.signing_keys`.
     SigningKeys,
+    /// Those of [`super::ValidateSide`].
+    Validation,
 }
 
 impl Need {
@@ -24,6 +26,7 @@ impl Need {
             Self::Everything => true,
             Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
             Self::SigningKeys => is_in(&["irp.signing_keys"]),
+            Self::Validation => is_in(&["irp.environment", "validate."]),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::UnknownCode;
 use crate::irn::Irn;
 use crate::irp::codes::{self, Call};
-use crate::outcome::{Disposition, ErrorEntry, Info};
+use crate::outcome::{Disposition, ErrorEntry, Info, PortalSign};
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub enum IrpError {
         /// What came instead of an answer.
         #[source]
         why: Unreadable,
+        /// `Retry-After`
+        retry_after: Option<Duration>,
     },
     /// A login or look-up without a readable answer: nothing was changed.
     #[error("the portal gave no readable answer")]
@@ -107,7 +109,7 @@ impl IrpError {
         why: Unreadable,
     ) -> Self {
         if call.changes_something() {
-            Self::Unconfirmed { why }
+            Self::Unconfirmed { why, retry_after }
         } else {
             Self::Server {
                 status,
@@ -134,6 +136,25 @@ impl IrpError {
         }
     }
 
+    /// What it says of the portal itself; `None` where nothing was asked of it.
+    pub fn sign(&self) -> Option<PortalSign> {
+        match self {
+            Self::Unsendable { .. } => None,
+            Self::NotSent(_) => Some(PortalSign::Unreached),
+            Self::Unconfirmed { retry_after, .. } | Self::Server { retry_after, .. } => {
+                Some(PortalSign::Silent {
+                    retry_after: *retry_after,
+                })
+            }
+            Self::Throttled { retry_after } => Some(PortalSign::Throttled {
+                retry_after: *retry_after,
+            }),
+            Self::Refused(_) | Self::Undecipherable | Self::Unintelligible { .. } => {
+                Some(PortalSign::Answered)
+            }
+        }
+    }
+
     /// The portal's code that decides, if it sent one.
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -154,7 +175,7 @@ impl IrpError {
         match self {
             Self::Refused(_) => true,
             Self::Server { status, .. } => matches!(status, Some(400..500)),
-            Self::Unconfirmed { why } => matches!(why, Unreadable::Status(400..500)),
+            Self::Unconfirmed { why, .. } => matches!(why, Unreadable::Status(400..500)),
             Self::NotSent(_)
             | Self::Unsendable { .. }
             | Self::Throttled { .. }

@@ -1,16 +1,24 @@
-//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins; error budgets; and no
-//! document twice that was refused.
+//! What the worker allows itself towards the portal: rates per GSTIN, in total, and of logins; error budgets; how much
+//! at once; no document twice that was refused; and nothing at all while the portal is down.
 //!
 //! One rule: time is tokio's. governor only computes; the waiting is done here, so that tests can pause the clock
 //! and a stop can end a wait.
 
+mod breaker;
+mod breakers;
 mod budget;
 mod clock;
+mod concurrency;
 mod paced;
 mod rate;
 mod refusals;
+mod share;
 mod window;
 
+pub use breaker::{Scope, View, clamped};
+pub use breakers::{Breakers, UnderWay};
 pub use budget::{Allowance, BudgetState, Reservation, Stopped, Usage};
+pub use concurrency::{Slot, Slots};
 pub use rate::{Admission, Limits};
 pub use refusals::{Earlier, Refusals};
+pub use share::Replicas;

@@ -14,6 +14,9 @@ use crate::telemetry;
 /// A GSTIN with half of its error budget used is slowed to this part of its rate.
 const SLOWED_TO_ONE_IN: u32 = 4;
 
+/// Nobody has counted the replicas yet; there is one.
+const NOT_COUNTED: u32 = 0;
+
 /// Whether a call may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -47,7 +50,7 @@ impl Limits {
             total: Paced::new(config.total),
             logins: Paced::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
-            replicas: AtomicU32::new(1),
+            replicas: AtomicU32::new(NOT_COUNTED),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::config::credentials::{self, Account, Credentials, LONGEST_LOGIN_BYTES};
 use crate::config::{self, Config, ConfigFaults, Environment, Fault, SignaturePolicy};
+use crate::preflight::Preflight;
 
 /// How a finding bears on the command's success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,6 +191,7 @@ fn configuration(
     )));
     findings.push(Finding::ok(portal(&loaded.config)));
     findings.push(Finding::ok(signing_keys(&loaded.config)));
+    findings.push(preflight(&loaded.config));
     findings.extend(named_files(&loaded.config));
     add_warnings(loaded.warnings, findings);
     Some(loaded.config)
@@ -213,6 +215,25 @@ fn signing_keys(config: &Config) -> String {
         "signatures: {policy}, {} key files",
         config.irp.signing_keys.len()
     )
+}
+
+fn preflight(config: &Config) -> Finding {
+    let mode = match config.validate.preflight {
+        config::Preflight::Strict => "schema and business rules",
+        config::Preflight::Schema => "schema only",
+        config::Preflight::Off => "off",
+    };
+    let rules = match &config.validate.rules_file {
+        Some(file) => format!("rules of {}", file.display()),
+        None => "built-in rules".to_owned(),
+    };
+    match Preflight::new(&config.validate, config.irp.environment) {
+        Ok(_) => Finding::ok(format!("pre-flight: {mode}, {rules}")),
+        Err(fault) => {
+            let remedy = "correct the file, or start again from a copy of config/rules.toml";
+            Finding::new(Verdict::Misconfigured, fault.to_string(), remedy)
+        }
+    }
 }
 
 fn named_files(config: &Config) -> impl Iterator<Item = Finding> {

@@ -4,4 +4,5 @@ pub mod check;
 pub mod online;
 pub mod replay;
 pub mod submit;
+pub mod validate;
 pub mod verify;

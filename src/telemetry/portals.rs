@@ -2,9 +2,11 @@
 //!
 //! One rule: as in the module above, typed values only. Fields are named, their contents never.
 
-use tracing::warn;
+use metrics::counter;
+use tracing::{error, info, warn};
 
 use super::About;
+use crate::gstin::Gstin;
 
 /// What an earlier message registered under this number has another content.
 pub fn registered_otherwise(about: About<'_>, fields: &[&'static str]) {
@@ -14,5 +16,23 @@ pub fn registered_otherwise(about: About<'_>, fields: &[&'static str]) {
         gstin,
         ?fields,
         "registered before with another content"
+    );
+}
+
+/// A document was refused for the portal's copy of a GSTIN, which has been refreshed. Not whose: it may be the buyer's.
+pub fn gstin_synchronised(about: About<'_>, status: &'static str) {
+    let (job, gstin) = (about.job_id, about.gstin());
+    info!(
+        job.id = job,
+        gstin, status, "the portal's copy of a GSTIN of the document was refreshed"
+    );
+}
+
+/// The sessions of a GSTIN keep being refused right after their login.
+pub fn token_contention(gstin: &Gstin) {
+    counter!("irn_worker_token_contention_total").increment(1);
+    error!(
+        gstin = gstin.as_str(),
+        "another system keeps replacing this GSTIN's session; give each system an API user of its own"
     );
 }

@@ -1,15 +1,21 @@
 //! One attempt at a `generate` job: look first when in doubt, submit, and believe nothing that is not proven.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label};
 use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
+use super::resync::{self, Advice};
 use super::settle::Ending;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{Duplicate, IrpError, Refusal};
+use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::telemetry;
@@ -46,6 +52,15 @@ fn no_credentials() -> Ending {
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
+    let mut refused = refused_by_preflight(worker, case);
+    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
+    if let Some(refused) = refused.take_if(|_| is_fresh) {
+        return refused;
+    }
+    if refused.is_some() {
+        // It passed before, and it or a copy of it may be registered: rules change at midnight. So it is looked up.
+        case.doubt_again();
+    }
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
@@ -87,15 +102,32 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let Some(account) = account_now() else {
         return no_credentials();
     };
-    let mut calls = Calls::new(worker, case, account);
-    let ending = match run(worker, case, document, &irn, &mut calls).await {
+    let mut calls = Calls::new(worker, case, Arc::clone(&account));
+    let ending = match run(worker, case, document, &irn, &mut calls, refused).await {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }
-    ending
+    match ending {
+        Ending::Deferred { wait, why } => {
+            // What its GSTIN waits for, many of its jobs wait for.
+            let planned = worker.lanes.defer(&gstin, worker.limits.spacing(&account));
+            let wait = wait.max(planned);
+            Ending::Deferred { wait, why }
+        }
+        ending => ending,
+    }
+}
+
+/// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
+fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
+    let body = case.job.body.as_bytes();
+    let report = worker.preflight.check(body, Timestamp::now(), case.gstin);
+    report
+        .refuses()
+        .then(|| super::refused_by_preflight(&report))
 }
 
 async fn run(
@@ -104,6 +136,7 @@ async fn run(
     document: &Document,
     irn: &Irn,
     calls: &mut Calls<'_>,
+    refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
         match calls.look_up(document).await? {
@@ -121,7 +154,10 @@ async fn run(
             return Ok(earlier);
         }
     }
-    match calls.generate(case.job.body.as_bytes()).await? {
+    if let Some(refused) = refused_by_preflight {
+        return Ok(refused);
+    }
+    match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(
             worker,
             case,
@@ -130,6 +166,27 @@ async fn run(
             false,
         )),
         Err(error) => refused(worker, case, document, irn, calls, error).await,
+    }
+}
+
+/// Submits the document, and once more where the portal's copy of a GSTIN was stale and has been put right.
+async fn submit(
+    worker: &Worker,
+    case: &Case,
+    calls: &mut Calls<'_>,
+) -> Result<Result<Registration, IrpError>, Box<Ending>> {
+    let submitted = Instant::now();
+    let body = case.job.body.as_bytes();
+    let error = match calls.generate(body).await? {
+        Err(error) if error.disposition() == Disposition::SyncGstin => error,
+        answer => return Ok(answer),
+    };
+    let advice = worker.resyncs.advise(case, calls, &error, submitted);
+    match advice.await? {
+        Advice::OnceMore => calls.generate(body).await,
+        Advice::Later => Err(Box::new(resync::later(&error))),
+        Advice::Refused => Ok(Err(error)),
+        Advice::AccountRefused => Err(Box::new(calls.account_refused(error).await)),
     }
 }
 

@@ -10,17 +10,20 @@ use tokio::time::Instant;
 use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
+use super::portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{Access, Irp, IrpError, Registration};
-use crate::limits::{Admission, Allowance, Reservation, Stopped};
-use crate::outcome::{Disposition, ErrorEntry, Reason};
+use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
+use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
 use crate::telemetry;
+
+mod sync;
 
 /// The calls of one attempt.
 pub(super) struct Calls<'a> {
@@ -94,8 +97,14 @@ impl<'a> Calls<'a> {
         self.account.gstin
     }
 
-    /// Registers the document. From the moment it leaves until a readable answer comes, its outcome is unknown.
+    /// Registers the document.
     pub(super) async fn generate(&mut self, body: &[u8]) -> Answer<Registration> {
+        let answer = self.submit(body).await?;
+        self.unless_portal_is_down(answer).await
+    }
+
+    /// From the moment the document leaves until a readable answer comes, its outcome is unknown.
+    async fn submit(&mut self, body: &[u8]) -> Answer<Registration> {
         loop {
             let session = self.ready().await?;
             // Here and not before the waits: the session and the rate may have taken a while.
@@ -125,7 +134,7 @@ impl<'a> Calls<'a> {
                 | IrpError::Unintelligible { .. } => {}
             }
             match &error {
-                IrpError::NotSent(_) if self.wait_for_another_try().await? => {}
+                IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}
                 // The token was refused at the gate: nothing was acted on, so the same request may go again.
                 IrpError::Refused(_) if error.disposition() == Disposition::Reauth => {
                     self.renew_once(&session, &error).await?;
@@ -154,40 +163,51 @@ impl<'a> Calls<'a> {
 
     /// Fetches a registration by its IRN.
     pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Box<Ending>> {
-        let answer = self.repeated(Question::Irn(irn)).await?;
+        let answer = self.asked(Question::Irn(irn)).await?;
         self.understood(answer).await
     }
 
-    /// A call that changes nothing: passing faults are tried again at once, within the attempt's time.
+    /// A call that changes nothing.
+    async fn asked(&mut self, question: Question<'_>) -> Answer<Registration> {
+        let answer = self.repeated(question).await?;
+        self.unless_portal_is_down(answer).await
+    }
+
+    /// Passing faults are tried again at once, within the attempt's time.
     async fn repeated(&mut self, question: Question<'_>) -> Answer<Registration> {
         let seller = self.seller();
         loop {
             let session = self.ready().await?;
             let asking = question.ask(&self.worker.irp, session.access(), &seller);
-            let answer = self.observed(question.name(), asking).await;
-            let error = match answer {
-                Ok(value) => return Ok(Ok(value)),
-                Err(error) => error,
-            };
-            match error.disposition() {
-                Disposition::Reauth => self.renew_once(&session, &error).await?,
-                Disposition::Retry { not_before: None } | Disposition::Resolve => {
-                    if !self.wait_for_another_try().await? {
-                        return Ok(Err(error));
-                    }
-                }
-                Disposition::Retry {
-                    not_before: Some(_),
-                }
-                | Disposition::Adopt
-                | Disposition::Conflict
-                | Disposition::SyncGstin
-                | Disposition::Reject
-                | Disposition::RefuseAccount
-                | Disposition::NotRegistered
-                | Disposition::TooOld
-                | Disposition::Park => return Ok(Err(error)),
+            match self.observed(question.name(), asking).await {
+                Err(error) if self.may_ask_again(&session, &error).await? => {}
+                answer => return Ok(answer),
             }
+        }
+    }
+
+    /// After a call that changes nothing: whether it may be repeated now, the session renewed or a moment waited.
+    async fn may_ask_again(
+        &mut self,
+        session: &Session,
+        error: &IrpError,
+    ) -> Result<bool, Box<Ending>> {
+        match error.disposition() {
+            Disposition::Reauth => self.renew_once(session, error).await.map(|()| true),
+            Disposition::Retry { not_before: None } | Disposition::Resolve => {
+                self.wait_for_another_try(error).await
+            }
+            Disposition::Retry {
+                not_before: Some(_),
+            }
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin
+            | Disposition::Reject
+            | Disposition::RefuseAccount
+            | Disposition::NotRegistered
+            | Disposition::TooOld
+            | Disposition::Park => Ok(false),
         }
     }
 
@@ -209,30 +229,42 @@ impl<'a> Calls<'a> {
         match error.disposition() {
             Disposition::NotRegistered => Ok(LookUp::Nothing),
             Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { not_before } => Err(Box::new(Ending::Transient {
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Park
+            | Disposition::Reject
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin => Err(Box::new(self.unanswered(error).await)),
+        }
+    }
+
+    /// A question that got no answer ends the attempt.
+    async fn unanswered(&self, error: IrpError) -> Ending {
+        let transient = |not_before| Ending::Transient {
+            code: label(&error),
+            not_before,
+        };
+        match error.disposition() {
+            Disposition::Retry { not_before } => transient(not_before),
+            Disposition::Resolve => transient(None),
+            Disposition::Reauth => Ending::SessionRefused {
                 code: label(&error),
-                not_before,
-            })),
-            Disposition::Resolve => Err(Box::new(Ending::Transient {
-                code: label(&error),
-                not_before: None,
-            })),
-            Disposition::Reauth => Err(Box::new(Ending::SessionRefused {
-                code: label(&error),
-            })),
-            Disposition::RefuseAccount => Err(Box::new(self.account_refused(error).await)),
-            // Some success, but not one that can be used: a look-up may be repeated.
+            },
+            Disposition::RefuseAccount => self.account_refused(error).await,
+            // Some success, but not one that can be used: a question may be repeated.
             Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
-                Err(Box::new(Ending::Transient {
-                    code: label(&error),
-                    not_before: None,
-                }))
+                transient(None)
             }
             Disposition::Park
             | Disposition::Reject
             | Disposition::Adopt
             | Disposition::Conflict
-            | Disposition::SyncGstin => Err(Box::new(self.unclassified(&error))),
+            | Disposition::NotRegistered
+            | Disposition::TooOld
+            | Disposition::SyncGstin => self.unclassified(&error),
         }
     }
 
@@ -268,6 +300,7 @@ impl<'a> Calls<'a> {
         if let Some(whose) = self.worker.limits.stopped(&self.account) {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }
+        self.worker.unless_core_is_down()?;
         // A stop does not wait for a login.
         let session = tokio::select! {
             session = self.worker.sessions.session(&self.account) => session,
@@ -289,11 +322,16 @@ impl<'a> Calls<'a> {
             }
             Err(NoSession::Failed(error)) => {
                 self.case.note_code(&label(&error));
+                if self.worker.logins_are_down(self.case).await {
+                    return Err(Box::new(portal::NOT_ASKED));
+                }
                 return Err(Box::new(login_failed(&error)));
             }
+            Err(NoSession::PortalDown(_)) => return Err(Box::new(portal::NOT_ASKED)),
         };
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
+                self.worker.portal_ready(&self.account.gstin).await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)
             }
@@ -336,8 +374,18 @@ impl<'a> Calls<'a> {
         request: impl Future<Output = Result<T, IrpError>>,
     ) -> Result<T, IrpError> {
         let started = Instant::now();
+        let scope = portal::scope_of(call);
+        let under_way = self.worker.breakers.begin(scope, &self.account.gstin);
         let answer = request.await;
         let taken = started.elapsed();
+        let sign = match &answer {
+            Ok(_) => Some(PortalSign::Answered),
+            Err(error) => error.sign(),
+        };
+        under_way.end(sign);
+        if let (Scope::Core, Some(sign)) = (scope, sign) {
+            self.worker.slots.observe(taken, sign);
+        }
         self.case.add_irp_time(taken);
         match &answer {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken),
@@ -363,15 +411,26 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// Waits for the next immediate try; false if there is none left. A stop or the loss of the delivery ends the
-    /// attempt, uncharged.
-    async fn wait_for_another_try(&mut self) -> Result<bool, Box<Ending>> {
+    /// What fails because the portal is down ends the attempt, uncharged.
+    async fn unless_portal_is_down<T>(&self, answer: Result<T, IrpError>) -> Answer<T> {
+        match answer {
+            Err(error) if self.worker.portal_is_down(self.case, &error).await => {
+                Err(Box::new(portal::down(&error)))
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    /// Waits for the next immediate try; false if there is none left. A stop, the loss of the delivery or of the portal
+    /// ends the attempt, uncharged.
+    async fn wait_for_another_try(&mut self, failed: &IrpError) -> Result<bool, Box<Ending>> {
         let Some(delay) = self.tries.next_delay() else {
             return Ok(false);
         };
         tokio::select! {
             () = self.worker.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
             () = self.case.acknowledger.lost() => Err(Box::new(TAKEN_BACK)),
+            () = self.worker.breakers.opened(Scope::Core) => Err(Box::new(portal::down(failed))),
             () = tokio::time::sleep(delay) => Ok(true),
         }
     }

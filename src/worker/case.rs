@@ -28,6 +28,9 @@ const SESSION_CODES: [&str; 7] = [
 /// The portal's code for a document that is registered already.
 pub(super) const DUPLICATE: &str = "2150";
 
+/// What an attempt ends with that failed because the portal was down.
+pub(super) const PORTAL_DOWN: &str = "portal_down";
+
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -125,6 +128,11 @@ impl Case {
     pub(super) fn session_was_refused_before(&self) -> bool {
         let before = self.job.last_error.as_deref();
         before.is_some_and(|code| SESSION_CODES.contains(&code))
+    }
+
+    /// Whether the attempt before this one failed because the portal was down.
+    pub(super) fn portal_was_down_before(&self) -> bool {
+        self.job.last_error.as_deref() == Some(PORTAL_DOWN)
     }
 
     /// Adds the time of one portal call.

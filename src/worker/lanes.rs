@@ -1,27 +1,44 @@
 //! Who may go on now: so many attempts of one GSTIN at once, and one attempt of one document.
 //!
-//! One rule: nobody waits here for long. A wait of more than a few seconds is the ladder's, so that the slot is free
-//! for another GSTIN.
+//! One rule: nobody waits here for long, and few of a GSTIN wait at all: a slot that waits is one that another GSTIN
+//! does not have. Everybody else is the ladder's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::gstin::Gstin;
 use crate::irn::Irn;
+use crate::retry::Ladder;
 
 /// How long a job may wait in its lane while it holds its delivery.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long any number of a GSTIN's jobs may wait: in a lane that moves so quickly, a slot is soon another GSTIN's.
+const QUICK: Duration = Duration::from_millis(200);
+
+/// A lane that hangs may be quick again at any moment: its jobs come back at no less than this part of its rate, or
+/// so often if that is more rarely.
+const HANGING_PART: u32 = 4;
+const HANGING_SPACING: Duration = Duration::from_millis(50);
+
+/// The newest turn's part in the usual length of one.
+const WEIGHT: u32 = 4;
+
 /// All lanes of this process.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    concurrency: usize,
+    /// Attempts of one GSTIN at once.
+    concurrency: u32,
+    /// Jobs of one GSTIN that may wait for long, each in a slot.
+    waiters: u32,
+    /// The ladder's last rung.
+    longest: Duration,
     lanes: DashMap<Gstin, Arc<Lane>>,
     documents: Arc<Documents>,
 }
@@ -33,8 +50,18 @@ type Documents = DashMap<Irn, Option<Instant>>;
 struct Lane {
     permits: Arc<Semaphore>,
     waiting: AtomicU32,
-    /// Until when deferred jobs have already filled the lane: the next one comes after them.
-    filled_until: Mutex<Option<Instant>>,
+    course: Mutex<Course>,
+}
+
+/// How a lane gets on.
+#[derive(Debug)]
+struct Course {
+    /// How long a turn takes: a moving average.
+    turn: Duration,
+    /// When one last began or ended.
+    moved: Instant,
+    /// When the last of those that were deferred is due.
+    filled_until: Instant,
 }
 
 /// The right to work on one document now; ends when dropped.
@@ -42,8 +69,16 @@ struct Lane {
 pub(super) struct Turn {
     documents: Arc<Documents>,
     irn: Irn,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     settled_at: Option<Instant>,
+}
+
+/// One of a lane's places; its length counts when it is given back.
+#[derive(Debug)]
+struct Place {
+    lane: Arc<Lane>,
+    began: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Turn {
@@ -56,7 +91,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        drop(self.place.take());
         match self.settled_at {
             Some(_) => drop(self.documents.insert(self.irn, self.settled_at)),
             None => drop(self.documents.remove(&self.irn)),
@@ -64,20 +99,30 @@ impl Drop for Turn {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lane.course().ended(self.began);
+    }
+}
+
 /// Why a job does not get its turn now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// The lane is full for this long.
+    /// The lane is full: not for this long.
     Full(Duration),
     /// The same document is being worked on: a twin message, or the same one handed out again.
     Twin,
 }
 
 impl Lanes {
-    /// Lanes of so many attempts at once each.
-    pub(super) fn new(concurrency: usize) -> Self {
+    /// Lanes of so many attempts at once each, among so many slots in all.
+    pub(super) fn new(slots: usize, concurrency: usize, ladder: &Ladder) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        let (slots, concurrency) = (number(slots), number(concurrency));
         Self {
             concurrency,
+            waiters: waiters(slots, concurrency),
+            longest: ladder.at_least(Duration::MAX).delay,
             lanes: DashMap::new(),
             documents: Arc::new(DashMap::new()),
         }
@@ -99,34 +144,100 @@ impl Lanes {
         let mut turn = Turn {
             documents: Arc::clone(&self.documents),
             irn,
-            permit: None,
+            place: None,
             settled_at: None,
         };
-        turn.permit = Some(
-            self.lane(gstin)
-                .permit(spacing)
-                .await
-                .map_err(NoTurn::Full)?,
-        );
+        let lane = self.lane(gstin);
+        let Some(permit) = self.permit(&lane).await else {
+            return Err(NoTurn::Full(self.plan_return(&lane, spacing)));
+        };
+        let began = Instant::now();
+        lane.course().moved = began;
+        turn.place = Some(Place {
+            lane,
+            began,
+            _permit: permit,
+        });
         Ok(turn)
     }
 
-    /// Forgets documents whose doubt is old enough to be settled. To be called now and then: most come back to another
-    /// worker.
-    pub(super) fn forget_the_settled(&self) {
+    /// In how long a job that cannot go on now, for its GSTIN's rate or login, had best come back: one after the other,
+    /// at the pace at which the lane can take them, and not all together.
+    pub(super) fn defer(&self, gstin: &Gstin, spacing: Duration) -> Duration {
+        self.plan_return(&self.lane(gstin), spacing)
+    }
+
+    /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn, each in a slot.
+    pub(super) fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        let Some(lane) = self.lanes.get(gstin).map(|lane| Arc::clone(&lane)) else {
+            return (0, 0);
+        };
+        let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let free = lane.permits.available_permits();
+        let in_flight = number(self.concurrency).saturating_sub(free);
+        (in_flight, number(lane.waiting.load(Ordering::Relaxed)))
+    }
+
+    /// Forgets documents whose doubt is old enough to be settled, and lanes that nobody is in or comes back to. To be
+    /// called now and then: most come back to another worker.
+    pub(super) fn tidy(&self) {
         self.documents.retain(|_, taken| !is_settled(*taken));
+        // Whoever holds the lane got it under the lock that is held here.
+        self.lanes
+            .retain(|_, lane| Arc::strong_count(lane) > 1 || lane.course().is_awaited());
     }
 
     fn lane(&self, gstin: &Gstin) -> Arc<Lane> {
+        if let Some(lane) = self.lanes.get(gstin) {
+            return Arc::clone(&lane);
+        }
         let fresh = || {
             Arc::new(Lane {
-                permits: Arc::new(Semaphore::new(self.concurrency)),
+                permits: Arc::new(Semaphore::new(
+                    usize::try_from(self.concurrency).unwrap_or(usize::MAX),
+                )),
                 waiting: AtomicU32::new(0),
-                filled_until: Mutex::new(None),
+                course: Mutex::new(Course::new(Instant::now())),
             })
         };
         Arc::clone(&self.lanes.entry(*gstin).or_insert_with(fresh))
     }
+
+    async fn permit(&self, lane: &Lane) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&lane.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        let ahead = Waiting::join(&lane.waiting);
+        let pace = lane.course().pace(self.concurrency);
+        let patience = if ahead.position <= self.waiters {
+            PATIENCE
+        } else {
+            QUICK
+        };
+        if pace.saturating_mul(ahead.position) > patience {
+            return None;
+        }
+        let waited = tokio::time::timeout(patience, Arc::clone(&lane.permits).acquire_owned());
+        // The semaphore is never closed.
+        waited.await.ok()?.ok()
+    }
+
+    fn plan_return(&self, lane: &Lane, spacing: Duration) -> Duration {
+        let mut course = lane.course();
+        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
+        let spacing = spacing.max(course.pace(self.concurrency).min(hanging));
+        // Those that wait go first.
+        let soonest = spacing.saturating_mul(self.waiters + 1).min(PATIENCE);
+        course.next_return(soonest, spacing, self.longest)
+    }
+}
+
+/// As many may wait as are worked on, but with those together no more than half of the slots where that is possible:
+/// a GSTIN's jobs that wait must not keep the others' out.
+fn waiters(slots: u32, concurrency: u32) -> u32 {
+    (slots / 2)
+        .saturating_sub(concurrency)
+        .clamp(1, concurrency)
 }
 
 fn is_settled(taken: Option<Instant>) -> bool {
@@ -134,31 +245,48 @@ fn is_settled(taken: Option<Instant>) -> bool {
 }
 
 impl Lane {
-    async fn permit(&self, spacing: Duration) -> Result<OwnedSemaphorePermit, Duration> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let ahead = Waiting::join(&self.waiting);
-        if spacing * ahead.position > PATIENCE {
-            return Err(self.expected_wait(spacing).await);
-        }
-        match tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(self.expected_wait(spacing).await),
-        }
-    }
-
-    /// When this job could go, all that were deferred before it having gone: spreads them over the ladder's rungs.
-    async fn expected_wait(&self, spacing: Duration) -> Duration {
-        let now = Instant::now();
-        let mut filled_until = self.filled_until.lock().await;
-        let from = filled_until.map_or(now + PATIENCE, |until| until.max(now + PATIENCE));
-        *filled_until = Some(from + spacing);
-        from - now
+    /// Held for a few instructions, never across a wait.
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in a lane's queue.
+impl Course {
+    fn new(now: Instant) -> Self {
+        Self {
+            turn: Duration::ZERO,
+            moved: now,
+            filled_until: now,
+        }
+    }
+
+    fn ended(&mut self, began: Instant) {
+        let length = began.elapsed();
+        self.turn = (self.turn * (WEIGHT - 1) + length) / WEIGHT;
+        self.moved = Instant::now();
+    }
+
+    /// The time between two turns of a full lane, by what they took, waits for the rate included. Those that run now
+    /// have lasted since the last one began or ended, at least.
+    fn pace(&self, concurrency: u32) -> Duration {
+        self.turn.max(self.moved.elapsed()) / concurrency
+    }
+
+    /// In how long one more job is due, after all that were deferred before it.
+    fn next_return(&mut self, soonest: Duration, spacing: Duration, longest: Duration) -> Duration {
+        let now = Instant::now();
+        let due = self.filled_until.max(now + soonest).min(now + longest);
+        self.filled_until = due + spacing;
+        due - now
+    }
+
+    /// Whether some that were deferred are still to come back.
+    fn is_awaited(&self) -> bool {
+        self.filled_until > Instant::now()
+    }
+}
+
+/// A place among those that wait.
 struct Waiting<'a> {
     waiting: &'a AtomicU32,
     position: u32,
@@ -180,11 +308,21 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Rung;
 
     const SPACING: Duration = Duration::from_millis(100);
 
     fn irn(n: u32) -> Irn {
         format!("{n:064x}").parse().unwrap()
+    }
+
+    fn lanes(slots: usize, concurrency: usize) -> Lanes {
+        let rung = |seconds: u64| Rung {
+            name: format!("{seconds}s"),
+            delay: Duration::from_secs(seconds),
+        };
+        let rungs = [15, 60, 300].map(rung).to_vec();
+        Lanes::new(slots, concurrency, &Ladder::try_new(rungs).unwrap())
     }
 
     fn gstin() -> Gstin {
@@ -193,7 +331,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_document_has_one_turn_at_a_time() {
-        let lanes = Lanes::new(8);
+        let lanes = lanes(64, 8);
         let first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
         assert_eq!(
             lanes.turn(&gstin(), irn(1), SPACING).await.unwrap_err(),
@@ -205,12 +343,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_document_left_in_doubt_has_no_turn_before_that_can_be_settled() {
-        let lanes = Lanes::new(8);
+        let lanes = lanes(64, 8);
         let settle_time = Duration::from_secs(30);
         let mut first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
         first.ends_in_doubt(settle_time);
         drop(first);
-        lanes.forget_the_settled();
+        lanes.tidy();
         let twin = lanes.turn(&gstin(), irn(1), SPACING).await;
         assert_eq!(twin.unwrap_err(), NoTurn::Twin);
         tokio::time::sleep(settle_time).await;
@@ -219,7 +357,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_lane_makes_one_wait_then_defers_and_leaves_other_lanes_alone() {
-        let lanes = Lanes::new(1);
+        let lanes = lanes(64, 1);
         let held = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
         let start = Instant::now();
         assert!(matches!(
@@ -241,21 +379,104 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn deferred_jobs_are_spread_by_the_rate() {
-        let lanes = Lanes::new(1);
-        let _held = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
-        let waits = (1..=100).map(|n| {
-            let lanes = &lanes;
-            async move { lanes.turn(&gstin(), irn(n), SPACING).await.unwrap_err() }
+    async fn few_jobs_wait_in_slots_and_the_others_are_deferred_in_a_moment() {
+        let lanes = lanes(64, 8);
+        let start = Instant::now();
+        let (lanes, gstin) = (&lanes, gstin());
+        let turns = (0..64).map(|n| lanes.turn(&gstin, irn(n), Duration::ZERO));
+        let mut turns = futures_util::future::join_all(turns);
+        let ended = tokio::time::timeout(PATIENCE / 2, &mut turns).await;
+        assert!(ended.is_err(), "eight of them wait");
+        assert_eq!(lanes.held(&gstin), (8, 8));
+        let granted = turns.await.iter().filter(|turn| turn.is_ok()).count();
+        assert_eq!((granted, start.elapsed()), (8, PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quick_lane_makes_any_number_wait_a_moment_and_defers_nobody() {
+        let lanes = lanes(64, 8);
+        let lanes = &lanes;
+        let jobs = (0..1000).map(|n| async move {
+            let turn = lanes.turn(&gstin(), irn(n), Duration::ZERO).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            turn.map(drop)
         });
-        let mut waits: Vec<_> = futures_util::future::join_all(waits).await;
-        waits.sort_by_key(|wait| match wait {
-            NoTurn::Full(wait) => *wait,
-            NoTurn::Twin => Duration::ZERO,
-        });
-        let NoTurn::Full(longest) = waits[99] else {
-            panic!("a twin")
+        let ended = futures_util::future::join_all(jobs).await;
+        assert!(ended.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deferred_jobs_come_back_one_by_one_at_the_rate_and_none_after_the_last_rung() {
+        let lanes = lanes(64, 1);
+        let waits: Vec<_> = (0..4000).map(|_| lanes.defer(&gstin(), SPACING)).collect();
+        assert_eq!(waits[0], SPACING * 2);
+        let apart = |pair: &[Duration]| pair[1] == pair[0] + SPACING;
+        assert!(waits[..2999].windows(2).all(apart), "{waits:?}");
+        assert_eq!(waits.last(), Some(&Duration::from_secs(300)));
+        tokio::time::advance(Duration::from_secs(1000)).await;
+        assert!(
+            lanes.defer(&gstin(), SPACING) <= PATIENCE,
+            "all of them are back"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_of_a_lane_that_hangs_come_back_by_its_latency_but_never_give_it_up() {
+        let lanes = lanes(64, 2);
+        let apart = |spacing: Duration| {
+            let first = lanes.defer(&gstin(), spacing);
+            lanes.defer(&gstin(), spacing) - first
         };
-        assert!(longest > PATIENCE + SPACING * 45, "{longest:?}");
+        for n in 0..20 {
+            let turn = lanes.turn(&gstin(), irn(n), SPACING).await.unwrap();
+            tokio::time::advance(Duration::from_millis(500)).await;
+            drop(turn);
+        }
+        let quarter = |exact: Duration| (exact * 99 / 100..=exact).contains(&apart(SPACING));
+        assert!(quarter(Duration::from_millis(250)), "{:?}", apart(SPACING));
+        let turn = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        drop(turn);
+        assert_eq!(apart(SPACING), SPACING * HANGING_PART);
+        assert_eq!(apart(Duration::ZERO), HANGING_SPACING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lane_that_hangs_for_the_first_time_is_noticed_while_it_does() {
+        let lanes = lanes(64, 1);
+        let _hanging = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let start = Instant::now();
+        let next = lanes.turn(&gstin(), irn(1), SPACING).await;
+        assert!(matches!(next, Err(NoTurn::Full(_))));
+        assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits behind it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lane_is_forgotten_when_nobody_is_in_it_and_nobody_comes_back() {
+        let lanes = lanes(64, 1);
+        let turn = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        lanes.tidy();
+        assert_eq!(lanes.lanes.len(), 1);
+        lanes.defer(&gstin(), SPACING);
+        drop(turn);
+        lanes.tidy();
+        assert_eq!(lanes.lanes.len(), 1);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        lanes.tidy();
+        assert_eq!(lanes.lanes.len(), 0);
+    }
+
+    #[test]
+    fn one_gstin_waits_in_at_most_half_of_the_slots_with_what_it_works_on() {
+        for (slots, concurrency, expected) in
+            [(64, 8, 8), (64, 24, 8), (64, 64, 1), (16, 4, 4), (1, 1, 1)]
+        {
+            assert_eq!(
+                waiters(slots, concurrency),
+                expected,
+                "{slots} {concurrency}"
+            );
+        }
     }
 }

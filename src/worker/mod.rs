@@ -9,7 +9,11 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod fleet;
+mod gate;
 mod lanes;
+mod portal;
+mod resync;
 mod run;
 mod settle;
 
@@ -18,6 +22,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
@@ -27,16 +32,21 @@ use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Limits, Refusals};
+use crate::limits::{Breakers, Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
+use fleet::Fleet;
+use gate::Gate;
 use lanes::Lanes;
+use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
+pub use fleet::watch;
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -46,12 +56,17 @@ pub struct Worker {
     credentials: Arc<ArcSwap<Credentials>>,
     irp: Arc<Irp>,
     keyring: Keyring,
+    preflight: Arc<Preflight>,
     sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
+    breakers: Arc<Breakers>,
+    slots: Arc<Slots>,
     lanes: Lanes,
+    resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
+    fleet: Fleet,
     replica: String,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
@@ -67,8 +82,11 @@ pub struct Parts {
     pub credentials: Arc<ArcSwap<Credentials>>,
     pub irp: Arc<Irp>,
     pub keyring: Keyring,
+    pub preflight: Arc<Preflight>,
     pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
+    pub breakers: Arc<Breakers>,
+    pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub replica: String,
@@ -79,16 +97,25 @@ impl Worker {
     /// A worker that has not started yet.
     pub fn new(parts: Parts) -> Self {
         Self {
-            lanes: Lanes::new(parts.config.irp.concurrency_per_gstin),
+            lanes: Lanes::new(
+                parts.config.irp.concurrency,
+                parts.config.irp.concurrency_per_gstin,
+                &parts.ladder,
+            ),
+            resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
             irp: parts.irp,
             keyring: parts.keyring,
+            preflight: parts.preflight,
             sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
+            breakers: parts.breakers,
+            slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
+            fleet: Fleet::default(),
             replica: parts.replica,
             stop: parts.stop,
             abandon: CancellationToken::new(),
@@ -99,7 +126,9 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        self.lanes.forget_the_settled();
+        self.breakers.forget_the_past();
+        self.lanes.tidy();
+        self.resyncs.forget_the_old();
     }
 
     /// What it was configured with.
@@ -123,6 +152,11 @@ impl Worker {
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
         self.sessions.forget([*gstin]);
+    }
+
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        self.lanes.held(gstin)
     }
 
     fn allows_reply_to(&self, queue: &str) -> bool {
@@ -184,11 +218,11 @@ impl Worker {
                 batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
-                let errors = findings.iter().map(preflight_error).collect();
-                let ending = Ending::Rejected {
-                    errors,
-                    info: Vec::new(),
-                };
+                let body = job.body.as_bytes();
+                let report =
+                    self.preflight
+                        .check_after(&findings, body, Timestamp::now(), job.gstin);
+                let ending = refused_by_preflight(&report);
                 self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
                     .await;
             }
@@ -196,7 +230,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() {
+        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -220,6 +254,8 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
+            portal_down: self.gate() == Gate::Shut,
+            portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,
         };
@@ -228,12 +264,16 @@ impl Worker {
     }
 }
 
-fn preflight_error(finding: &document::Finding) -> ErrorEntry {
-    ErrorEntry {
+fn refused_by_preflight(report: &preflight::Report) -> Ending {
+    let entry = |finding: &preflight::Finding| ErrorEntry {
         source: ErrorSource::Preflight,
         code: finding.code.to_owned(),
-        message: finding.message.to_owned(),
-        path: Some(finding.path.to_owned()),
+        message: finding.message.clone(),
+        path: Some(finding.path.clone()),
+    };
+    Ending::Rejected {
+        errors: report.errors().map(entry).collect(),
+        info: Vec::new(),
     }
 }
 

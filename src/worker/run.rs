@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Worker;
+use super::gate::Gate;
 use crate::broker::{Attached, Consuming, Delivery, Endpoint, Loss, Topology};
+use crate::limits::Slot;
 use crate::retry::Backoffs;
 use crate::telemetry::{self, Readiness, State};
 
@@ -51,27 +52,28 @@ pub async fn run(
     topology: &Topology,
     readiness: &Readiness,
 ) -> Stopped {
-    let slots = Arc::new(Semaphore::new(worker.config.irp.concurrency));
     let tasks = TaskTracker::new();
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     let mut consuming = worker.both_queues();
     let declare = worker.config.topology.declare;
+    worker.stop.run_until_cancelled(worker.look_around()).await;
     loop {
         let started = Instant::now();
-        let opening = Attached::open(endpoint, topology, declare, consuming);
+        let now = consuming.within(worker.gate());
+        let opening = Attached::open(endpoint, topology, declare, now);
         let (loss, next) = match worker.stop.run_until_cancelled(opening).await {
             None => return drain(&worker, None, &tasks, readiness).await,
             Some(Err(error)) => (Loss::from(error), consuming),
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
+                worker.fleet.consumes(true);
                 let looping = Loop {
                     worker: &worker,
-                    slots: &slots,
                     tasks: &tasks,
                     readiness,
                 };
                 let attached_at = Instant::now();
-                match looping.consume(&mut attached, consuming).await {
+                match looping.consume(&mut attached, consuming, now).await {
                     End::Stop => return drain(&worker, Some(attached), &tasks, readiness).await,
                     End::Lost(loss, at) => {
                         let next = worker.consuming_after(&loss, at, attached_at.elapsed());
@@ -81,6 +83,7 @@ pub async fn run(
             }
         };
         consuming = next;
+        worker.fleet.consumes(false);
         readiness.set(State::BrokerLost);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),
@@ -108,8 +111,29 @@ impl Worker {
     fn consuming_after(&self, loss: &Loss, at: Consuming, held: Duration) -> Consuming {
         match (loss, at) {
             (Loss::Broken(_), _) if held >= BRIEF => self.both_queues(),
-            (Loss::Broken(_) | Loss::Malformed, Consuming::Both { .. }) => Consuming::JobsOneByOne,
+            (Loss::Broken(_) | Loss::Malformed, Consuming::Both { .. } | Consuming::Nothing) => {
+                Consuming::JobsOneByOne
+            }
             (Loss::Broken(_) | Loss::Malformed, careful) => careful,
+        }
+    }
+
+    /// A slot, or none as soon as the portal is down: what is worked on then is handed back, and that needs no slot.
+    async fn slot_or_none(&self) -> Option<Slot> {
+        tokio::select! {
+            biased;
+            () = self.shut() => None,
+            slot = self.slots.acquire() => Some(slot),
+        }
+    }
+
+    async fn shut(&self) {
+        loop {
+            let gate = self.gate();
+            if gate == Gate::Shut {
+                return;
+            }
+            self.gate_changed(gate).await;
         }
     }
 
@@ -117,112 +141,141 @@ impl Worker {
     fn consuming_next(&self, careful: Consuming) -> Consuming {
         match careful {
             Consuming::JobsOneByOne => Consuming::UrgentOneByOne,
-            Consuming::UrgentOneByOne | Consuming::Both { .. } => self.both_queues(),
+            Consuming::UrgentOneByOne | Consuming::Both { .. } | Consuming::Nothing => {
+                self.both_queues()
+            }
+        }
+    }
+}
+
+impl Consuming {
+    /// No more than the gate lets through. One delivery at a time while it is not known whether the portal is back.
+    fn within(self, gate: Gate) -> Self {
+        match (gate, self) {
+            (Gate::Shut, _) => Self::Nothing,
+            (Gate::Narrow(1), Self::Both { .. }) => Self::Both { prefetch: 1 },
+            (Gate::Narrow(_) | Gate::Wide, _) => self,
         }
     }
 }
 
 struct Loop<'a> {
     worker: &'a Arc<Worker>,
-    slots: &'a Arc<Semaphore>,
     tasks: &'a TaskTracker,
     readiness: &'a Readiness,
 }
 
 impl Loop<'_> {
-    async fn consume(&self, attached: &mut Attached, mut consuming: Consuming) -> End {
+    /// Consumes what `wanted` says, within the gate; `now` is what the attachment does already.
+    async fn consume(
+        &self,
+        attached: &mut Attached,
+        mut wanted: Consuming,
+        mut now: Consuming,
+    ) -> End {
+        let mut careful_until = Instant::now() + CAREFUL_FOR;
         loop {
-            let held = tokio::time::sleep(CAREFUL_FOR);
-            match self.consume_until(attached, consuming, held).await {
-                Some(end) => return end,
-                None => consuming = self.worker.consuming_next(consuming),
+            let gate = self.worker.gate();
+            self.worker.slots.narrow(gate.width());
+            let next = wanted.within(gate);
+            if next != now {
+                match attached.change(next).await {
+                    Ok(untouched) => untouched
+                        .into_iter()
+                        .for_each(|delivery| self.spawn(delivery, None)),
+                    Err(error) => return End::Lost(error.into(), wanted),
+                }
+                now = next;
             }
-            match attached.change(consuming).await {
-                Ok(untouched) => untouched
-                    .into_iter()
-                    .for_each(|delivery| self.spawn(delivery, None)),
-                Err(error) => return End::Lost(error.into(), consuming),
+            let careful = !matches!(wanted, Consuming::Both { .. });
+            let over = tokio::select! {
+                end = self.consume_while(attached, gate) => Some(end),
+                () = self.worker.gate_changed(gate) => None,
+                () = tokio::time::sleep_until(careful_until), if careful => {
+                    wanted = self.worker.consuming_next(wanted);
+                    careful_until = Instant::now() + CAREFUL_FOR;
+                    None
+                }
+            };
+            match over {
+                None => {}
+                Some(Over::Stop) => return End::Stop,
+                Some(Over::Lost(loss)) => return End::Lost(loss, wanted),
             }
         }
     }
 
-    /// Consumes until something ends it; carefully, only until `held`.
-    async fn consume_until(
-        &self,
-        attached: &mut Attached,
-        consuming: Consuming,
-        held: tokio::time::Sleep,
-    ) -> Option<End> {
-        let careful = !matches!(consuming, Consuming::Both { .. });
-        let mut held = std::pin::pin!(held);
+    /// Takes deliveries and works on them until it cannot go on. Dropped in between, it loses none.
+    async fn consume_while(&self, attached: &mut Attached, gate: Gate) -> Over {
         loop {
             // Nothing is taken that could not be answered: without a publisher the jobs stay where they are.
-            if let Some(end) = self.wait_for_publisher(attached, consuming).await {
-                return Some(end);
+            if let Some(over) = self.wait_for_publisher(attached, gate).await {
+                return over;
             }
             let next = tokio::select! {
                 biased;
-                () = self.worker.stop.cancelled() => return Some(End::Stop),
-                () = held.as_mut(), if careful => return None,
+                () = self.worker.stop.cancelled() => return Over::Stop,
                 next = self.next_in_slot(attached) => next,
                 // Told at once and not with the next delivery: there may be none, or no slot for it.
                 () = self.worker.publisher.not_ready() => continue,
             };
             match next {
-                Ok((delivery, slot)) => self.spawn(delivery, slot),
-                Err(loss) => return Some(End::Lost(loss, consuming)),
+                Ok((delivery, slot)) => self.spawn(delivery, Some(slot)),
+                Err(loss) => return Over::Lost(loss),
             }
         }
     }
 
     /// Takes the slot before the delivery, so that what cannot be worked on stays with the broker's client. The slot
     /// moves into the task: a panic drops it too.
-    async fn next_in_slot(
-        &self,
-        attached: &mut Attached,
-    ) -> Result<(Delivery, Option<OwnedSemaphorePermit>), Loss> {
-        // The semaphore is never closed; without a permit the task would only run unlimited.
+    async fn next_in_slot(&self, attached: &mut Attached) -> Result<(Delivery, Slot), Loss> {
         let slot = tokio::select! {
-            slot = Arc::clone(self.slots).acquire_owned() => slot.ok(),
+            slot = self.worker.slots.acquire() => slot,
             loss = attached.lost() => return Err(loss),
         };
         attached.next().await.map(|delivery| (delivery, slot))
     }
 
-    async fn wait_for_publisher(
-        &self,
-        attached: &mut Attached,
-        consuming: Consuming,
-    ) -> Option<End> {
+    async fn wait_for_publisher(&self, attached: &mut Attached, gate: Gate) -> Option<Over> {
+        let consuming = match gate {
+            Gate::Shut => State::PortalDown,
+            Gate::Narrow(_) | Gate::Wide => State::Consuming,
+        };
         if self.worker.publisher.is_ready() {
-            self.readiness.set(State::Consuming);
+            self.readiness.set(consuming);
             return None;
         }
         self.readiness.set(State::PublisherLost);
         tokio::select! {
-            () = self.worker.stop.cancelled() => Some(End::Stop),
+            () = self.worker.stop.cancelled() => Some(Over::Stop),
             () = self.worker.publisher.ready() => {
-                self.readiness.set(State::Consuming);
+                self.readiness.set(consuming);
                 None
             }
-            loss = attached.lost() => Some(End::Lost(loss, consuming)),
+            loss = attached.lost() => Some(Over::Lost(loss)),
         }
     }
 
     /// Works on a delivery in its slot, or waits for one. The slot ends with the task: a panic frees it too.
-    fn spawn(&self, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
-        let (worker, slots) = (Arc::clone(self.worker), Arc::clone(self.slots));
+    fn spawn(&self, delivery: Delivery, slot: Option<Slot>) {
+        let worker = Arc::clone(self.worker);
         let tasks = self.tasks.clone();
         self.tasks.spawn(async move {
             let _slot = match slot {
                 Some(slot) => Some(slot),
-                None => slots.acquire_owned().await.ok(),
+                None => worker.slot_or_none().await,
             };
             telemetry::in_flight(tasks.len());
             worker.work(delivery).await;
             telemetry::in_flight(tasks.len().saturating_sub(1));
         });
     }
+}
+
+/// Why no more can be consumed.
+enum Over {
+    Stop,
+    Lost(Loss),
 }
 
 /// Hands back what was not begun, finishes what was, within the grace.

@@ -53,6 +53,11 @@ pub(super) enum Ending {
     NotFoundYet,
     /// A limit, a full lane or a twin of this document stands in the way.
     Deferred { wait: Duration, why: &'static str },
+    /// It failed because the portal is down, for all jobs alike.
+    PortalDown {
+        /// Something was sent, and nothing came back.
+        sent: bool,
+    },
     /// The portal refused the token again, right after a fresh login.
     SessionRefused { code: String },
     /// Waiting would not help: a person has to look.
@@ -79,6 +84,10 @@ pub(super) struct Standing<'a> {
     pub(super) young_doubt: bool,
     /// The attempt before this one ended with the session refused, too.
     pub(super) session_refused_before: bool,
+    /// No job is taken now, because the portal is down.
+    pub(super) portal_down: bool,
+    /// The attempt before this one failed because the portal was down.
+    pub(super) portal_down_before: bool,
     /// Where it can wait.
     pub(super) ladder: &'a Ladder,
     /// Before this has passed, a look-up that finds nothing proves nothing.
@@ -118,6 +127,15 @@ pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
         Ending::SessionRefused { .. } => standing.again(Duration::ZERO, Reason::SessionRefused),
         Ending::NotFoundYet => standing.later(Duration::ZERO),
         Ending::Deferred { wait, .. } => standing.later(*wait),
+        // A document that the portal never answers would look like a portal that is down, time and again.
+        Ending::PortalDown { sent: true } if standing.portal_down_before => {
+            standing.again(Duration::ZERO, Reason::RetriesExhausted)
+        }
+        // In doubt, it could not be settled at once; and into a queue that is consumed it would come back at once.
+        Ending::PortalDown { .. } if standing.portal_down && !standing.doubt => {
+            Settlement::HandBack
+        }
+        Ending::PortalDown { .. } => standing.later(Duration::ZERO),
         Ending::GaveUp { reason, .. } => Settlement::DeadLetter(*reason),
         // Back in its queue it would be taken up at once, before its doubt is old enough to be settled.
         Ending::HandedBack if standing.young_doubt => standing.later(Duration::ZERO),
@@ -147,19 +165,9 @@ impl Standing<'_> {
         }
     }
 
-    /// The same attempt, later.
+    /// The same attempt, later. It may leave the rung before its time: see `carry`.
     fn later(&self, wait: Duration) -> Settlement {
-        let rung = self.ladder.at_least(self.age_of_doubt()).clone();
-        let shorter = self
-            .ladder
-            .rungs()
-            .iter()
-            .rev()
-            .find(|rung| rung.delay <= wait)
-            .cloned();
-        let rung = shorter
-            .filter(|shorter| shorter.delay > rung.delay)
-            .unwrap_or(rung);
+        let rung = self.ladder.at_least(wait.max(self.age_of_doubt())).clone();
         Settlement::Ladder {
             rung,
             counted: false,
@@ -203,6 +211,8 @@ mod tests {
             doubt: false,
             young_doubt: false,
             session_refused_before: false,
+            portal_down: false,
+            portal_down_before: false,
             ladder,
             settle_time: SETTLE,
         }
@@ -251,6 +261,10 @@ mod tests {
         let redelivered = Standing {
             young_doubt: true,
             ..doubtful
+        };
+        let paused = Standing {
+            portal_down: true,
+            ..fresh
         };
         let last = Standing {
             attempt: 12,
@@ -354,16 +368,56 @@ mod tests {
             ),
             ("limit, short", deferred(3), fresh, on("15s", false)),
             (
-                "limit, long: back before the wait is over, not after",
+                "limit, long: on a rung that it may leave when the wait is over",
                 deferred(200),
                 fresh,
-                on("1m", false),
+                on("5m", false),
             ),
             (
                 "limit while in doubt",
                 deferred(3),
                 doubtful,
                 on("1m", false),
+            ),
+            (
+                "portal down, nothing sent",
+                Ending::PortalDown { sent: false },
+                paused,
+                Settlement::HandBack,
+            ),
+            (
+                "portal down, but jobs are still taken",
+                Ending::PortalDown { sent: false },
+                fresh,
+                on("15s", false),
+            ),
+            (
+                "portal down, something sent",
+                Ending::PortalDown { sent: true },
+                Standing {
+                    doubt: true,
+                    ..paused
+                },
+                on("1m", false),
+            ),
+            (
+                "portal down, nothing sent this time nor the time before",
+                Ending::PortalDown { sent: false },
+                Standing {
+                    portal_down_before: true,
+                    ..paused
+                },
+                Settlement::HandBack,
+            ),
+            (
+                "no answer, as the time before",
+                Ending::PortalDown { sent: true },
+                Standing {
+                    doubt: true,
+                    portal_down_before: true,
+                    ..paused
+                },
+                on("1m", true),
             ),
             (
                 "credentials refused",

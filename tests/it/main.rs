@@ -2,12 +2,16 @@
 //!
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
+mod budget;
 mod commands;
 mod conflict;
+mod contention;
+mod deadlines;
 mod delivers;
 mod limits;
 mod reload;
 mod replay;
+mod resync;
 mod secrecy;
 mod sessions;
 mod settlement;

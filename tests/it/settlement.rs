@@ -319,11 +319,7 @@ async fn portal_that_is_not_there_yet_is_waited_for() -> Result<()> {
         .set("retry.immediate.max_elapsed", "100ms")?;
     let mut worker = config.start("worker").await?;
     stack.erp.publish(&[job("j-1", "S/15")]).await?;
-    eventually(SOON, "a retry", async || {
-        let retries = worker.metric("irn_worker_retries_total", "").await?;
-        Ok((retries >= 1.0).then_some(()))
-    })
-    .await?;
+    worker.until_not_ready(SOON).await?;
     let upstream = stack.sandbox.url().trim_start_matches("http://");
     let _portal = TcpProxy::at(&address, upstream).await?;
     let outcome = stack.outcome().await?;
@@ -476,15 +472,15 @@ async fn used_up_retries_leave_a_dead_letter_that_says_what_is_known() -> Result
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn dead_letter_of_an_unreachable_portal_says_that_nothing_was_sent() -> Result<()> {
-    let stack = Stack::start_with(0, Ok).await?;
-    let config = stack
-        .config()?
-        .set("irp.base_url", format!("http://{}", closed_port().await?))?
-        .set("retry.immediate.max_elapsed", "100ms")?
-        .set("retry.max_attempts", 1)?
-        .set("dead_letter.payload", "drop")?;
-    let _worker = config.start("worker").await?;
+async fn dead_letter_of_a_login_that_failed_says_that_nothing_was_sent() -> Result<()> {
+    let stack = Stack::start_with(1, |config| {
+        config
+            .set("retry.max_attempts", 1)?
+            .set("dead_letter.payload", "drop")
+    })
+    .await?;
+    let once = json!([{"endpoint": "auth", "kind": "status", "status": 503, "times": 1}]);
+    stack.sandbox.faults(1, once).await?;
     let outcome = stack.settle(job("j-1", "S/21")).await?;
     assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
     let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];

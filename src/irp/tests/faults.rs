@@ -310,7 +310,8 @@ async fn silence_after_the_request_is_a_timeout_with_an_open_outcome() {
         matches!(
             error,
             IrpError::Unconfirmed {
-                why: Unreadable::TimedOut
+                why: Unreadable::TimedOut,
+                ..
             }
         ),
         "{error:?}"

@@ -7,15 +7,17 @@ mod poison;
 mod publish;
 mod reply;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, DUPLICATE};
+use super::case::{Case, DUPLICATE, PORTAL_DOWN};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
 use crate::document::Document;
-use crate::job::Obituary;
+use crate::job::{Obituary, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
 
@@ -94,11 +96,26 @@ async fn laddered(
     let code = code_of(case, ending);
     match ending {
         Ending::Deferred { why, .. } => telemetry::job_deferred(case.about(), &rung.name, why),
+        Ending::PortalDown { .. } if !counted => {
+            telemetry::job_deferred(case.about(), &rung.name, PORTAL_DOWN);
+        }
         _ => telemetry::job_retried(case.about(), &rung.name, &code, case.in_doubt(), counted),
     }
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
-    again(worker, case, retry_exchange(rung), attempt, error).await
+    let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
+    again(worker, case, retry_exchange(rung), attempt, error, stay).await
+}
+
+/// How long a deferred job stays on its rung, where that is known: a message's own expiration lets it leave before the
+/// rung's time, once those published before it have left. So a lane's jobs come back one by one, as they were
+/// planned, and not all together.
+fn stay(worker: &Worker, case: &Case, ending: &Ending) -> Option<Duration> {
+    let Ending::Deferred { wait, .. } = ending else {
+        return None;
+    };
+    let young = case.in_doubt().then_some(worker.config.irp.settle_time);
+    Some((*wait).max(young.unwrap_or_default()))
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
@@ -108,6 +125,7 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         case,
         JOBS_EXCHANGE.to_owned(),
         case.job.attempt,
+        None,
         None,
     )
     .await
@@ -120,11 +138,16 @@ async fn again(
     exchange: String,
     attempt: u32,
     error: Option<&str>,
+    stay: Option<Duration>,
 ) -> Result<(), Lost> {
+    let properties = case.job.again(&case.again(attempt, error));
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: case.job.routing_key.as_str().into(),
-        properties: case.job.again(&case.again(attempt, error)),
+        properties: match stay {
+            Some(stay) => properties.with_expiration(short(&millis_text(stay))),
+            None => properties,
+        },
         payload: Payload(case.job.body.as_bytes()),
     };
     let in_doubt = || {
@@ -139,6 +162,11 @@ async fn again(
         case.about(),
     )
     .await
+}
+
+/// A message's expiration is a text of milliseconds.
+fn millis_text(stay: Duration) -> String {
+    stay.as_millis().max(1).to_string()
 }
 
 async fn dead_lettered(
@@ -174,7 +202,7 @@ async fn dead_lettered(
         [] => {
             exhausted = [ErrorEntry::worker(
                 reason,
-                gave_up_message(case, reason, &code),
+                gave_up_message(worker, case, reason, &code),
             )];
             &exhausted[..]
         }
@@ -189,7 +217,11 @@ async fn dead_lettered(
     reply(worker, case, &answer).await
 }
 
-fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
+/// Why sessions do not last, and what helps.
+const CONTENDED: &str =
+    ", because another system keeps replacing them: give each system an API user of its own";
+
+fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
     let attempts = case.job.attempt;
     let known = if code == DUPLICATE {
         "the portal says it is registered, but no look-up finds it"
@@ -200,7 +232,12 @@ fn gave_up_message(case: &Case, reason: Reason, code: &str) -> String {
     };
     match reason {
         Reason::SessionRefused => {
-            format!("the portal refused every session in {attempts} attempts ({code}); {known}")
+            let gstin = case.gstin.as_ref();
+            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let cause = if is_contended { CONTENDED } else { "" };
+            format!(
+                "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"
+            )
         }
         _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
     }
@@ -218,6 +255,7 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
         | Ending::Unknown { .. }
         | Ending::NotFoundYet
         | Ending::Deferred { .. }
+        | Ending::PortalDown { .. }
         | Ending::SessionRefused { .. }
         | Ending::HandedBack
         | Ending::Abandoned { .. } => &[],
@@ -235,6 +273,7 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         | Ending::Unknown { code }
         | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
+        Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
         Ending::Deferred { why, .. } => (*why).to_owned(),
         _ => case.last_code().unwrap_or_default(),
     }

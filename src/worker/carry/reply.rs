@@ -202,6 +202,7 @@ impl<'a> Said<'a> {
             | Ending::Unknown { .. }
             | Ending::NotFoundYet
             | Ending::Deferred { .. }
+            | Ending::PortalDown { .. }
             | Ending::SessionRefused { .. }
             | Ending::GaveUp { .. }
             | Ending::HandedBack

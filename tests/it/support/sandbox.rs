@@ -70,6 +70,16 @@ impl Stats {
         }
     }
 
+    /// Everything that arrived, of whatever kind.
+    pub(crate) fn all_requests(&self) -> u64 {
+        self.requests.values().sum()
+    }
+
+    /// Requests that arrived at one endpoint, named as in the sandbox's faults.
+    pub(crate) fn requests(&self, endpoint: &str) -> u64 {
+        self.requests.get(endpoint).copied().unwrap_or_default()
+    }
+
     /// The counters of one GSTIN.
     pub(crate) fn of(&self, gstin: &str) -> Self {
         self.gstins.get(gstin).cloned().unwrap_or_default()

@@ -1,0 +1,146 @@
+//! What `/status` says of each GSTIN: its session, its pace, its error budget, and why it stands still if it does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use crate::config::credentials::Credentials;
+use crate::gstin::Gstin;
+use crate::limits::{BudgetState, Limits, Stopped, Usage};
+use crate::sessions::{SessionStatus, Sessions};
+
+/// How many of a GSTIN's jobs are worked on, and how many wait for their turn.
+pub type Held = dyn Fn(&Gstin) -> (usize, usize) + Send + Sync;
+
+/// Where the lanes' state is read.
+#[derive(Clone)]
+pub struct LanesView {
+    /// Logins per GSTIN.
+    pub sessions: Arc<Sessions>,
+    /// Rates and error budgets.
+    pub limits: Arc<Limits>,
+    /// Which client a GSTIN belongs to.
+    pub credentials: Arc<ArcSwap<Credentials>>,
+    /// Jobs in slots.
+    pub held: Arc<Held>,
+}
+
+impl std::fmt::Debug for LanesView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LanesView(..)")
+    }
+}
+
+/// One GSTIN.
+#[derive(Debug, Serialize)]
+pub(super) struct Lane {
+    gstin: Gstin,
+    token_expires_in_seconds: Option<u64>,
+    credentials: &'static str,
+    /// Another system keeps replacing its sessions.
+    token_contention: bool,
+    in_flight: usize,
+    waiting: usize,
+    rate_per_second: Option<f64>,
+    error_budget: ErrorBudget,
+    /// Why its jobs end without a call.
+    stopped: Option<String>,
+}
+
+/// An error budget, as this replica has it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct ErrorBudget {
+    used: u32,
+    limit: u32,
+    state: &'static str,
+    /// When the first errors are forgotten.
+    moves_in_seconds: Option<u64>,
+}
+
+/// One client of the credentials file that has had errors.
+#[derive(Debug, Serialize)]
+pub(super) struct Client {
+    client: String,
+    error_budget: ErrorBudget,
+}
+
+impl LanesView {
+    /// Every GSTIN that has asked for a session or has errors in its window.
+    pub(super) async fn lanes(&self) -> Vec<Lane> {
+        let sessions = self.sessions.statuses().await.into_iter();
+        let mut known: BTreeMap<Gstin, Option<SessionStatus>> = sessions
+            .map(|status| (status.gstin, Some(status)))
+            .collect();
+        for gstin in self.limits.gstins_with_errors() {
+            known.entry(gstin).or_insert(None);
+        }
+        let known = known.into_iter();
+        known
+            .map(|(gstin, session)| self.lane(gstin, session))
+            .collect()
+    }
+
+    /// The clients that have had errors.
+    pub(super) fn clients(&self) -> Vec<Client> {
+        let budgets = self.limits.budgets_of_clients().into_iter();
+        let mut clients: Vec<_> = budgets
+            .map(|(client, usage)| Client {
+                client,
+                error_budget: usage.into(),
+            })
+            .collect();
+        clients.sort_unstable_by(|a, b| a.client.cmp(&b.client));
+        clients
+    }
+
+    /// How many replicas share the limits.
+    pub(super) fn replicas(&self) -> u32 {
+        self.limits.replicas().get()
+    }
+
+    fn lane(&self, gstin: Gstin, session: Option<SessionStatus>) -> Lane {
+        let account = self.credentials.load().accounts.get(&gstin).cloned();
+        let usage = self.limits.budget_of(&gstin);
+        let refused = session.as_ref().is_some_and(|session| session.refused);
+        let of_client = account.as_ref().and_then(|a| self.limits.stopped(a));
+        let stopped = match (usage.state, of_client) {
+            _ if refused => Some("the portal refused its credentials or account".to_owned()),
+            (BudgetState::Stopped, _) => Some(Stopped::Gstin.to_string()),
+            (_, whose) => whose.map(|whose| whose.to_string()),
+        };
+        let (in_flight, waiting) = (self.held)(&gstin);
+        let token_contention = session.as_ref().is_some_and(|session| session.contended);
+        Lane {
+            gstin,
+            token_expires_in_seconds: session
+                .and_then(|session| session.remaining)
+                .map(|left| left.as_secs()),
+            credentials: if refused { "refused" } else { "ok" },
+            token_contention,
+            in_flight,
+            waiting,
+            rate_per_second: account.map(|a| per_second(self.limits.spacing(&a))),
+            error_budget: usage.into(),
+            stopped,
+        }
+    }
+}
+
+impl From<Usage> for ErrorBudget {
+    fn from(usage: Usage) -> Self {
+        Self {
+            used: usage.used,
+            limit: usage.limit,
+            state: usage.state.as_str(),
+            moves_in_seconds: usage.moves_in.map(|wait| wait.as_secs()),
+        }
+    }
+}
+
+/// To three places: a share of a rate need not be a whole number.
+fn per_second(spacing: Duration) -> f64 {
+    (1_000.0 / spacing.as_secs_f64()).round() / 1_000.0
+}

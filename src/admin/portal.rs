@@ -1,0 +1,74 @@
+//! The portal's part of `/status`: its breakers, and how many jobs are worked on at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::limits::{Breakers, Scope, Slots, View};
+
+/// What is known of the portal.
+#[derive(Clone, Debug)]
+pub struct PortalView {
+    /// Whether it is there.
+    pub breakers: Arc<Breakers>,
+    /// How much it can take.
+    pub slots: Arc<Slots>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PortalStatus {
+    breakers: Vec<BreakerStatus>,
+    concurrency: Concurrency,
+}
+
+#[derive(Serialize)]
+struct BreakerStatus {
+    scope: &'static str,
+    state: &'static str,
+    /// How many calls a half-open one lets through at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<usize>,
+    /// When an open one lets the portal be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_probe_in_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Concurrency {
+    limit: usize,
+    cap: usize,
+    used: usize,
+}
+
+impl PortalView {
+    pub(super) fn status(&self) -> PortalStatus {
+        PortalStatus {
+            breakers: Scope::ALL.map(|scope| self.breaker(scope)).into(),
+            concurrency: Concurrency {
+                limit: self.slots.limit(),
+                cap: self.slots.cap(),
+                used: self.slots.used(),
+            },
+        }
+    }
+
+    fn breaker(&self, scope: Scope) -> BreakerStatus {
+        let (state, width, wait) = match self.breakers.view(scope) {
+            View::Closed => ("closed", None, None),
+            View::HalfOpen { width } => ("half_open", Some(width), None),
+            View::Open { until } => (
+                "open",
+                None,
+                Some(until.saturating_duration_since(Instant::now())),
+            ),
+        };
+        BreakerStatus {
+            scope: scope.as_str(),
+            state,
+            width,
+            next_probe_in_seconds: wait.as_ref().map(Duration::as_secs),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! How many jobs are worked on at once: at most as many as configured, fewer while the portal is overloaded, one
+//! after another while it recovers.
+//!
+//! One rule: the limit falls by what is measured and rises only when it was in the way, so that it never claims more
+//! than has been tried.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::outcome::PortalSign;
+use crate::telemetry;
+
+/// The limit changes at most once in this time.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// A round needs so many answers to mean something, or as many as the limit lets through at once.
+const SAMPLE: usize = 10;
+
+/// What is left of the limit after a bad round.
+const SHRINK: f64 = 0.7;
+
+/// A good round adds this part of the cap, one at least: back at the cap ten rounds after the lowest point.
+const GROWTH: f64 = 0.1;
+
+/// Additive increase, multiplicative decrease. It keeps no clock: whoever tells says what time it is.
+#[derive(Debug)]
+struct Aimd {
+    cap: f64,
+    limit: f64,
+    /// An answer slower than this is as bad as none.
+    slow: Duration,
+    round: Round,
+    shrunk: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Round {
+    began: Instant,
+    calls: usize,
+    bad: usize,
+    /// Somebody found all slots taken.
+    reached: bool,
+}
+
+impl Round {
+    fn new(began: Instant) -> Self {
+        Self {
+            began,
+            calls: 0,
+            bad: 0,
+            reached: false,
+        }
+    }
+
+    /// Lost and slow answers mean overload only when they are many: a portal that loses a fifth of its answers at any
+    /// load would otherwise be brought down to one call at a time.
+    fn is_bad(&self) -> bool {
+        self.bad * 3 > self.calls
+    }
+}
+
+impl Aimd {
+    fn new(cap: usize, slow: Duration, now: Instant) -> Self {
+        let cap = f64::from(u32::try_from(cap.max(1)).unwrap_or(u32::MAX));
+        Self {
+            cap,
+            limit: cap,
+            slow,
+            round: Round::new(now),
+            shrunk: None,
+        }
+    }
+
+    /// The limit, from 1 to the cap.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to a cap that was made from an integer"
+    )]
+    fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    fn found_full(&mut self) {
+        self.round.reached = true;
+    }
+
+    /// A call has ended.
+    fn ended(&mut self, now: Instant, taken: Duration, sign: PortalSign) {
+        self.round.calls += 1;
+        match sign {
+            PortalSign::Answered if taken <= self.slow => {}
+            PortalSign::Answered | PortalSign::Unreached | PortalSign::Silent { .. } => {
+                self.round.bad += 1;
+            }
+            // Overloaded in the portal's own words: no need to hear it twice.
+            PortalSign::Throttled { .. } => return self.shrink(now),
+        }
+        let long = now.saturating_duration_since(self.round.began) >= ROUND;
+        if !long || self.round.calls < SAMPLE.min(self.limit()) {
+            return;
+        }
+        if self.round.is_bad() {
+            return self.shrink(now);
+        }
+        if self.round.reached {
+            self.limit = (self.limit + (self.cap * GROWTH).max(1.0)).min(self.cap);
+        }
+        self.round = Round::new(now);
+    }
+
+    /// Once in a round: the calls on the way were sent under the old limit.
+    fn shrink(&mut self, now: Instant) {
+        let since = |at| now.saturating_duration_since(at);
+        if self.shrunk.is_some_and(|shrunk| since(shrunk) < ROUND) {
+            return;
+        }
+        self.limit = (self.limit * SHRINK).max(1.0);
+        self.shrunk = Some(now);
+        self.round = Round::new(now);
+    }
+}
+
+/// The slots that jobs are worked on in.
+#[derive(Debug)]
+pub struct Slots {
+    cap: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    aimd: Aimd,
+    used: usize,
+    /// While the portal recovers: how many may be taken, not counting those taken before.
+    width: Option<usize>,
+    /// How many were taken since then.
+    used_in_width: usize,
+    /// Raised when `width` begins anew: what was taken before does not count.
+    epoch: u64,
+}
+
+/// One slot, free again when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Arc<Slots>,
+    epoch: u64,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.slots.lock();
+        state.used -= 1;
+        if state.epoch == self.epoch {
+            state.used_in_width = state.used_in_width.saturating_sub(1);
+        }
+        drop(state);
+        self.slots.freed.notify_waiters();
+    }
+}
+
+impl Slots {
+    /// So many at most. An answer of the portal that takes longer than `slow` is a sign of overload.
+    pub fn new(cap: usize, slow: Duration) -> Arc<Self> {
+        telemetry::concurrency_limit(cap);
+        Arc::new(Self {
+            cap: cap.max(1),
+            state: Mutex::new(State {
+                aimd: Aimd::new(cap, slow, Instant::now()),
+                used: 0,
+                width: None,
+                used_in_width: 0,
+                epoch: 0,
+            }),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits for a slot.
+    pub async fn acquire(self: &Arc<Self>) -> Slot {
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Enlisted before the look, so that a slot freed after it is not missed.
+            freed.as_mut().enable();
+            if let Some(slot) = self.try_acquire() {
+                return slot;
+            }
+            freed.await;
+        }
+    }
+
+    /// Lets only so many be taken beside those taken before the narrowing began; `None` ends it.
+    pub fn narrow(&self, width: Option<usize>) {
+        let mut state = self.lock();
+        if state.width.is_none() && width.is_some() || width == Some(0) {
+            state.epoch += 1;
+            state.used_in_width = 0;
+        }
+        state.width = width;
+        drop(state);
+        self.freed.notify_waiters();
+    }
+
+    /// A call to the portal has ended.
+    pub fn observe(&self, taken: Duration, sign: PortalSign) {
+        let mut state = self.lock();
+        let before = state.aimd.limit();
+        state.aimd.ended(Instant::now(), taken, sign);
+        let now = state.aimd.limit();
+        drop(state);
+        if before != now {
+            telemetry::concurrency_limit(now);
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// How many may be taken now.
+    pub fn limit(&self) -> usize {
+        self.lock().aimd.limit()
+    }
+
+    /// How many could ever be taken.
+    pub fn cap(&self) -> usize {
+        self.cap
+    }
+
+    /// How many are taken.
+    pub fn used(&self) -> usize {
+        self.lock().used
+    }
+
+    fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
+        let mut state = self.lock();
+        let free = match state.width {
+            // Slots still held from before may be many, and say nothing of the portal as it is now.
+            Some(width) => state.used < self.cap && state.used_in_width < width,
+            None => state.used < state.aimd.limit(),
+        };
+        if !free {
+            if state.width.is_none() {
+                state.aimd.found_full();
+            }
+            return None;
+        }
+        state.used += 1;
+        state.used_in_width += 1;
+        Some(Slot {
+            slots: Arc::clone(self),
+            epoch: state.epoch,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Never left half-changed: nothing under the lock can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

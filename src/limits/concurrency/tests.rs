@@ -1,0 +1,154 @@
+use super::*;
+use proptest::prelude::*;
+
+const SLOW: Duration = Duration::from_secs(15);
+const QUICK: Duration = Duration::from_millis(300);
+const SILENT: PortalSign = PortalSign::Silent { retry_after: None };
+
+/// An [`Aimd`] and calls that fill its rounds.
+struct Bench {
+    aimd: Aimd,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(cap: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            aimd: Aimd::new(cap, SLOW, now),
+            now,
+        }
+    }
+
+    /// A round of a hundred calls, so many of which end like that; the limit after it.
+    fn round(&mut self, bad: usize, taken: Duration, sign: PortalSign) -> usize {
+        for call in 0..100 {
+            self.now += ROUND / 99;
+            let (taken, sign) = if call < bad {
+                (taken, sign)
+            } else {
+                (QUICK, PortalSign::Answered)
+            };
+            self.aimd.ended(self.now, taken, sign);
+        }
+        self.aimd.limit()
+    }
+}
+
+#[tokio::test]
+async fn overload_shrinks_it_once_a_round_and_never_below_one() {
+    let throttled = PortalSign::Throttled { retry_after: None };
+    for (bad, taken, sign) in [
+        (50, QUICK, SILENT),
+        (50, SLOW * 2, PortalSign::Answered),
+        (1, QUICK, throttled),
+    ] {
+        let mut bench = Bench::new(64);
+        assert_eq!(bench.round(bad, taken, sign), 44, "{sign:?}");
+        for _ in 0..30 {
+            bench.round(bad, taken, sign);
+        }
+        assert_eq!(bench.aimd.limit(), 1, "{sign:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_grows_only_when_it_was_in_the_way() {
+    let mut bench = Bench::new(64);
+    for _ in 0..30 {
+        bench.round(100, QUICK, SILENT);
+    }
+    assert_eq!(bench.round(0, QUICK, SILENT), 1);
+    for _ in 0..10 {
+        bench.aimd.found_full();
+        bench.round(0, QUICK, SILENT);
+    }
+    assert_eq!(bench.aimd.limit(), 64);
+}
+
+#[tokio::test]
+async fn answers_lost_at_random_do_not_bring_it_down() {
+    let mut bench = Bench::new(64);
+    for _ in 0..100 {
+        assert_eq!(bench.round(30, QUICK, SILENT), 64);
+    }
+}
+
+#[tokio::test]
+async fn a_portal_that_needs_seconds_for_every_answer_is_not_overloaded() {
+    let mut bench = Bench::new(64);
+    for _ in 0..100 {
+        assert_eq!(
+            bench.round(100, Duration::from_secs(5), PortalSign::Answered),
+            64
+        );
+    }
+}
+
+#[tokio::test]
+async fn slots_are_as_many_as_the_width_whatever_was_taken_before() {
+    let slots = Slots::new(3, SLOW);
+    let before: Vec<_> = [slots.try_acquire(), slots.try_acquire()].into();
+    assert!(before.iter().all(Option::is_some));
+    slots.narrow(Some(0));
+    assert!(slots.try_acquire().is_none());
+    slots.narrow(Some(1));
+    let probe = slots.try_acquire();
+    assert!(probe.is_some());
+    drop(before);
+    assert!(slots.try_acquire().is_none(), "one probe at a time");
+    drop(probe);
+    assert!(slots.try_acquire().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_becomes_free_wakes_whoever_waits() {
+    let slots = Slots::new(1, SLOW);
+    let held = slots.acquire().await;
+    let (slot, ()) = tokio::join!(slots.acquire(), async { drop(held) });
+    drop(slot);
+    slots.narrow(Some(0));
+    let (slot, ()) = tokio::join!(slots.acquire(), async { slots.narrow(None) });
+    drop(slot);
+    assert_eq!(slots.used(), 0);
+}
+
+proptest! {
+    #[test]
+    fn it_stays_between_one_and_the_cap(
+        cap in 1usize..200,
+        calls in proptest::collection::vec((0u64..40_000, 0u64..2_000, any::<bool>(), any::<bool>()), 0..300),
+    ) {
+        let mut bench = Bench::new(cap);
+        for (taken, later, good, full) in calls {
+            bench.now += Duration::from_millis(later);
+            if full {
+                bench.aimd.found_full();
+            }
+            let sign = if good { PortalSign::Answered } else { SILENT };
+            bench.aimd.ended(bench.now, Duration::from_millis(taken), sign);
+            prop_assert!((1..=cap).contains(&bench.aimd.limit()));
+        }
+    }
+
+    #[test]
+    fn no_more_slots_are_taken_than_the_cap(
+        cap in 1usize..8,
+        steps in proptest::collection::vec((any::<bool>(), proptest::option::of(0usize..10)), 0..100),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let slots = Slots::new(cap, SLOW);
+        let mut held = Vec::new();
+        for (take, width) in steps {
+            slots.narrow(width);
+            if take {
+                held.extend(slots.try_acquire());
+            } else {
+                held.pop();
+            }
+            prop_assert!(held.len() <= cap);
+            prop_assert_eq!(slots.used(), held.len());
+        }
+    }
+}

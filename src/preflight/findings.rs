@@ -1,0 +1,125 @@
+//! What was found: how grave, where, and in which words.
+//!
+//! One rule: a finding may quote the document, so it goes to the one who sent it and is never printed by `Debug`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::rules::Rules;
+use super::tree::Node;
+
+/// A hostile document must not make its result larger than itself.
+const MAX_FINDINGS: usize = 200;
+
+/// Whether a finding refuses the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The portal would refuse it.
+    Error,
+    /// The portal may take it: sources disagree, or it is no more than odd.
+    Warning,
+}
+
+/// One thing found in a document.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whether it refuses the document.
+    pub severity: Severity,
+    /// The portal's code for it; 5002 where the portal speaks of the form of a member only.
+    pub code: &'static str,
+    /// JSON Pointer (RFC 6901) to the member, in the document's own spelling.
+    pub path: String,
+    /// A sentence for the person who keeps the books. May quote amounts.
+    pub message: String,
+}
+
+impl fmt::Debug for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Finding({:?} {})", self.severity, self.code)
+    }
+}
+
+/// Collects findings under the switches of the rules.
+pub(super) struct Findings<'r> {
+    rules: &'r Rules,
+    found: Vec<Finding>,
+}
+
+impl<'r> Findings<'r> {
+    pub(super) fn new(rules: &'r Rules) -> Self {
+        Self {
+            rules,
+            found: Vec::new(),
+        }
+    }
+
+    /// The portal would refuse it. `pointer` goes by the names of the form.
+    pub(super) fn error(
+        &mut self,
+        code: &'static str,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.note(Severity::Error, code, pointer.into(), message.into());
+    }
+
+    /// The portal may take it.
+    pub(super) fn warning(
+        &mut self,
+        code: &'static str,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.note(Severity::Warning, code, pointer.into(), message.into());
+    }
+
+    pub(super) fn note(
+        &mut self,
+        by_rule: Severity,
+        code: &'static str,
+        path: String,
+        message: String,
+    ) {
+        let Some(severity) = self.rules.severity(code, by_rule) else {
+            return;
+        };
+        // An error always has its place: it is what refuses the document.
+        if self.found.len() >= MAX_FINDINGS {
+            let is_first_error = severity == Severity::Error && !self.refuses();
+            if !is_first_error {
+                return;
+            }
+        }
+        self.found.push(Finding {
+            severity,
+            code,
+            path,
+            message,
+        });
+    }
+
+    fn refuses(&self) -> bool {
+        self.found
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Whether there is a finding at this place, by the names of the form.
+    pub(super) fn is_at(&self, pointer: &str) -> bool {
+        self.found.iter().any(|finding| finding.path == pointer)
+    }
+
+    /// All of them, errors first, their pointers in the document's own spelling.
+    pub(super) fn finish(mut self, document: Option<&Node<'_>>) -> Vec<Finding> {
+        self.found
+            .sort_by_key(|finding| finding.severity != Severity::Error);
+        if let Some(document) = document {
+            for finding in &mut self.found {
+                finding.path = document.as_written(&finding.path);
+            }
+        }
+        self.found
+    }
+}

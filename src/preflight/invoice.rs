@@ -1,0 +1,325 @@
+//! The members of a document that the rules look at, typed.
+//!
+//! One rule: what is missing or of the wrong form is `None`, and a rule that needs it says nothing: the schema has
+//! said what is wrong with it.
+
+use std::borrow::Cow;
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+
+use super::tree::{Node, Object};
+use crate::gstin::Gstin;
+use crate::irn::{DocumentType, parse_document_date};
+
+/// Above every limit of the form; larger numbers are no amounts, and their products would not fit.
+const LARGEST: i64 = 1_000_000_000_000_000;
+
+/// The kinds of supply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Supply {
+    B2b,
+    SezWithPayment,
+    SezWithoutPayment,
+    ExportWithPayment,
+    ExportWithoutPayment,
+    DeemedExport,
+}
+
+impl Supply {
+    fn parse(text: &str) -> Option<Self> {
+        [
+            ("B2B", Self::B2b),
+            ("SEZWP", Self::SezWithPayment),
+            ("SEZWOP", Self::SezWithoutPayment),
+            ("EXPWP", Self::ExportWithPayment),
+            ("EXPWOP", Self::ExportWithoutPayment),
+            ("DEXP", Self::DeemedExport),
+        ]
+        .into_iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text))
+        .map(|(_, supply)| supply)
+    }
+
+    /// As the form spells it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::B2b => "B2B",
+            Self::SezWithPayment => "SEZWP",
+            Self::SezWithoutPayment => "SEZWOP",
+            Self::ExportWithPayment => "EXPWP",
+            Self::ExportWithoutPayment => "EXPWOP",
+            Self::DeemedExport => "DEXP",
+        }
+    }
+
+    pub(super) fn is_sez(self) -> bool {
+        matches!(self, Self::SezWithPayment | Self::SezWithoutPayment)
+    }
+
+    pub(super) fn is_export(self) -> bool {
+        matches!(self, Self::ExportWithPayment | Self::ExportWithoutPayment)
+    }
+
+    /// "Without payment of tax": the rate is named, the tax is not charged.
+    pub(super) fn is_untaxed(self) -> bool {
+        matches!(self, Self::SezWithoutPayment | Self::ExportWithoutPayment)
+    }
+}
+
+/// A party, or a place that goods leave or reach.
+pub(super) struct Party<'n> {
+    /// As written; `URP` for an unregistered party.
+    pub(super) gstin: Option<&'n str>,
+    pub(super) state: Option<u8>,
+    pub(super) pin: Option<u32>,
+    pub(super) has_pin: bool,
+}
+
+impl Party<'_> {
+    pub(super) fn is_unregistered(&self) -> bool {
+        self.gstin == Some("URP")
+    }
+
+    /// The number, when it is one of the right form.
+    pub(super) fn number(&self) -> Option<Gstin> {
+        self.gstin?.parse().ok()
+    }
+}
+
+/// A line; absent amounts are zero.
+pub(super) struct Item<'n> {
+    pub(super) serial: Option<&'n str>,
+    pub(super) is_service: Option<bool>,
+    pub(super) hsn: Option<&'n str>,
+    pub(super) unit: Option<&'n str>,
+    pub(super) has_quantity: bool,
+    pub(super) has_unit: bool,
+    /// `None` when one of them cannot be read: then nothing can be reckoned.
+    pub(super) amounts: Option<Amounts>,
+}
+
+/// The numbers of a line.
+pub(super) struct Amounts {
+    pub(super) quantity: Option<Decimal>,
+    pub(super) unit_price: Decimal,
+    pub(super) gross: Decimal,
+    pub(super) discount: Decimal,
+    pub(super) taxable: Decimal,
+    pub(super) rate: Decimal,
+    pub(super) igst: Decimal,
+    pub(super) cgst: Decimal,
+    pub(super) sgst: Decimal,
+    pub(super) cess_rate: Option<Decimal>,
+    pub(super) cess: Decimal,
+    pub(super) cess_fixed: Decimal,
+    pub(super) state_cess_rate: Option<Decimal>,
+    pub(super) state_cess: Decimal,
+    pub(super) state_cess_fixed: Decimal,
+    pub(super) other: Decimal,
+    pub(super) total: Decimal,
+}
+
+/// The totals of the document; absent ones are zero.
+pub(super) struct Totals {
+    pub(super) taxable: Decimal,
+    pub(super) cgst: Decimal,
+    pub(super) sgst: Decimal,
+    pub(super) igst: Decimal,
+    pub(super) cess: Decimal,
+    pub(super) state_cess: Decimal,
+    pub(super) discount: Decimal,
+    pub(super) other: Decimal,
+    pub(super) rounding: Decimal,
+    pub(super) total: Decimal,
+}
+
+/// What the rules look at.
+pub(super) struct Invoice<'n> {
+    pub(super) root: &'n Object<'n>,
+    pub(super) kind: Option<DocumentType>,
+    /// As written.
+    pub(super) day: Option<&'n str>,
+    pub(super) date: Option<Date>,
+    pub(super) supply: Option<Supply>,
+    pub(super) reverse_charge: bool,
+    pub(super) igst_on_intra: bool,
+    pub(super) operator: Option<&'n str>,
+    pub(super) seller: Party<'n>,
+    pub(super) buyer: Party<'n>,
+    pub(super) place_of_supply: Option<u8>,
+    pub(super) items: Option<Vec<Item<'n>>>,
+    pub(super) totals: Option<Totals>,
+}
+
+impl<'n> Invoice<'n> {
+    /// Reads any object.
+    pub(super) fn read(root: &'n Object<'n>) -> Self {
+        let transaction = block(root, "TranDtls");
+        let details = block(root, "DocDtls");
+        let buyer = block(root, "BuyerDtls");
+        let day = details.and_then(|block| text(block, "Dt"));
+        let kind = details.and_then(|block| text(block, "Typ"));
+        let flag = |name| transaction.and_then(|block| text(block, name)) == Some("Y");
+        let items = root.get("ItemList").and_then(Node::list);
+        Self {
+            root,
+            kind: kind.and_then(|text| text.parse().ok()),
+            day,
+            date: day.and_then(parse_document_date),
+            supply: transaction
+                .and_then(|block| text(block, "SupTyp"))
+                .and_then(Supply::parse),
+            reverse_charge: flag("RegRev"),
+            igst_on_intra: flag("IgstOnIntra"),
+            operator: transaction.and_then(|block| text(block, "EcmGstin")),
+            seller: Party::read(block(root, "SellerDtls")),
+            buyer: Party::read(buyer),
+            place_of_supply: buyer.and_then(|block| state(block, "Pos")),
+            items: items.map(|items| items.iter().map(Item::read).collect()),
+            totals: block(root, "ValDtls").and_then(Totals::read),
+        }
+    }
+
+    /// A block of the document, if it is there and a block.
+    pub(super) fn block(&self, name: &str) -> Option<&'n Object<'n>> {
+        block(self.root, name)
+    }
+
+    /// Whether seller and place of supply are in one state, so that CGST and SGST are due and no IGST. `None` where
+    /// that cannot be told.
+    pub(super) fn is_intra_state(&self) -> Option<bool> {
+        let supply = self.supply?;
+        if supply.is_sez() || supply.is_export() {
+            return Some(false);
+        }
+        let same = self.seller.state? == self.place_of_supply?;
+        Some(same && !self.igst_on_intra)
+    }
+}
+
+impl<'n> Party<'n> {
+    pub(super) fn read(object: Option<&'n Object<'n>>) -> Self {
+        let pin = object.and_then(|object| object.get("Pin"));
+        Self {
+            gstin: object.and_then(|object| text(object, "Gstin")),
+            state: object.and_then(|object| state(object, "Stcd")),
+            pin: pin
+                .and_then(Node::number)
+                .and_then(|number| number.try_into().ok()),
+            has_pin: pin.is_some(),
+        }
+    }
+}
+
+impl<'n> Item<'n> {
+    fn read(node: &'n Node<'n>) -> Self {
+        let object = node.object();
+        let text = |name| object.and_then(|object| text(object, name));
+        let has = |name| object.is_some_and(|object| object.get(name).is_some());
+        Self {
+            serial: text("SlNo"),
+            is_service: match text("IsServc") {
+                Some("Y") => Some(true),
+                Some("N") => Some(false),
+                Some(_) | None => None,
+            },
+            hsn: text("HsnCd"),
+            unit: text("Unit"),
+            has_quantity: has("Qty"),
+            has_unit: has("Unit"),
+            amounts: object.and_then(Amounts::read),
+        }
+    }
+}
+
+impl Amounts {
+    fn read(object: &Object<'_>) -> Option<Self> {
+        let must = |name| amount(object, name).flatten();
+        let may = |name| amount(object, name);
+        let or_zero = |name| may(name).map(Option::unwrap_or_default);
+        Some(Self {
+            quantity: may("Qty")?,
+            unit_price: must("UnitPrice")?,
+            gross: must("TotAmt")?,
+            discount: or_zero("Discount")?,
+            taxable: must("AssAmt")?,
+            rate: must("GstRt")?,
+            igst: or_zero("IgstAmt")?,
+            cgst: or_zero("CgstAmt")?,
+            sgst: or_zero("SgstAmt")?,
+            cess_rate: may("CesRt")?,
+            cess: or_zero("CesAmt")?,
+            cess_fixed: or_zero("CesNonAdvlAmt")?,
+            state_cess_rate: may("StateCesRt")?,
+            state_cess: or_zero("StateCesAmt")?,
+            state_cess_fixed: or_zero("StateCesNonAdvlAmt")?,
+            other: or_zero("OthChrg")?,
+            total: must("TotItemVal")?,
+        })
+    }
+
+    /// All taxes that are written, cesses not among them.
+    pub(super) fn tax(&self) -> Decimal {
+        self.igst + self.cgst + self.sgst
+    }
+
+    /// All cesses that are written.
+    pub(super) fn cesses(&self) -> Decimal {
+        self.cess + self.cess_fixed + self.state_cess + self.state_cess_fixed
+    }
+}
+
+impl Totals {
+    fn read(object: &Object<'_>) -> Option<Self> {
+        let must = |name| amount(object, name).flatten();
+        let or_zero = |name| amount(object, name).map(Option::unwrap_or_default);
+        Some(Self {
+            taxable: must("AssVal")?,
+            cgst: or_zero("CgstVal")?,
+            sgst: or_zero("SgstVal")?,
+            igst: or_zero("IgstVal")?,
+            cess: or_zero("CesVal")?,
+            state_cess: or_zero("StCesVal")?,
+            discount: or_zero("Discount")?,
+            other: or_zero("OthChrg")?,
+            rounding: or_zero("RndOffAmt")?,
+            total: must("TotInvVal")?,
+        })
+    }
+
+    /// All taxes and cesses.
+    pub(super) fn taxes(&self) -> Decimal {
+        self.cgst + self.sgst + self.igst + self.cess + self.state_cess
+    }
+}
+
+/// `Some(None)` when absent, `None` when it is there and no amount.
+fn amount(object: &Object<'_>, name: &str) -> Option<Option<Decimal>> {
+    let Some(node) = object.get(name) else {
+        return Some(None);
+    };
+    let number = node.number()?;
+    (number.abs() <= Decimal::from(LARGEST)).then_some(Some(number))
+}
+
+/// A block of an object, if it is there and a block.
+pub(super) fn block<'n>(object: &'n Object<'n>, name: &str) -> Option<&'n Object<'n>> {
+    object.get(name).and_then(Node::object)
+}
+
+/// A text of an object; a number's digits where there should be quotation marks.
+pub(super) fn text<'n>(object: &'n Object<'n>, name: &str) -> Option<&'n str> {
+    object.get(name).and_then(Node::text)
+}
+
+fn state(object: &Object<'_>, name: &str) -> Option<u8> {
+    let code = text(object, name)?;
+    let has_form = matches!(code.len(), 1 | 2) && code.bytes().all(|byte| byte.is_ascii_digit());
+    has_form.then(|| code.parse().ok()).flatten()
+}
+
+/// An amount without needless zeros, for a sentence.
+pub(super) fn shown(amount: Decimal) -> Cow<'static, str> {
+    Cow::Owned(amount.normalize().to_string())
+}

@@ -1,0 +1,244 @@
+//! Judges a document before the portal sees it: its form by a JSON Schema, then the portal's business rules. A bad
+//! document costs the taxpayer nothing here, and an error there (the portal blocks those with too many).
+//!
+//! One rule: never refuse what the portal accepts. Where sources disagree, or a list may be incomplete, the document
+//! passes, and the doubt is a warning that `irn-worker validate` shows.
+
+mod dates;
+mod eway_bill;
+mod findings;
+mod invoice;
+mod lines;
+mod parties;
+mod remarks;
+mod rules;
+mod schema;
+mod totals;
+mod tree;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::{self, Environment, ValidateConfig};
+use crate::document::{self, BadDocument, Document, MAX_BYTES};
+use crate::gstin::Gstin;
+
+use findings::Findings;
+use invoice::Invoice;
+use rules::Rules;
+use schema::Schema;
+use tree::Node;
+
+pub use findings::{Finding, Severity};
+pub use rules::BadRules;
+pub use schema::BadSchema;
+
+/// As wrong as the clock of a machine may be near midnight.
+const CLOCK_MAY_BE_WRONG_BY: SignedDuration = SignedDuration::from_mins(10);
+
+/// India's clocks are five and a half hours ahead of UTC, the whole year.
+const INDIA: SignedDuration = SignedDuration::from_mins(330);
+
+/// Pre-flight, ready to judge: schema compiled, rules read. One for the whole process.
+#[derive(Debug)]
+pub struct Preflight {
+    mode: config::Preflight,
+    environment: Environment,
+    schema: Schema,
+    rules: Rules,
+}
+
+/// Why there is no pre-flight.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightFault {
+    /// `validate.rules_file`, or the rules built in.
+    #[error("validate.rules_file: {0}")]
+    Rules(#[from] BadRules),
+    /// The schema built in.
+    #[error(transparent)]
+    Schema(#[from] BadSchema),
+}
+
+/// All that was found in a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Errors first, then warnings.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether the document must not be submitted.
+    pub fn refuses(&self) -> bool {
+        self.errors().next().is_some()
+    }
+
+    /// What refuses it.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+    }
+
+    /// What is doubtful about it.
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Warning)
+    }
+}
+
+/// What the rules have to know beside the document.
+struct Around<'a> {
+    rules: &'a Rules,
+    environment: Environment,
+    today: Today,
+    /// Whose session is to register it, where that is known.
+    caller: Option<Gstin>,
+}
+
+/// Today in India, by a clock that may be a little wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Today {
+    earliest: Date,
+    latest: Date,
+}
+
+impl Today {
+    fn at(now: Timestamp) -> Self {
+        let date = |error: SignedDuration| {
+            let there = now.checked_add(INDIA + error).unwrap_or(now);
+            TimeZone::UTC.to_datetime(there).date()
+        };
+        Self {
+            earliest: date(-CLOCK_MAY_BE_WRONG_BY),
+            latest: date(CLOCK_MAY_BE_WRONG_BY),
+        }
+    }
+}
+
+impl Preflight {
+    /// Compiles the schema and reads the rules, built in or of `validate.rules_file`.
+    ///
+    /// # Errors
+    /// The rules file cannot be read or is none.
+    pub fn new(config: &ValidateConfig, environment: Environment) -> Result<Self, PreflightFault> {
+        Ok(Self {
+            mode: config.preflight,
+            environment,
+            schema: Schema::compile()?,
+            rules: match &config.rules_file {
+                Some(path) => Rules::load(path)?,
+                None => Rules::built_in()?,
+            },
+        })
+    }
+
+    /// Judges the document `body` at the moment `now`, to be registered by `caller` where that is known.
+    ///
+    /// Takes microseconds for a common document; does no I/O.
+    pub fn check(&self, body: &[u8], now: Timestamp, caller: Option<Gstin>) -> Report {
+        self.check_after(&[], body, now, caller)
+    }
+
+    /// As [`Preflight::check`], for a document in which these members, that identify it, have been found wrong.
+    pub fn check_after(
+        &self,
+        found: &[document::Finding],
+        body: &[u8],
+        now: Timestamp,
+        caller: Option<Gstin>,
+    ) -> Report {
+        let mut findings = Findings::new(&self.rules);
+        for finding in found {
+            findings.error(finding.code, finding.path, finding.message);
+        }
+        let judges = match self.mode {
+            config::Preflight::Off => false,
+            config::Preflight::Schema | config::Preflight::Strict => body.len() <= MAX_BYTES,
+        };
+        let text = std::str::from_utf8(body).ok().filter(|_| judges);
+        let parsed = text.map(|text| Node::parse(text, self.schema.names()));
+        let findings = match &parsed {
+            None => findings.finish(None),
+            Some(Ok(document)) => {
+                self.judge(document, now, caller, &mut findings);
+                findings.finish(Some(document))
+            }
+            Some(Err(_)) => {
+                let message = "the document is nested deeper than any invoice";
+                findings.error("5002", "", message);
+                findings.finish(None)
+            }
+        };
+        Report { findings }
+    }
+
+    fn judge(
+        &self,
+        document: &Node<'_>,
+        now: Timestamp,
+        caller: Option<Gstin>,
+        findings: &mut Findings<'_>,
+    ) {
+        for violation in self.schema.violations(document) {
+            if !findings.is_at(&violation.pointer) {
+                findings.error("5002", violation.pointer, violation.message);
+            }
+        }
+        if self.mode == config::Preflight::Strict
+            && let Some(root) = document.object()
+        {
+            let around = Around {
+                rules: &self.rules,
+                environment: self.environment,
+                today: Today::at(now),
+                caller,
+            };
+            let invoice = Invoice::read(root);
+            dates::check(&invoice, &around, findings);
+            parties::check(&invoice, &around, findings);
+            lines::check(&invoice, &around, findings);
+            totals::check(&invoice, findings);
+            eway_bill::check(&invoice, &around, findings);
+        }
+        remarks::check(document, findings);
+    }
+}
+
+/// What a document is called, and what pre-flight says of it: what the worker does with a `generate` job, in one call.
+///
+/// # Errors
+/// The body is not JSON: there is no document to judge.
+pub fn read_and_check(
+    preflight: &Preflight,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<(Option<Document>, Report), BadDocument> {
+    match document::read(body) {
+        Ok(document) => Ok((Some(document), preflight.check(body, now, None))),
+        Err(BadDocument::Refused(found)) => {
+            Ok((None, preflight.check_after(&found, body, now, None)))
+        }
+        Err(not_json @ BadDocument::NotJson { .. }) => Err(not_json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn today_is_that_of_india_and_leaves_room_for_a_wrong_clock() {
+        let at = |moment: &str| {
+            let Today { earliest, latest } = Today::at(moment.parse().unwrap());
+            (earliest.to_string(), latest.to_string())
+        };
+        let both = |day: &str| (day.to_owned(), day.to_owned());
+        assert_eq!(at("2026-11-22T12:00:00Z"), both("2026-11-22"));
+        assert_eq!(at("2026-11-22T18:45:00Z"), both("2026-11-23"));
+        let midnight = ("2026-11-22".to_owned(), "2026-11-23".to_owned());
+        assert_eq!(at("2026-11-22T18:25:00Z"), midnight);
+        assert_eq!(at("2026-11-22T18:35:00Z"), midnight);
+    }
+}

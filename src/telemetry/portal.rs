@@ -1,0 +1,45 @@
+//! Events about the portal as a whole: whether it is there, and how much it can take.
+
+use std::time::Duration;
+
+use metrics::gauge;
+use tracing::{error, info};
+
+use super::millis;
+
+/// What a breaker allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Everything.
+    Closed,
+    /// A few calls, to see whether the portal is back.
+    HalfOpen,
+    /// Nothing.
+    Open,
+}
+
+/// Sets the gauge of a breaker.
+pub fn breaker_state(scope: &'static str, state: BreakerState) {
+    let value = match state {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
+    };
+    gauge!("irn_worker_breaker_state", "scope" => scope).set(value);
+}
+
+/// A breaker has opened, for this long, or let the portal be tried again, or closed.
+pub fn breaker_changed(scope: &'static str, state: BreakerState, wait: Option<Duration>) {
+    breaker_state(scope, state);
+    let wait_ms = wait.map(millis);
+    match state {
+        BreakerState::Open => error!(scope, wait_ms, "breaker {scope} open: the portal is down"),
+        BreakerState::HalfOpen => info!(scope, "breaker {scope} half-open: the portal is tried"),
+        BreakerState::Closed => info!(scope, "breaker {scope} closed: the portal is back"),
+    }
+}
+
+/// How many jobs may be worked on at once.
+pub fn concurrency_limit(limit: usize) {
+    gauge!("irn_worker_concurrency_limit").set(f64::from(u32::try_from(limit).unwrap_or(u32::MAX)));
+}

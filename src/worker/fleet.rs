@@ -1,0 +1,84 @@
+//! Keeps the limits at this replica's share: looks every second how many consume the job queue.
+//!
+//! One rule: an unknown count changes nothing. Without permission to look, or without a broker, the last one holds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::broker::JOBS_QUEUE;
+use crate::limits::Replicas;
+
+/// How long the fleet may be above a limit after a replica has joined.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// After a look that was refused: each costs the broker a channel and a line in its log.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(15);
+
+/// A start does not wait longer than this for the first look.
+const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is known of the other replicas.
+#[derive(Debug, Default)]
+pub(super) struct Fleet(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    replicas: Replicas,
+    consuming_since: Option<Instant>,
+}
+
+impl Fleet {
+    /// This replica is among the consumers now, or no longer.
+    pub(super) fn consumes(&self, consumes: bool) {
+        self.known(|known| known.consuming_since = consumes.then(Instant::now));
+    }
+
+    fn known<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Worker {
+    /// Counts the replicas before this one begins, so that it begins with its share. Gives up soon if the broker does
+    /// not answer: consuming needs it as well.
+    pub(super) async fn look_around(&self) {
+        let looking = async {
+            self.publisher.ready().await;
+            self.look().await
+        };
+        drop(tokio::time::timeout(FIRST_LOOK_WITHIN, looking).await);
+    }
+
+    /// One look; false if it was refused.
+    async fn look(&self) -> bool {
+        let Some(consumers) = self.publisher.consumers(JOBS_QUEUE).await else {
+            return false;
+        };
+        let replicas = self.fleet.known(|known| {
+            let held = known.consuming_since.map(|since| since.elapsed());
+            known.replicas.seen(consumers, held)
+        });
+        self.limits.share_among(replicas);
+        true
+    }
+}
+
+/// Looks until told to stop.
+pub async fn watch(worker: Arc<Worker>, ended: CancellationToken) {
+    let looking = async {
+        loop {
+            worker.publisher.ready().await;
+            let pause = if worker.look().await {
+                LOOK_EVERY
+            } else {
+                LOOK_AGAIN_AFTER
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    ended.run_until_cancelled(looking).await;
+}

@@ -1,0 +1,110 @@
+//! How many jobs may be taken from the queues now, as the portal's breakers say.
+//!
+//! One rule: a job that could only fail is not taken. What is in its queue waits there, uncounted, in its order.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Worker;
+use crate::limits::{Scope, View};
+
+/// How often it is looked whether a session has come or gone, while that matters.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many jobs may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// As many as there are slots.
+    Wide,
+    /// So many at once, to see whether the portal is back.
+    Narrow(usize),
+    /// None.
+    Shut,
+}
+
+impl Gate {
+    /// How many slots may be taken, if fewer than there are.
+    pub(super) fn width(self) -> Option<usize> {
+        match self {
+            Self::Wide => None,
+            Self::Narrow(width) => Some(width),
+            Self::Shut => Some(0),
+        }
+    }
+}
+
+/// What the breakers make of the gate. Logins matter only while there is no session: a job with one needs none.
+fn gate(core: View, login: View, live_session: bool) -> Gate {
+    let login = if live_session { View::Closed } else { login };
+    match (core, login) {
+        (View::Open { .. }, _) | (_, View::Open { .. }) => Gate::Shut,
+        (View::HalfOpen { width: core }, View::HalfOpen { width: login }) => {
+            Gate::Narrow(core.min(login))
+        }
+        (View::HalfOpen { width }, View::Closed) | (View::Closed, View::HalfOpen { width }) => {
+            Gate::Narrow(width)
+        }
+        (View::Closed, View::Closed) => Gate::Wide,
+    }
+}
+
+impl Worker {
+    /// How many jobs may be taken now.
+    pub(super) fn gate(&self) -> Gate {
+        let login = self.breakers.view(Scope::Login);
+        let live = login == View::Closed || self.sessions.any_live();
+        gate(self.breakers.view(Scope::Core), login, live)
+    }
+
+    /// Ends when the gate is another.
+    pub(super) async fn gate_changed(&self, from: Gate) {
+        let mut changes = self.breakers.changes();
+        while self.gate() == from {
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(self.next_look()) => {}
+            }
+        }
+    }
+
+    /// When time alone may change the gate.
+    fn next_look(&self) -> Instant {
+        let far = Instant::now() + LOOK_EVERY;
+        let opens = Scope::ALL
+            .iter()
+            .filter_map(|scope| match self.breakers.view(*scope) {
+                View::Open { until } => Some(until),
+                View::Closed | View::HalfOpen { .. } => None,
+            });
+        opens.min().map_or(far, |until| until.min(far))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn logins_matter_only_while_there_is_no_session() {
+        let until = Instant::now();
+        let (shut, narrow) = (View::Open { until }, |width| View::HalfOpen { width });
+        for (core, login, live, expected) in [
+            (View::Closed, View::Closed, false, Gate::Wide),
+            (View::Closed, shut, true, Gate::Wide),
+            (View::Closed, shut, false, Gate::Shut),
+            (shut, View::Closed, true, Gate::Shut),
+            (narrow(4), View::Closed, true, Gate::Narrow(4)),
+            (narrow(4), narrow(2), false, Gate::Narrow(2)),
+            (narrow(4), narrow(2), true, Gate::Narrow(4)),
+            (narrow(4), shut, false, Gate::Shut),
+            (View::Closed, narrow(1), false, Gate::Narrow(1)),
+        ] {
+            assert_eq!(
+                gate(core, login, live),
+                expected,
+                "{core:?} {login:?} {live}"
+            );
+        }
+    }
+}

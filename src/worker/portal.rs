@@ -1,0 +1,87 @@
+//! What the portal's breakers mean to one attempt: whether it may call now, and whether a failure was its own.
+//!
+//! One rule: a job pays for its own failures only. What fails because the portal is down is no attempt.
+
+use tokio::time::Instant;
+
+use super::Worker;
+use super::case::Case;
+use super::lanes::PATIENCE;
+use super::settle::Ending;
+use crate::gstin::Gstin;
+use crate::irp::IrpError;
+use crate::limits::{Scope, View};
+use crate::outcome::PortalSign;
+
+/// Nothing was sent, because nothing would be answered.
+pub(super) const NOT_ASKED: Ending = Ending::PortalDown { sent: false };
+
+/// Which breaker a call belongs to. Masters are served beside the logins.
+pub(super) fn scope_of(call: &str) -> Scope {
+    match call {
+        "auth" | "gstin_details" | "sync_gstin" => Scope::Login,
+        "ewb" => Scope::EwayBill,
+        _ => Scope::Core,
+    }
+}
+
+/// An attempt that ended because the portal was down.
+pub(super) fn down(error: &IrpError) -> Ending {
+    Ending::PortalDown {
+        sent: !matches!(error, IrpError::NotSent(_)),
+    }
+}
+
+impl Worker {
+    /// An error while the core of the portal is known to be down: not worth a login.
+    pub(super) fn unless_core_is_down(&self) -> Result<(), Box<Ending>> {
+        match self.breakers.view(Scope::Core) {
+            View::Open { .. } => Err(Box::new(NOT_ASKED)),
+            View::Closed | View::HalfOpen { .. } => Ok(()),
+        }
+    }
+
+    /// Waits until a call of this GSTIN may go, as far as the portal has said when.
+    pub(super) async fn portal_ready(&self, gstin: &Gstin) -> Result<(), Box<Ending>> {
+        if let Some(wait) = self.breakers.held_for(gstin) {
+            if wait > PATIENCE {
+                let why = "retry-after";
+                return Err(Box::new(Ending::Deferred { wait, why }));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+            }
+        }
+        tokio::select! {
+            ready = self.breakers.ready(Scope::Core, PATIENCE) => {
+                ready.map_err(|_| Box::new(NOT_ASKED))
+            }
+            () = self.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
+        }
+    }
+
+    /// Whether a call of this job failed because the portal is down for everybody.
+    pub(super) async fn portal_is_down(&self, case: &Case, error: &IrpError) -> bool {
+        let since = case.received;
+        match error.sign() {
+            None | Some(PortalSign::Answered) => false,
+            Some(PortalSign::Unreached) => {
+                self.nobody_answered(since) || self.breakers.is_to_blame(Scope::Core, since).await
+            }
+            Some(PortalSign::Silent { .. }) => self.breakers.is_to_blame(Scope::Core, since).await,
+            // Whoever else is throttled says nothing of this GSTIN's pace.
+            Some(PortalSign::Throttled { .. }) => self.breakers.opened_since(Scope::Core, since),
+        }
+    }
+
+    /// A connection refused all the time, and to everybody, is no fault of a job's.
+    fn nobody_answered(&self, since: Instant) -> bool {
+        !self.breakers.answered_since(Scope::Core, since)
+    }
+
+    /// Whether a login failed because the portal answers none.
+    pub(super) async fn logins_are_down(&self, case: &Case) -> bool {
+        self.breakers.is_to_blame(Scope::Login, case.received).await
+    }
+}

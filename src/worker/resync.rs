@@ -1,0 +1,339 @@
+//! What follows when the portal refuses a document because of its own copy of a GSTIN (3028, 3029): that GSTIN is
+//! synchronised with the common portal, and the document submitted once more (NIC, text of 3029, "Sync GSTIN").
+//!
+//! One rule: it cannot loop. A GSTIN is synchronised once in an hour, whoever asks; a document is submitted once more,
+//! in the same attempt or, where the news is older than its submit, in a later one; what is refused then is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::calls::{Calls, label};
+use super::case::Case;
+use super::settle::Ending;
+use crate::document;
+use crate::gstin::Gstin;
+use crate::irp::{Fault, IrpError};
+use crate::telemetry;
+
+/// How long an answer holds: the common portal changes a registration's status within days, not minutes.
+const HOLDS_FOR: Duration = Duration::from_secs(3600);
+
+/// The codes that speak of the portal's copy.
+const STALE: [&str; 2] = ["3028", "3029"];
+
+/// What is known of GSTINs that were synchronised lately.
+#[derive(Debug, Default)]
+pub(super) struct Resyncs {
+    known: DashMap<Gstin, Arc<Mutex<Known>>>,
+}
+
+/// Its lock is held across the call, so that many documents of one buyer cost one.
+#[derive(Debug, Default)]
+struct Known {
+    said: Option<Said>,
+    /// When the last call failed in passing, and how: who was waiting then shares the failure.
+    failed: Option<(Instant, String)>,
+}
+
+/// What the common portal said of a GSTIN.
+#[derive(Clone, Debug)]
+struct Said {
+    at: Instant,
+    status: GstinStatus,
+}
+
+/// The status of a registration, as far as documents depend on it (NIC, "Get GSTIN details").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GstinStatus {
+    /// `ACT`
+    Active,
+    /// `SUS`: may buy, but not sell.
+    Suspended,
+    /// Cancelled, inactive, provisional, or not known at all.
+    Inactive,
+}
+
+impl GstinStatus {
+    /// The portal's word for it.
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "ACT" => Self::Active,
+            "SUS" => Self::Suspended,
+            _ => Self::Inactive,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    fn may(self, role: Role) -> bool {
+        match role {
+            Role::Account | Role::Seller => self == Self::Active,
+            Role::Other => self != Self::Inactive,
+        }
+    }
+}
+
+/// What a GSTIN is in a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The one in whose name we call.
+    Account,
+    Seller,
+    Other,
+}
+
+/// What is to be done with a document refused for a stale GSTIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Its GSTINs are in order now: submit it once more.
+    OnceMore,
+    /// They were in order before it was submitted: the copy lags behind, so once more, but later.
+    Later,
+    /// They are not in order: the refusal stands.
+    Refused,
+    /// The account's own GSTIN may not sell: no document of it will pass.
+    AccountRefused,
+}
+
+impl Resyncs {
+    /// What to do about `refusal`, the answer to a submit begun at `submitted`.
+    pub(super) async fn advise(
+        &self,
+        case: &Case,
+        calls: &mut Calls<'_>,
+        refusal: &IrpError,
+        submitted: Instant,
+    ) -> Result<Advice, Box<Ending>> {
+        let IrpError::Refused(refused) = refusal else {
+            return Ok(Advice::Refused);
+        };
+        let text = std::str::from_utf8(case.job.body.as_bytes()).unwrap_or_default();
+        let mut all = Vec::new();
+        for gstin in blamed(&refused.faults, &document::gstins(text)) {
+            let said = self.status(case, calls, gstin).await?;
+            all.push((role(case, calls, &gstin), said));
+        }
+        let seen_before = case
+            .job
+            .last_error
+            .as_deref()
+            .is_some_and(|code| STALE.contains(&code));
+        Ok(advice(&all, submitted, seen_before))
+    }
+
+    async fn status(
+        &self,
+        case: &Case,
+        calls: &mut Calls<'_>,
+        gstin: Gstin,
+    ) -> Result<Said, Box<Ending>> {
+        let asked = Instant::now();
+        let known = Arc::clone(&self.known.entry(gstin).or_default());
+        let mut known = known.lock().await;
+        if let Some(said) = known.said.as_ref().filter(|said| said.holds()) {
+            return Ok(said.clone());
+        }
+        if let Some((_, code)) = known.failed.as_ref().filter(|(failed, _)| *failed > asked) {
+            return Err(Box::new(Ending::Transient {
+                code: code.clone(),
+                not_before: None,
+            }));
+        }
+        match calls.sync(&gstin).await {
+            Ok(status) => {
+                telemetry::gstin_synchronised(case.about(), status.as_str());
+                let said = Said {
+                    at: Instant::now(),
+                    status,
+                };
+                known.said = Some(said.clone());
+                Ok(said)
+            }
+            Err(ending) => {
+                if let Ending::Transient { code, .. } = &*ending {
+                    known.failed = Some((Instant::now(), code.clone()));
+                }
+                Err(ending)
+            }
+        }
+    }
+
+    /// Drops what holds no longer. To be called now and then.
+    pub(super) fn forget_the_old(&self) {
+        self.known.retain(|_, known| {
+            // One that is locked is being asked for.
+            known
+                .try_lock()
+                .map_or(true, |known| known.said.as_ref().is_some_and(Said::holds))
+        });
+    }
+}
+
+impl Said {
+    fn holds(&self) -> bool {
+        self.at.elapsed() < HOLDS_FOR
+    }
+}
+
+/// The ending of a document that waits for the portal's copy to catch up.
+pub(super) fn later(refusal: &IrpError) -> Ending {
+    Ending::Transient {
+        code: label(refusal),
+        not_before: None,
+    }
+}
+
+fn role(case: &Case, calls: &Calls<'_>, gstin: &Gstin) -> Role {
+    if calls.is_account(gstin) {
+        Role::Account
+    } else if case
+        .document
+        .as_ref()
+        .is_some_and(|document| document.seller == *gstin)
+    {
+        Role::Seller
+    } else {
+        Role::Other
+    }
+}
+
+/// What follows from what was said of each GSTIN that the refusal is about.
+fn advice(all: &[(Role, Said)], submitted: Instant, seen_before: bool) -> Advice {
+    let refused = |(role, said): &&(Role, Said)| !said.status.may(*role);
+    if let Some((role, _)) = all.iter().find(refused) {
+        return match role {
+            Role::Account => Advice::AccountRefused,
+            Role::Seller | Role::Other => Advice::Refused,
+        };
+    }
+    if all.iter().any(|(_, said)| said.at >= submitted) {
+        Advice::OnceMore
+    } else if all.is_empty() || seen_before {
+        Advice::Refused
+    } else {
+        Advice::Later
+    }
+}
+
+/// Which of the document's GSTINs the refusal is about: those its texts name, else the first one, the buyer's. A GSTIN
+/// that is not the document's own is nobody's business.
+fn blamed(faults: &[Fault], in_document: &[Gstin]) -> Vec<Gstin> {
+    let texts: Vec<String> = faults
+        .iter()
+        .filter(|fault| STALE.contains(&fault.code.as_str()))
+        .map(|fault| fault.message.to_ascii_uppercase())
+        .collect();
+    let is_named = |gstin: &Gstin| texts.iter().any(|text| names(text, gstin.as_str()));
+    let named: Vec<Gstin> = in_document.iter().copied().filter(is_named).collect();
+    if named.is_empty() {
+        in_document.first().copied().into_iter().collect()
+    } else {
+        named
+    }
+}
+
+/// Whether the text has the GSTIN as a word of its own.
+fn names(text: &str, gstin: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| word == gstin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUYER: &str = "27AABCT9421M1ZY";
+    const SELLER: &str = "29AAGCE4783K1Z1";
+
+    fn gstins() -> [Gstin; 2] {
+        [BUYER.parse().unwrap(), SELLER.parse().unwrap()]
+    }
+
+    fn fault(code: &str, message: &str) -> Fault {
+        Fault {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_gstins_that_the_texts_name_are_meant_else_the_buyer() {
+        let [buyer, seller] = gstins();
+        let both = [
+            fault("3029", "GSTIN-27aabct9421m1zy is inactive"),
+            fault("3028", "Invalid Gstin(29AAGCE4783K1Z1)."),
+        ];
+        for (faults, meant) in [
+            (&both[..], vec![buyer, seller]),
+            (&both[1..], vec![seller]),
+            (&[fault("3029", "a GSTIN is inactive")], vec![buyer]),
+            (&[fault("3029", "33AAKFN5208R1ZT is inactive")], vec![buyer]),
+            (
+                &[fault("3029", "X27AABCT9421M1ZYZ 29AAGCE4783K1Z1")],
+                vec![seller],
+            ),
+            (
+                &[fault("2150", "29AAGCE4783K1Z1"), fault("3029", "")],
+                vec![buyer],
+            ),
+        ] {
+            assert_eq!(blamed(faults, &[buyer, seller]), meant, "{faults:?}");
+        }
+        assert_eq!(blamed(&both, &[]), []);
+    }
+
+    #[test]
+    fn what_was_said_decides_and_a_document_is_sent_again_once() {
+        use GstinStatus::{Active, Inactive, Suspended};
+        let submitted = Instant::now();
+        let said = |role, status, seconds: u64| {
+            let at = submitted + Duration::from_secs(seconds) - Duration::from_secs(10);
+            (role, Said { at, status })
+        };
+        for (all, seen_before, expected) in [
+            (vec![said(Role::Other, Active, 11)], false, Advice::OnceMore),
+            (vec![said(Role::Other, Active, 11)], true, Advice::OnceMore),
+            (
+                vec![said(Role::Other, Suspended, 11)],
+                false,
+                Advice::OnceMore,
+            ),
+            (
+                vec![said(Role::Other, Inactive, 11)],
+                false,
+                Advice::Refused,
+            ),
+            (vec![said(Role::Other, Active, 5)], false, Advice::Later),
+            (vec![said(Role::Other, Active, 5)], true, Advice::Refused),
+            (vec![said(Role::Other, Inactive, 5)], false, Advice::Refused),
+            (
+                vec![said(Role::Seller, Suspended, 11)],
+                false,
+                Advice::Refused,
+            ),
+            (
+                vec![said(Role::Account, Suspended, 11)],
+                false,
+                Advice::AccountRefused,
+            ),
+            (
+                vec![said(Role::Other, Active, 5), said(Role::Seller, Active, 11)],
+                false,
+                Advice::OnceMore,
+            ),
+            (Vec::new(), false, Advice::Refused),
+        ] {
+            assert_eq!(advice(&all, submitted, seen_before), expected, "{all:?}");
+        }
+    }
+}
