@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use crate::config::credentials::Credentials;
 use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
+use crate::ops::replay;
 use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
@@ -112,6 +113,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
+    let replay_publisher = publisher.clone();
+    let replays = config.credentials.replay_dead_letters;
     let credentials = Arc::new(ArcSwap::from_pointee(credentials));
     let name = replica.as_str().into();
     let view = |breakers: &Arc<Breakers>| PortalView {
@@ -154,7 +157,13 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));
-    let reload = Reload::new(Arc::clone(&worker), reloads, asked);
+    let renewals = replays.then(|| {
+        let (renewals, renewed) = mpsc::unbounded_channel();
+        let replaying = replay::run(endpoint.clone(), replay_publisher, renewed);
+        background.spawn(ended.clone().run_until_cancelled_owned(replaying));
+        renewals
+    });
+    let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();

@@ -1,8 +1,8 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
-mod credentials;
 mod lanes;
 mod portal;
+mod reloads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{Readiness, State};
 
-use credentials::LastReload;
 use lanes::{Client, Lane};
 
 pub use lanes::{Held, LanesView};
 use portal::PortalStatus;
+use reloads::LastReload;
 
 pub use portal::PortalView;
 
@@ -129,6 +129,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
+
         replicas: admin.lanes.replicas(),
         portal: admin.portal.status(),
         failover: admin.failover.as_ref().map(PortalView::status),

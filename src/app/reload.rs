@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::credentials::{Changes, Credentials, Loaded, Reading, read};
 use crate::config::{ConfigFaults, Environment};
+use crate::ops::replay::Renewed;
 use crate::telemetry;
 use crate::telemetry::credentials::{self as events, Reloads};
 use crate::worker::Worker;
@@ -42,6 +44,8 @@ pub(super) struct Reload {
     reloads: Reloads,
     /// SIGHUP came.
     asked: Arc<Notify>,
+    /// Who replays dead letters, if that is wanted.
+    renewals: Option<UnboundedSender<Renewed>>,
 }
 
 /// What is known of the files.
@@ -64,8 +68,14 @@ enum Verdict {
 }
 
 impl Reload {
-    /// Of the files that the worker was configured with, whenever they change and whenever it is `asked`.
-    pub(super) fn new(worker: Arc<Worker>, reloads: Reloads, asked: Arc<Notify>) -> Self {
+    /// Of the files that the worker was configured with, whenever they change and whenever it is `asked`. `renewals`
+    /// is told of GSTINs with new credentials.
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        reloads: Reloads,
+        asked: Arc<Notify>,
+        renewals: Option<UnboundedSender<Renewed>>,
+    ) -> Self {
         let config = worker.config();
         Self {
             path: config.credentials.path.clone(),
@@ -73,6 +83,7 @@ impl Reload {
             worker,
             reloads,
             asked,
+            renewals,
         }
     }
 
@@ -158,6 +169,10 @@ impl Reload {
             Ok(loaded) => {
                 loaded.warnings.iter().for_each(telemetry::config_warning);
                 self.worker.use_credentials(loaded.credentials, &changes);
+                if let Some(renewals) = &self.renewals {
+                    // Its receiver goes only when the worker does.
+                    drop(renewals.send(Renewed::now(changes.renewed())));
+                }
                 self.reloads.changed(changes);
             }
         }

@@ -5,12 +5,14 @@
 
 mod connection;
 mod consumer;
+mod letters;
 mod publisher;
 mod topology;
 
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Acknowledger, Attached, Consuming, Delivery, Loss};
+pub use letters::{Letter, Verdict, WalkError, Walked, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,

@@ -134,7 +134,7 @@ fn operation(properties: &Properties, routing_key: &str) -> Result<Operation, St
     }
 }
 
-fn parsed<T: FromStr>(
+pub(super) fn parsed<T: FromStr>(
     headers: Option<&FieldTable>,
     name: &str,
     wanted: &str,
@@ -148,7 +148,7 @@ fn parsed<T: FromStr>(
     }
 }
 
-fn integer(headers: Option<&FieldTable>, name: &str) -> Result<Option<u32>, String> {
+pub(super) fn integer(headers: Option<&FieldTable>, name: &str) -> Result<Option<u32>, String> {
     let Some(value) = value(headers, name) else {
         return Ok(None);
     };

@@ -16,12 +16,14 @@ use crate::gstin::Gstin;
 use crate::irn::hex;
 
 mod decode;
+mod letter;
 mod properties;
 #[cfg(test)]
 mod tests;
 
 pub use decode::decode;
 use decode::unreadable;
+pub use letter::DeadLetter;
 use properties::{
     carried, carried_headers, header_text, headers_fit, returned_headers, write_obituary,
 };
@@ -288,6 +290,7 @@ impl Job {
         let properties = self.again(again);
         let mut headers = properties.headers().clone().unwrap_or_default();
         write_obituary(&mut headers, obituary);
+        set(&mut headers, header::ROUTING_KEY, long(&self.routing_key));
         properties.with_headers(headers)
     }
 

@@ -26,6 +26,8 @@ pub mod header {
     pub const DOCUMENT: &str = "x-irn-document";
     pub const DEAD_AT: &str = "x-irn-dead-at";
     pub const REPLICA: &str = "x-irn-replica";
+    /// The key a dead letter was published with as a job: its own leads to `irn.dead`.
+    pub const ROUTING_KEY: &str = "x-irn-routing-key";
     pub const STATUS: &str = "x-irn-status";
     pub const UNDELIVERABLE_TO: &str = "x-irn-undeliverable-to";
 }
@@ -48,7 +50,7 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 13] = [
+const WORKERS_OWN: [&str; 14] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
@@ -59,6 +61,7 @@ const WORKERS_OWN: [&str; 13] = [
     header::DOCUMENT,
     header::DEAD_AT,
     header::REPLICA,
+    header::ROUTING_KEY,
     header::BATCH_ID,
     header::BATCH_SEQ,
     header::BATCH_SIZE,

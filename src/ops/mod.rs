@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod online;
+pub mod replay;
 pub mod submit;
 pub mod validate;
 pub mod verify;

@@ -141,3 +141,25 @@ pub fn reload_asked() {
 pub fn reload_waits() {
     debug!("the credentials are being changed; waiting for them to be complete");
 }
+
+/// Dead letters went back to work because their GSTIN has new credentials.
+pub fn replayed(seen: usize, replayed: usize, impossible: usize) {
+    if replayed > 0 {
+        info!(
+            seen,
+            replayed, "{replayed} dead letters go back to work with new credentials"
+        );
+    }
+    if impossible > 0 {
+        warn!(
+            letters = impossible,
+            "{impossible} dead letters of GSTINs with new credentials cannot be replayed: their documents were not kept, \
+             or nothing says what they asked for; publish them again"
+        );
+    }
+}
+
+/// Dead letters could not be looked through; it is tried again.
+pub fn replay_failed(why: &dyn std::fmt::Display) {
+    warn!(error = %why, "looking through the dead letters failed; trying again");
+}

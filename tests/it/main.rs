@@ -13,6 +13,7 @@ mod fleet;
 mod limits;
 mod neighbour;
 mod reload;
+mod replay;
 mod resync;
 mod secrecy;
 mod sessions;

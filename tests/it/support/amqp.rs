@@ -250,10 +250,11 @@ impl Amqp {
                 .next()
                 .await
                 .context("the consumer was cancelled")??;
-            ensure!(
-                delivery.acker.ack(BasicAckOptions::default()).await?,
-                "an ack was not sent"
-            );
+            if taken.len() + 1 == count {
+                // All at once: of many single ones the broker may still hold some back when the channel closes.
+                let options = BasicAckOptions { multiple: true };
+                ensure!(delivery.acker.ack(options).await?, "an ack was not sent");
+            }
             taken.push(Message::new(delivery));
         }
         channel.close(200, "done".into()).await?;

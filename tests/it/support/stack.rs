@@ -95,8 +95,8 @@ impl Stack {
             let outcome = Outcome::read(message)?;
             let id = outcome.text("job_id").to_owned();
             ensure!(
-                outcomes.insert(id, outcome).is_none(),
-                "a job has two results"
+                outcomes.insert(id.clone(), outcome).is_none(),
+                "{id} has two results"
             );
         }
         Ok(outcomes)

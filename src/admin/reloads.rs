@@ -1,11 +1,11 @@
-//! What `/status` says of the latest reading of the credentials.
+//! The latest reading of the credentials, as `/status` shows it.
 
 use serde::Serialize;
 
 use crate::config::credentials::Changes;
 use crate::telemetry::credentials::{Outcome, Reload};
 
-/// The latest reading after the one at start.
+/// What came of a reading of the credentials after the one at start.
 #[derive(Debug, Serialize)]
 pub(super) struct LastReload {
     at: String,
