@@ -1,25 +1,30 @@
 //! The composition root: configuration → parts → a running worker → why it stopped.
 
+mod reload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
-use crate::config::Config;
 use crate::config::credentials::Credentials;
+use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
 use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
+use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness};
-use crate::worker::{self, Parts, Stopped, Worker};
+use crate::worker::{self, Parts, Portal, Portals, Stopped, Worker};
+use reload::Reload;
 
 /// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -94,10 +99,12 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Arc::clone(&breakers),
         background.clone(),
     ));
+    let failover = failover(&config.irp, &limits, &background)?;
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    background.spawn(signals.stop(stop.clone()));
+    let (asked, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    background.spawn(signals.heed(stop.clone(), Arc::clone(&asked)));
     background.spawn(publish(
         publisher.clone(),
         endpoint.clone(),
@@ -107,19 +114,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     ));
     let credentials = Arc::new(ArcSwap::from_pointee(credentials));
     let name = replica.as_str().into();
-    let portal = PortalView {
-        breakers: Arc::clone(&breakers),
+    let view = |breakers: &Arc<Breakers>| PortalView {
+        breakers: Arc::clone(breakers),
         slots: Arc::clone(&slots),
     };
+    let portal = view(&breakers);
+    let failover_view = failover.as_ref().map(|failover| view(&failover.breakers));
+    let primary = Portal::new(&config.irp.base_url, irp, Arc::clone(&sessions), breakers);
     let parts = Parts {
         config,
         credentials: Arc::clone(&credentials),
-        irp,
+        portals: Portals::new(primary, failover),
         keyring,
         preflight,
-        sessions: Arc::clone(&sessions),
         limits: Arc::clone(&limits),
-        breakers,
         slots,
         ladder,
         publisher,
@@ -142,9 +150,12 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         metrics,
         lanes,
         portal,
+        failover: failover_view,
+        reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));
-
+    let reload = Reload::new(Arc::clone(&worker), reloads, asked);
+    background.spawn(reload.run(ended.clone()));
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();
@@ -156,6 +167,26 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Stopped::GraceOver { abandoned } => abandoned,
     });
     Ok(stopped)
+}
+
+/// The portal to turn to while the first one is down, if one is configured. Its calls count against the same limits.
+fn failover(
+    config: &IrpConfig,
+    limits: &Arc<Limits>,
+    background: &TaskTracker,
+) -> Result<Option<Portal>, IrpConfigFault> {
+    let Some(config) = config.for_failover() else {
+        return Ok(None);
+    };
+    let irp = Arc::new(Irp::try_new(&config)?);
+    let breakers = Arc::new(Breakers::of_failover(config.concurrency));
+    let sessions = Arc::new(Sessions::new(
+        Arc::clone(&irp),
+        Arc::clone(limits),
+        Arc::clone(&breakers),
+        background.clone(),
+    ));
+    Ok(Some(Portal::new(&config.base_url, irp, sessions, breakers)))
 }
 
 struct Signals {
@@ -173,15 +204,15 @@ impl Signals {
         })
     }
 
-    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end. SIGHUP, which would
-    /// end the process by default, is told of and otherwise ignored.
-    async fn stop(mut self, stop: CancellationToken) {
+    /// Asks for a stop at the first signal to do so; more of them change nothing, the drain has its own end. SIGHUP
+    /// asks for the credentials to be read again.
+    async fn heed(mut self, stop: CancellationToken, reload: Arc<Notify>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
                 _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
                 _ = self.hang_up.recv() => {
-                    telemetry::reload_ignored();
+                    reload.notify_one();
                     continue;
                 }
                 () = stop.cancelled() => {}

@@ -5,6 +5,7 @@
 //! password is never sent again.
 
 mod contention;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
 use contention::Contention;
+
+pub use watch::SessionStatus;
 
 /// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
 /// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
@@ -112,22 +115,9 @@ struct LoginState {
     generation: u64,
     /// The credentials the portal refused, and its answer.
     refused: Option<(Arc<Account>, Arc<IrpError>)>,
-    /// When the last login failed in passing: who was waiting then shares the failure.
-    failed: Option<(Instant, NoSession)>,
+    /// When the last login failed, and of whom: who was waiting then, for the same account, shares the failure.
+    failed: Option<(Instant, Arc<Account>, NoSession)>,
     renewal_failed: Option<Instant>,
-}
-
-/// One session, for those who watch.
-#[derive(Clone, Debug)]
-pub struct SessionStatus {
-    /// Whose.
-    pub gstin: Gstin,
-    /// Seconds the token is good for; `None` if there is none.
-    pub remaining: Option<Duration>,
-    /// The portal refused its credentials.
-    pub refused: bool,
-    /// Its sessions keep being refused right after the login: another system uses the same API user.
-    pub contended: bool,
 }
 
 impl Sessions {
@@ -167,7 +157,9 @@ impl Sessions {
             return Err(NoSession::Refused(Arc::clone(error)));
         }
         match &state.failed {
-            Some((failed, error)) if *failed > asked => return Err(error.clone()),
+            Some((failed, of, error)) if *failed > asked && **of == **account => {
+                return Err(error.clone());
+            }
             _ => {}
         }
         // In its last minutes the portal hands the same token out again, unless asked for a new one.
@@ -179,8 +171,28 @@ impl Sessions {
         state.failed = outcome
             .as_ref()
             .err()
-            .map(|error| (Instant::now(), error.clone()));
+            .map(|error| (Instant::now(), Arc::clone(account), error.clone()));
         outcome
+    }
+
+    /// Forgets what is known of these GSTINs: session, refusal, failure. Their next job logs in. Done beside whoever
+    /// asks, because a login under way has to end first.
+    pub fn forget(&self, gstins: impl IntoIterator<Item = Gstin>) {
+        let lanes: Vec<Arc<Lane>> = gstins
+            .into_iter()
+            .filter_map(|gstin| self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)))
+            .collect();
+        self.tasks.spawn(async move {
+            for lane in lanes {
+                let mut state = lane.login.lock().await;
+                // The generation stays: a late answer to an old session must not drop a new one.
+                *state = LoginState {
+                    generation: state.generation,
+                    ..LoginState::default()
+                };
+                *lane.current.write().await = None;
+            }
+        });
     }
 
     /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
@@ -209,61 +221,17 @@ impl Sessions {
     pub async fn refuse(&self, account: &Arc<Account>, error: Arc<IrpError>) {
         let lane = self.lane(account);
         let mut state = lane.login.lock().await;
+        let mut current = lane.current.write().await;
+        if current
+            .as_ref()
+            .is_some_and(|session| *session.account != **account)
+        {
+            // New credentials have been loaded since, and work.
+            return;
+        }
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
-        *lane.current.write().await = None;
-    }
-
-    /// Whether another system seems to use this GSTIN's API user, too.
-    pub fn is_contended(&self, gstin: &Gstin) -> bool {
-        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
-        lane.is_some_and(|lane| lane.contention.is_on())
-    }
-
-    /// Every account a session was ever asked for.
-    pub async fn statuses(&self) -> Vec<SessionStatus> {
-        let lanes: Vec<_> = self
-            .lanes
-            .iter()
-            .map(|entry| (*entry.key(), Arc::clone(entry.value())))
-            .collect();
-        let mut statuses = Vec::with_capacity(lanes.len());
-        for (gstin, lane) in lanes {
-            let remaining = lane
-                .current
-                .read()
-                .await
-                .as_ref()
-                .map(|session| session.remaining());
-            // A login under way holds the lock; its account is not refused.
-            let refused = lane
-                .login
-                .try_lock()
-                .is_ok_and(|state| state.refused.is_some());
-            statuses.push(SessionStatus {
-                gstin,
-                remaining,
-                refused,
-                contended: lane.contention.is_on(),
-            });
-        }
-        statuses.sort_by_key(|status| status.gstin);
-        telemetry::sessions_live(
-            statuses
-                .iter()
-                .filter(|status| status.remaining.is_some())
-                .count(),
-        );
-        statuses
-    }
-
-    /// Whether any account has a usable session. One that is just being replaced counts.
-    pub fn any_live(&self) -> bool {
-        self.lanes.iter().any(|lane| {
-            lane.current.try_read().map_or(true, |current| {
-                current.as_ref().is_some_and(|session| session.is_usable())
-            })
-        })
+        *current = None;
     }
 
     fn portal(&self) -> Portal {

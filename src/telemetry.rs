@@ -3,6 +3,7 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
+pub mod credentials;
 mod portal;
 
 use std::fmt;
@@ -28,7 +29,10 @@ mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
 pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
-pub use portals::{gstin_synchronised, registered_otherwise, token_contention};
+pub use portals::{
+    gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,
+    turned_to_failover,
+};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -434,11 +438,4 @@ pub fn admin_failed(error: &std::io::Error) {
 /// Something allowed in the configuration, and probably not meant.
 pub fn config_warning(warning: &crate::config::Fault) {
     warn!(%warning, "configuration: {warning}");
-}
-
-/// SIGHUP came.
-pub fn reload_ignored() {
-    warn!(
-        "SIGHUP: this version reads its configuration and credentials at start only; restart it to change them"
-    );
 }

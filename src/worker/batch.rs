@@ -116,6 +116,7 @@ impl Place<'_> {
     fn properties(&self, job: &Job, outcome: PriorOutcome) -> Properties {
         let first_seen = job.first_seen.unwrap_or_else(Timestamp::now);
         let again = Again {
+            portal: None,
             attempt: 1,
             outcome,
             first_seen,

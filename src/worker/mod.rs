@@ -1,6 +1,6 @@
 //! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
 //!
-//! The life of a job: decode → view the document → its turn in the GSTIN's lane → session and rate → look up if in
+//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look up if in
 //! doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always last.
 
 mod accept;
@@ -9,10 +9,12 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod doubt;
 mod fleet;
 mod gate;
 mod lanes;
 mod portal;
+mod portals;
 mod resync;
 mod run;
 mod settle;
@@ -26,18 +28,16 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::credentials::Credentials;
+use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Breakers, Limits, Refusals, Slots};
+use crate::limits::{Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
-use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
@@ -48,6 +48,7 @@ use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
 pub use fleet::watch;
+pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -55,13 +56,11 @@ pub use run::{Stopped, run};
 pub struct Worker {
     config: Arc<Config>,
     credentials: Arc<ArcSwap<Credentials>>,
-    irp: Arc<Irp>,
+    portals: Portals,
     keyring: Keyring,
     preflight: Arc<Preflight>,
-    sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
-    breakers: Arc<Breakers>,
     slots: Arc<Slots>,
     lanes: Lanes,
     resyncs: Resyncs,
@@ -82,12 +81,10 @@ pub struct Worker {
 pub struct Parts {
     pub config: Arc<Config>,
     pub credentials: Arc<ArcSwap<Credentials>>,
-    pub irp: Arc<Irp>,
+    pub portals: Portals,
     pub keyring: Keyring,
     pub preflight: Arc<Preflight>,
-    pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
-    pub breakers: Arc<Breakers>,
     pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
@@ -107,13 +104,11 @@ impl Worker {
             resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
-            irp: parts.irp,
+            portals: parts.portals,
             keyring: parts.keyring,
             preflight: parts.preflight,
-            sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
-            breakers: parts.breakers,
             slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
@@ -129,14 +124,45 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        self.breakers.forget_the_past();
+        for portal in self.portals.all() {
+            portal.breakers.forget_the_past();
+        }
         self.lanes.tidy();
         self.resyncs.forget_the_old();
     }
 
-    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The accounts in use now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Uses these accounts from now on. What is known of those that changed is of no use any more.
+    pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
+        self.credentials.store(Arc::new(credentials));
+        for portal in self.portals.all() {
+            portal.sessions.forget(changes.all().copied());
+        }
+    }
+
+    /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
+    /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+        for portal in self.portals.all() {
+            portal.sessions.forget([*gstin]);
+        }
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    fn is_contended(&self, gstin: &Gstin) -> bool {
+        self.portals
+            .all()
+            .any(|portal| portal.sessions.is_contended(gstin))
     }
 
     /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.

@@ -245,7 +245,7 @@ fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> 
     match reason {
         Reason::SessionRefused => {
             let gstin = case.gstin.as_ref();
-            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let is_contended = gstin.is_some_and(|gstin| worker.is_contended(gstin));
             let cause = if is_contended { CONTENDED } else { "" };
             format!(
                 "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"

@@ -60,6 +60,11 @@ impl Job {
         self.with(|p| p.with_timestamp(seconds))
     }
 
+    /// How many milliseconds it stays in a queue at most.
+    pub(crate) fn expiration(self, millis: u64) -> Self {
+        self.with(|p| p.with_expiration(millis.to_string().into()))
+    }
+
     /// The `type` property.
     pub(crate) fn kind(self, kind: &str) -> Self {
         self.with(|p| p.with_type(kind.into()))
