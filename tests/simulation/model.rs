@@ -120,6 +120,11 @@ impl Model {
             ensure!(blind <= allowed, "{name}, {jobs} jobs: {document:?}");
             ensure!(duplicates <= allowed, "{name}, {jobs} jobs: {document:?}");
         }
+        let unexplained = self.unexplained(stats);
+        ensure!(
+            unexplained <= disturbances,
+            "{unexplained} blind submits after {disturbances} disturbances"
+        );
         Ok(())
     }
 
