@@ -170,7 +170,8 @@ impl Breaker {
             full_width: full_width.max(1),
             state: State::Closed,
             silence: None,
-            delays: Backoffs::new(FIRST_DELAY, LONGEST_DELAY),
+            // Enough to keep replicas apart, and not so much that a portal is left alone for twice as long as meant.
+            delays: Backoffs::new(FIRST_DELAY, LONGEST_DELAY).nearly_exact(),
             closed_at: None,
             opened_at: None,
             answered_at: None,
