@@ -1,10 +1,13 @@
 //! The composition root: configuration → parts → a running worker → why it stopped.
 
+mod reload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,8 +21,10 @@ use crate::preflight::{Preflight, PreflightFault};
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
+use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness};
 use crate::worker::{self, Parts, Stopped, Worker};
+use reload::Reload;
 
 /// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -97,7 +102,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    background.spawn(signals.stop(stop.clone()));
+    let (asked, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    background.spawn(signals.heed(stop.clone(), Arc::clone(&asked)));
     background.spawn(publish(
         publisher.clone(),
         endpoint.clone(),
@@ -142,9 +148,11 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         metrics,
         lanes,
         portal,
+        reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));
-
+    let reload = Reload::new(Arc::clone(&worker), reloads, asked);
+    background.spawn(reload.run(ended.clone()));
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();
@@ -173,15 +181,15 @@ impl Signals {
         })
     }
 
-    /// Asks for a stop at the first signal; more of them change nothing, the drain has its own end. SIGHUP, which would
-    /// end the process by default, is told of and otherwise ignored.
-    async fn stop(mut self, stop: CancellationToken) {
+    /// Asks for a stop at the first signal to do so; more of them change nothing, the drain has its own end. SIGHUP
+    /// asks for the credentials to be read again.
+    async fn heed(mut self, stop: CancellationToken, reload: Arc<Notify>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => telemetry::stop_asked("SIGTERM"),
                 _ = self.interrupt.recv() => telemetry::stop_asked("SIGINT"),
                 _ = self.hang_up.recv() => {
-                    telemetry::reload_ignored();
+                    reload.notify_one();
                     continue;
                 }
                 () = stop.cancelled() => {}

@@ -112,8 +112,8 @@ struct LoginState {
     generation: u64,
     /// The credentials the portal refused, and its answer.
     refused: Option<(Arc<Account>, Arc<IrpError>)>,
-    /// When the last login failed in passing: who was waiting then shares the failure.
-    failed: Option<(Instant, NoSession)>,
+    /// When the last login failed, and of whom: who was waiting then, for the same account, shares the failure.
+    failed: Option<(Instant, Arc<Account>, NoSession)>,
     renewal_failed: Option<Instant>,
 }
 
@@ -167,7 +167,9 @@ impl Sessions {
             return Err(NoSession::Refused(Arc::clone(error)));
         }
         match &state.failed {
-            Some((failed, error)) if *failed > asked => return Err(error.clone()),
+            Some((failed, of, error)) if *failed > asked && **of == **account => {
+                return Err(error.clone());
+            }
             _ => {}
         }
         // In its last minutes the portal hands the same token out again, unless asked for a new one.
@@ -179,8 +181,28 @@ impl Sessions {
         state.failed = outcome
             .as_ref()
             .err()
-            .map(|error| (Instant::now(), error.clone()));
+            .map(|error| (Instant::now(), Arc::clone(account), error.clone()));
         outcome
+    }
+
+    /// Forgets what is known of these GSTINs: session, refusal, failure. Their next job logs in. Done beside whoever
+    /// asks, because a login under way has to end first.
+    pub fn forget(&self, gstins: impl IntoIterator<Item = Gstin>) {
+        let lanes: Vec<Arc<Lane>> = gstins
+            .into_iter()
+            .filter_map(|gstin| self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)))
+            .collect();
+        self.tasks.spawn(async move {
+            for lane in lanes {
+                let mut state = lane.login.lock().await;
+                // The generation stays: a late answer to an old session must not drop a new one.
+                *state = LoginState {
+                    generation: state.generation,
+                    ..LoginState::default()
+                };
+                *lane.current.write().await = None;
+            }
+        });
     }
 
     /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
@@ -209,9 +231,17 @@ impl Sessions {
     pub async fn refuse(&self, account: &Arc<Account>, error: Arc<IrpError>) {
         let lane = self.lane(account);
         let mut state = lane.login.lock().await;
+        let mut current = lane.current.write().await;
+        if current
+            .as_ref()
+            .is_some_and(|session| *session.account != **account)
+        {
+            // New credentials have been loaded since, and work.
+            return;
+        }
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
-        *lane.current.write().await = None;
+        *current = None;
     }
 
     /// Whether another system seems to use this GSTIN's API user, too.

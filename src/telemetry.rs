@@ -3,6 +3,7 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
+pub mod credentials;
 mod portal;
 
 use std::fmt;
@@ -434,11 +435,4 @@ pub fn admin_failed(error: &std::io::Error) {
 /// Something allowed in the configuration, and probably not meant.
 pub fn config_warning(warning: &crate::config::Fault) {
     warn!(%warning, "configuration: {warning}");
-}
-
-/// SIGHUP came.
-pub fn reload_ignored() {
-    warn!(
-        "SIGHUP: this version reads its configuration and credentials at start only; restart it to change them"
-    );
 }

@@ -1,5 +1,6 @@
 //! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
 
+mod credentials;
 mod lanes;
 mod portal;
 
@@ -16,8 +17,10 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{Readiness, State};
 
+use credentials::LastReload;
 use lanes::{Client, Lane};
 
 pub use lanes::{Held, LanesView};
@@ -38,6 +41,8 @@ pub struct Admin {
     pub lanes: LanesView,
     /// The portal's breakers and slots.
     pub portal: PortalView,
+    /// What came of the latest reading of the credentials.
+    pub reloads: Reloads,
 }
 
 impl std::fmt::Debug for Admin {
@@ -107,6 +112,8 @@ struct Status {
     ready: bool,
     replicas: u32,
     portal: PortalStatus,
+    /// The latest reading of the credentials after the one at start.
+    credentials_reload: Option<LastReload>,
     lanes: Vec<Lane>,
     clients: Vec<Client>,
 }
@@ -120,6 +127,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         ready: state == State::Consuming,
         replicas: admin.lanes.replicas(),
         portal: admin.portal.status(),
+        credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
         lanes: admin.lanes.lanes().await,
         clients: admin.lanes.clients(),
     })

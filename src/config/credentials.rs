@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::gstin::Gstin;
 
-pub use load::{Loaded, load};
+pub use load::{Loaded, Reading, load, read};
 
 mod load;
 
@@ -78,17 +78,57 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The GSTINs whose account is new, gone or different since `earlier`, in order. A session or a refusal that
-    /// was remembered for one of them is stale.
-    pub fn changed_since(&self, earlier: &Self) -> Vec<Gstin> {
-        let of_either = self.accounts.keys().chain(earlier.accounts.keys());
-        let mut changed: Vec<Gstin> = of_either
-            .filter(|gstin| self.accounts.get(gstin) != earlier.accounts.get(gstin))
-            .copied()
-            .collect();
-        changed.sort_unstable();
-        changed.dedup();
-        changed
+    /// What has become of each GSTIN since `earlier`, those without change left out.
+    pub fn changes_since(&self, earlier: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (gstin, account) in &self.accounts {
+            match earlier.accounts.get(gstin) {
+                None => changes.added.push(*gstin),
+                Some(before) if before != account => changes.changed.push(*gstin),
+                Some(_) => {}
+            }
+        }
+        let gone = |gstin: &&Gstin| !self.accounts.contains_key(*gstin);
+        changes
+            .removed
+            .extend(earlier.accounts.keys().filter(gone).copied());
+        for list in [
+            &mut changes.added,
+            &mut changes.changed,
+            &mut changes.removed,
+        ] {
+            list.sort_unstable();
+        }
+        changes
+    }
+}
+
+/// GSTINs whose account is another one than before. A session or a refusal that was remembered for one of them is
+/// stale. Each list is in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Had no account before.
+    pub added: Vec<Gstin>,
+    /// Another client, user, password or client secret.
+    pub changed: Vec<Gstin>,
+    /// Have none any more.
+    pub removed: Vec<Gstin>,
+}
+
+impl Changes {
+    /// Whether everything is as it was.
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+
+    /// Those with an account that has not been tried yet.
+    pub fn renewed(&self) -> impl Iterator<Item = &Gstin> {
+        self.added.iter().chain(&self.changed)
+    }
+
+    /// Every GSTIN concerned.
+    pub fn all(&self) -> impl Iterator<Item = &Gstin> {
+        self.renewed().chain(&self.removed)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault::{ConfigFaults, Fault, Source};
@@ -27,6 +27,8 @@ struct Notes {
     unknown: Vec<Unknown>,
     /// Files with a secret written into them.
     with_secrets: BTreeSet<Arc<Path>>,
+    /// Files that were opened, or could not be.
+    opened: BTreeSet<PathBuf>,
     /// A file was not TOML throughout, so that what seems missing or unknown may only be unreadable.
     is_partial: bool,
 }
@@ -107,6 +109,16 @@ impl Findings {
             let mut notes = self.notes.borrow_mut();
             notes.with_secrets.insert(Arc::clone(path));
         }
+    }
+
+    /// Notes that what was read depends on this file.
+    pub(super) fn open(&self, path: &Path) {
+        self.notes.borrow_mut().opened.insert(path.to_owned());
+    }
+
+    /// The files that what was read depends on.
+    pub(super) fn opened(&self) -> BTreeSet<PathBuf> {
+        self.notes.borrow().opened.clone()
     }
 
     /// Several settings contradict each other: a fault at the first of `keys`, unless one of them is at fault

@@ -161,6 +161,7 @@ fn worker(root: &mut Section<'_>) -> Config {
         replies: root.section("replies", replies),
         credentials: root.section("credentials", |s| CredentialsConfig {
             path: s.or("path", PathBuf::from("config/credentials.toml")),
+            replay_dead_letters: s.or("replay_dead_letters", false),
         }),
         irp,
         limits: root.section("limits", limits),

@@ -117,6 +117,9 @@ pub struct RepliesConfig {
 pub struct CredentialsConfig {
     /// A file, or a folder of such files; see [`credentials::load()`].
     pub path: PathBuf,
+    /// Whether dead letters of a GSTIN whose credentials were refused, or missing, go back to work when it gets new
+    /// ones.
+    pub replay_dead_letters: bool,
 }
 
 /// `irp.environment`

@@ -339,6 +339,7 @@ impl<'f> Section<'f> {
             return None;
         }
         let path = self.base.join(path);
+        self.findings.open(&path);
         if files::is_readable_by_others(&path) {
             let problem = format!(
                 "{} can be read by every user of this machine",

@@ -12,6 +12,7 @@ use super::case::{Case, DUPLICATE};
 use super::lanes::NoTurn;
 use super::resync::{self, Advice};
 use super::settle::Ending;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -44,6 +45,13 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
     }
 }
 
+fn no_credentials() -> Ending {
+    gave_up(
+        Reason::NoCredentials,
+        "no credentials are configured for this GSTIN",
+    )
+}
+
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let mut refused = refused_by_preflight(worker, case);
     let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
@@ -56,11 +64,9 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     }
     let irn = document.irn();
     let gstin = case.gstin.unwrap_or(document.seller);
-    let Some(account) = worker.credentials.load().accounts.get(&gstin).cloned() else {
-        return gave_up(
-            Reason::NoCredentials,
-            "no credentials are configured for this GSTIN",
-        );
+    let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
+    let Some(account) = account_now() else {
+        return no_credentials();
     };
     // One in doubt is looked up first: it may have been registered in time. So may one that a worker had before: a copy
     // of it that overtook this one.
@@ -93,6 +99,11 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             };
         }
     };
+    // Again: they may have been reloaded while it waited, and a password that was refused must not be sent again.
+    let Some(account) = account_now() else {
+        return no_credentials();
+    };
+    worker.crash.at(Point::TurnTaken);
     let mut calls = Calls::new(worker, case, Arc::clone(&account));
     let ending = match run(worker, case, document, &irn, &mut calls, refused).await {
         Ok(ending) => ending,
@@ -130,7 +141,9 @@ async fn run(
     refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
-        match calls.look_up(document).await? {
+        let found = calls.look_up(document).await?;
+        worker.crash.at(Point::LookedUp);
+        match found {
             LookUp::Found(registration) => {
                 return Ok(accept(worker, case, document, registration, true));
             }

@@ -13,6 +13,7 @@ use super::lanes::PATIENCE;
 use super::portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -111,13 +112,13 @@ impl<'a> Calls<'a> {
             if self.case.is_past_deadline() {
                 return Err(Box::new(Ending::Expired));
             }
+            self.worker.crash.at(Point::Submitting);
             self.case.doubt();
-            let answer = self
-                .observed(
-                    "generate",
-                    self.worker.irp.generate(&session.access(), body),
-                )
-                .await;
+            let access = session.access();
+            let submitting = self.worker.irp.generate(&access, body);
+            let submitting = self.worker.crash.during(Point::Submitted, submitting);
+            let answer = self.observed("generate", submitting).await;
+            self.worker.crash.at(Point::Answered);
             let error = match answer {
                 Ok(registration) => return Ok(Ok(registration)),
                 Err(error) => error,
@@ -331,6 +332,7 @@ impl<'a> Calls<'a> {
         };
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
+                self.worker.crash.at(Point::SessionReady);
                 self.worker.portal_ready(&self.account.gstin).await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)

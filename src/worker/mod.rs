@@ -27,8 +27,9 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
-use crate::config::credentials::Credentials;
+use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
+use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::irp::Irp;
@@ -69,6 +70,7 @@ pub struct Worker {
     publisher: Publisher,
     fleet: Fleet,
     replica: String,
+    crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
     /// The grace is over: what still runs is left to redelivery.
@@ -118,6 +120,7 @@ impl Worker {
             publisher: parts.publisher,
             fleet: Fleet::default(),
             replica: parts.replica,
+            crash: CrashPoints::from_environment(),
             stop: parts.stop,
             abandon: CancellationToken::new(),
         }
@@ -132,9 +135,27 @@ impl Worker {
         self.resyncs.forget_the_old();
     }
 
-    /// An operator has seen to the cause of this GSTIN's errors: those so far are forgiven, and its jobs go on.
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The accounts in use now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Uses these accounts from now on. What is known of those that changed is of no use any more.
+    pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
+        self.credentials.store(Arc::new(credentials));
+        self.sessions.forget(changes.all().copied());
+    }
+
+    /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
+    /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
+        self.sessions.forget([*gstin]);
     }
 
     /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
@@ -176,6 +197,7 @@ impl Worker {
             body,
             acknowledger,
         } = delivery;
+        self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -187,6 +209,7 @@ impl Worker {
             },
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
+        self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
                 self.attempt_and_settle(Case::new(job, document, acknowledger))
@@ -243,6 +266,7 @@ impl Worker {
             settle_time: self.config.irp.settle_time,
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
+        self.crash.at(Point::Settled);
         carry::carry_out(self, case, &ending, settlement).await;
     }
 }

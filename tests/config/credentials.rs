@@ -1,7 +1,7 @@
 //! The credentials file: one file or a folder, secrets inline or beside it, and every way to get it wrong.
 
 use anyhow::{Context as _, Result};
-use irn_worker::config::credentials::{self, Credentials, Loaded};
+use irn_worker::config::credentials::{self, Changes, Credentials, Loaded};
 use irn_worker::config::{ConfigFaults, Environment, Source};
 use irn_worker::gstin::Gstin;
 
@@ -272,23 +272,23 @@ fn changes_are_told_by_gstin() -> Result<()> {
     let third = TAXPAYER.replace("29AAGCE4783K1Z1", "07AADCB2230M1ZV");
     let before = load(&format!("{CLIENT}{TAXPAYER}{other}"))??.credentials;
     let same = load(&format!("{other}{TAXPAYER}{CLIENT}"))??.credentials;
-    assert_eq!(same.changed_since(&before), []);
+    assert!(same.changes_since(&before).is_empty());
     let after = load(&format!(
         "{CLIENT}{}{third}",
         TAXPAYER.replace("\"p\"", "\"q\"")
     ))??
     .credentials;
-    let changed: Vec<String> = after
-        .changed_since(&before)
-        .iter()
-        .map(Gstin::to_string)
-        .collect();
-    assert_eq!(
-        changed,
-        ["07AADCB2230M1ZV", "29AAGCE4783K1Z1", "33AAKFN5208R1ZT"]
-    );
+    let gstin = |text: &str| text.parse::<Gstin>();
+    let changes = Changes {
+        added: vec![gstin("07AADCB2230M1ZV")?],
+        changed: vec![gstin("29AAGCE4783K1Z1")?],
+        removed: vec![gstin("33AAKFN5208R1ZT")?],
+    };
+    assert_eq!(after.changes_since(&before), changes);
     let new_secret =
         load(&format!("{CLIENT}{TAXPAYER}{other}").replace("\"s\"", "\"t\""))??.credentials;
-    assert_eq!(new_secret.changed_since(&before).len(), 2);
+    let changes = new_secret.changes_since(&before);
+    assert_eq!(changes.changed.len(), 2, "{changes:?}");
+    assert_eq!(changes.all().count(), 2);
     Ok(())
 }

@@ -34,6 +34,7 @@ const ROWS: &[Row] = rows! {
     "replies.default_queue", c => c.replies.default_queue, r#""irn.results""#, "erp.all" => r#""erp.all""#;
     "replies.allow", c => c.replies.allow.iter().map(glob::Pattern::as_str).collect::<Vec<_>>(), r#"["irn.results", "erp.*"]"#, r#"["a.*"]"# => r#"["a.*"]"#;
     "credentials.path", c => c.credentials.path, r#""config/credentials.toml""#, "/etc/creds" => r#""/etc/creds""#;
+    "credentials.replay_dead_letters", c => c.credentials.replay_dead_letters, "false", "true" => "true";
     "irp.environment", c => c.irp.environment, "Production", "sandbox" => "Sandbox";
     "irp.provider", c => c.irp.provider, "Nic", "nic" => "Nic";
     "irp.base_url", c => c.irp.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;

@@ -8,17 +8,23 @@ mod conflict;
 mod contention;
 mod deadlines;
 mod delivers;
+mod fleet;
 mod limits;
+mod neighbour;
+mod reload;
 mod resync;
 mod secrecy;
 mod sessions;
 mod settlement;
 mod support;
 
+mod breaker;
 mod broker_faults;
 mod chaos;
 #[path = "../preflight/corpus.rs"]
 mod corpus;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod hostile;
 mod preflight;
 mod shutdown;

@@ -2,7 +2,7 @@
 //!
 //! The rule: everything or nothing. A reload must never lose a taxpayer because a file was half written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,16 @@ pub struct Loaded {
     pub warnings: Vec<Fault>,
 }
 
+/// A reading of the credentials: what came of it, and which files it depends on.
+#[derive(Debug)]
+pub struct Reading {
+    /// The accounts, or all faults.
+    pub result: Result<Loaded, ConfigFaults>,
+    /// Every file that was opened, or could not be: credentials and secrets. A change of one of them, or of the
+    /// folder that was read, may change the result.
+    pub files: BTreeSet<PathBuf>,
+}
+
 /// Reads a credentials file, or all `*.toml` files of a folder as if they were one; clients may be in any of them.
 ///
 /// Relative paths of secret files start at the folder of the file that names them. In production, a GSTIN with a
@@ -34,17 +44,23 @@ pub struct Loaded {
 /// # Errors
 /// All faults, not just the first.
 pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFaults> {
+    read(path, environment).result
+}
+
+/// As [`load`], and tells which files the result depends on.
+pub fn read(path: &Path, environment: Environment) -> Reading {
     let findings = Findings::default();
     let mut drafts = Drafts::default();
     for file in toml_files(path, &findings) {
         read_file(&file, &findings, &mut drafts);
     }
     let credentials = drafts.link(path, environment, &findings);
-    let warnings = findings.finish()?;
-    Ok(Loaded {
+    let files = findings.opened();
+    let result = findings.finish().map(|warnings| Loaded {
         credentials,
         warnings,
-    })
+    });
+    Reading { result, files }
 }
 
 fn toml_files(path: &Path, findings: &Findings) -> Vec<PathBuf> {
@@ -90,6 +106,7 @@ fn note_file(findings: &Findings, path: &Path, problem: &str) {
 }
 
 fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
+    findings.open(file);
     let text = match files::read_text(file) {
         Ok(text) => text,
         Err(problem) => {
