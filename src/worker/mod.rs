@@ -1,7 +1,8 @@
 //! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
 //!
-//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look up if in
-//! doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always last.
+//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look
+//! up if in doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always
+//! last.
 
 mod accept;
 mod attempt;
