@@ -1,5 +1,6 @@
 //! The composition root: configuration → parts → a running worker → why it stopped.
 
+mod control;
 mod reload;
 
 use std::sync::Arc;
@@ -165,6 +166,9 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     });
     let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
+    let heeding = control::heed(endpoint.clone(), Arc::clone(&worker));
+    background.spawn(ended.clone().run_until_cancelled_owned(heeding));
+
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
     ended.cancel();

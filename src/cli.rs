@@ -1,5 +1,8 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
+mod resume;
+mod topology;
+
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app;
-use crate::broker::{Endpoint, Topology, timed};
+use crate::broker::Endpoint;
 use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, SigningKeyFile};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
@@ -20,6 +23,8 @@ use crate::ops::{check, online, submit, validate, verify};
 use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
+
+use topology::TopologyCommand;
 
 /// The work failed.
 const FAILED: u8 = 1;
@@ -77,6 +82,12 @@ enum Command {
     },
     /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
     Verify(VerifyArgs),
+    /// Tell every replica that the trouble with a GSTIN is over: what its account was refused for and its errors so far
+    /// are forgotten, and its jobs go on.
+    Resume {
+        /// Whose jobs.
+        gstin: Gstin,
+    },
     /// Compute an IRN.
     Irn {
         /// The seller.
@@ -88,16 +99,6 @@ enum Command {
         /// The document's number.
         number: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum TopologyCommand {
-    /// Print what would be declared.
-    Plan,
-    /// Declare it.
-    Apply,
-    /// Print a RabbitMQ definitions file.
-    Export,
 }
 
 #[derive(Debug, Args)]
@@ -208,9 +209,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match command {
         Command::Run => run_worker(&config).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
-        Command::Topology(TopologyCommand::Plan) => plan(&config, json),
-        Command::Topology(TopologyCommand::Apply) => apply(&config, json).await,
-        Command::Topology(TopologyCommand::Export) => export(&config),
+        Command::Topology(command) => command.run(&config, json).await,
+        Command::Resume { gstin } => resume::run(&config, json, gstin).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),
         Command::Verify(arguments) => run_verify(&config, json, &arguments),
@@ -234,10 +234,6 @@ fn warned<T>(loaded: Loaded<T>) -> T {
         eprintln!("irn-worker: warning: {warning}");
     }
     loaded.config
-}
-
-fn topology(config: &BrokerSide) -> Topology {
-    Topology::of(&config.replies, &config.retry, &config.dead_letter)
 }
 
 async fn run_worker(path: &Path) -> Result<u8, Failure> {
@@ -275,44 +271,6 @@ async fn run_check(path: &Path, json: bool, login: bool, offline: bool) -> Resul
         report.write_text(&mut out)?
     }
     Ok(report.exit_code())
-}
-
-fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
-    let lines = topology(&broker_side(path)?).lines();
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::json!({ "declares": lines }))?;
-    } else {
-        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-    }
-    Ok(0)
-}
-
-async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
-    let config = broker_side(path)?;
-    let endpoint = endpoint(&config.broker, "topology")?;
-    let connection = endpoint
-        .connect("topology")
-        .await
-        .map_err(|error| unreachable(&endpoint, &error))?;
-    let topology = topology(&config);
-    let applied = timed(topology.apply(&connection))
-        .await
-        .map_err(|error| unreachable(&endpoint, &error))?;
-    applied.map_err(|error| Failure::new(FAILED, error))?;
-    let (broker, queues): (_, Vec<_>) = (endpoint.address(), topology.queues().collect());
-    if json {
-        print(serde_json::json!({ "broker": broker, "queues": queues }))
-    } else {
-        print(format_args!("declared on {broker}: {}", queues.join(", ")))
-    }
-}
-
-fn export(path: &Path) -> Result<u8, Failure> {
-    let config = broker_side(path)?;
-    let endpoint = endpoint(&config.broker, "topology")?;
-    let definitions = topology(&config).definitions(endpoint.vhost());
-    print(format_args!("{definitions:#}"))
 }
 
 fn print(line: impl std::fmt::Display) -> Result<u8, Failure> {

@@ -16,6 +16,9 @@ pub mod outcome;
 // A job as it came in, whatever carried it.
 pub mod job;
 
+// What an operator tells all replicas.
+pub mod control;
+
 // What was configured, and how it is told what happens.
 pub mod config;
 

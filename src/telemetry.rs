@@ -3,6 +3,7 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
+pub mod control;
 pub mod credentials;
 mod portal;
 

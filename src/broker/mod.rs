@@ -5,6 +5,7 @@
 
 mod connection;
 mod consumer;
+mod control;
 mod letters;
 mod publisher;
 mod topology;
@@ -12,6 +13,7 @@ mod topology;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Acknowledger, Attached, Consuming, Delivery, Loss};
+pub use control::{CONTROL_EXCHANGE, listen, takes_orders};
 pub use letters::{Letter, Verdict, WalkError, Walked, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use topology::{

@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
-use super::BrokerError;
+use super::{BrokerError, CONTROL_EXCHANGE};
 use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
 use crate::job::{Operation, long, set, short};
 
@@ -101,6 +101,7 @@ impl Topology {
         };
         topology.add_poison();
         topology.add_jobs();
+        topology.add_control();
         for rung in &retry.delays {
             topology.add_rung(rung);
         }
@@ -114,6 +115,10 @@ impl Topology {
         self.add_exchange(POISON_QUEUE, ExchangeKind::Fanout, Vec::new());
         self.add_queue(POISON_QUEUE, OTHER_DELIVERY_LIMIT, Vec::new());
         self.bind(POISON_QUEUE, POISON_QUEUE, "");
+    }
+
+    fn add_control(&mut self) {
+        self.add_exchange(CONTROL_EXCHANGE, ExchangeKind::Fanout, Vec::new());
     }
 
     fn add_jobs(&mut self) {
@@ -298,10 +303,11 @@ impl Topology {
         Ok(())
     }
 
-    /// Makes sure that everything is there, without permission to declare it.
+    /// Makes sure that everything is there that the work needs, without permission to declare it.
     pub async fn verify(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
-        for exchange in &self.exchanges {
+        let needed = |exchange: &&Exchange| exchange.name != CONTROL_EXCHANGE;
+        for exchange in self.exchanges.iter().filter(needed) {
             let options = ExchangeDeclareOptions {
                 passive: true,
                 ..ExchangeDeclareOptions::default()

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod online;
 pub mod replay;
+pub mod resume;
 pub mod submit;
 pub mod validate;
 pub mod verify;

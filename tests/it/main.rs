@@ -6,6 +6,7 @@ mod budget;
 mod commands;
 mod conflict;
 mod contention;
+mod control;
 mod deadlines;
 mod delivers;
 mod failover;

@@ -1,0 +1,73 @@
+//! `topology`: what would be declared, declaring it, exporting it.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::{FAILED, Failure, broker_side, endpoint, print, unreachable};
+use crate::broker::{Topology, timed};
+use crate::config::BrokerSide;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TopologyCommand {
+    /// Print what would be declared.
+    Plan,
+    /// Declare it.
+    Apply,
+    /// Print a RabbitMQ definitions file.
+    Export,
+}
+
+impl TopologyCommand {
+    /// Does it and gives the exit code.
+    pub(super) async fn run(self, config: &Path, json: bool) -> Result<u8, Failure> {
+        match self {
+            Self::Plan => plan(config, json),
+            Self::Apply => apply(config, json).await,
+            Self::Export => export(config),
+        }
+    }
+}
+
+fn topology(config: &BrokerSide) -> Topology {
+    Topology::of(&config.replies, &config.retry, &config.dead_letter)
+}
+
+fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
+    let lines = topology(&broker_side(path)?).lines();
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::json!({ "declares": lines }))?;
+    } else {
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    Ok(0)
+}
+
+async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
+    let config = broker_side(path)?;
+    let endpoint = endpoint(&config.broker, "topology")?;
+    let connection = endpoint
+        .connect("topology")
+        .await
+        .map_err(|error| unreachable(&endpoint, &error))?;
+    let topology = topology(&config);
+    let applied = timed(topology.apply(&connection))
+        .await
+        .map_err(|error| unreachable(&endpoint, &error))?;
+    applied.map_err(|error| Failure::new(FAILED, error))?;
+    let (broker, queues): (_, Vec<_>) = (endpoint.address(), topology.queues().collect());
+    if json {
+        print(serde_json::json!({ "broker": broker, "queues": queues }))
+    } else {
+        print(format_args!("declared on {broker}: {}", queues.join(", ")))
+    }
+}
+
+fn export(path: &Path) -> Result<u8, Failure> {
+    let config = broker_side(path)?;
+    let endpoint = endpoint(&config.broker, "topology")?;
+    let definitions = topology(&config).definitions(endpoint.vhost());
+    print(format_args!("{definitions:#}"))
+}

@@ -1,0 +1,142 @@
+//! An operator's orders reach every replica, and nobody's nonsense does harm.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::support::amqp::Job;
+use crate::support::credentials::GSTINS;
+use crate::support::invoice::invoice;
+use crate::support::stack::Stack;
+
+const SELLER: &str = GSTINS[0];
+const SOON: Duration = Duration::from_secs(15);
+
+fn job(number: &str) -> Job {
+    Job::generate(number, invoice(SELLER, number))
+}
+
+async fn set_password(stack: &Stack, password: &str) -> Result<()> {
+    let changed =
+        json!({"gstin": SELLER, "username": format!("API_{SELLER}"), "password": password});
+    stack.sandbox.post("password", &changed).await.map(drop)
+}
+
+/// Every replica's own control queue.
+async fn control_queues(stack: &Stack) -> Result<Vec<String>> {
+    let queues = stack.broker.list("queues").await?;
+    let names = queues.iter().filter_map(|queue| queue["name"].as_str());
+    Ok(names
+        .filter(|name| name.starts_with("irn.control."))
+        .map(str::to_owned)
+        .collect())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn resume_reaches_every_replica_and_a_refused_account_is_tried_again() -> Result<()> {
+    let stack = Stack::start(2).await?;
+    set_password(&stack, "another-1").await?;
+    let failing: Vec<Job> = (0..20).map(|i| job(&format!("F/{i}"))).collect();
+    stack.erp.publish(&failing).await?;
+    for outcome in stack.outcomes(20, SOON).await?.values() {
+        assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+    }
+    // Mended at the portal's side: the worker's password is right again, and the worker cannot know.
+    set_password(&stack, &format!("Pw-{SELLER}!")).await?;
+    assert_eq!(stack.settle(job("A/1")).await?.status(), "failed");
+    let resumed = stack
+        .config()?
+        .output("resume", &[SELLER, "--json"])
+        .await?;
+    assert!(resumed.status.success(), "{resumed:?}");
+    assert_eq!(
+        String::from_utf8(resumed.stdout)?.trim(),
+        format!(r#"{{"resumed":"{SELLER}"}}"#)
+    );
+    for worker in &stack.workers {
+        worker.until_logged("resumed by an operator", SOON).await?;
+    }
+    let again: Vec<Job> = (0..20).map(|i| job(&format!("B/{i}"))).collect();
+    stack.erp.publish(&again).await?;
+    for outcome in stack.outcomes(20, SOON).await?.values() {
+        outcome.assert_signed(false);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn control_messages_that_are_not_understood_are_ignored() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let queue = control_queues(&stack).await?.pop().context("no queue")?;
+    for (body, said) in [
+        (&b"\xff{"[..], "not a control message"),
+        (br#"{"version":9,"action":"resume"}"#, "another version"),
+        (
+            br#"{"version":1,"action":"self-destruct"}"#,
+            "an action that",
+        ),
+        (br#"{"version":1,"action":"resume"}"#, "names no GSTIN"),
+        (
+            br#"{"version":1,"action":"resume","gstin":"29AABCT9421M1ZU"}"#,
+            "without credentials",
+        ),
+    ] {
+        stack.erp.publish_into(&queue, &Job::new("x", body)).await?;
+        stack.workers[0].until_logged(said, SOON).await?;
+    }
+    let log = stack.workers[0].log().join("\n");
+    assert!(!log.contains("self-destruct"), "{log}");
+    stack.settle(job("C/1")).await?.assert_signed(false);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn worker_that_may_not_listen_works_on_and_says_so_once() -> Result<()> {
+    let mut stack = Stack::start(0).await?;
+    let applied = stack.config()?.output("topology", &["apply"]).await?;
+    assert!(applied.status.success(), "{applied:?}");
+    // The exchange may be missing too: an older definitions file does not have it.
+    stack.broker.delete_exchange("irn.control").await?;
+    let url = stack.broker.add_user("^$", ".*", ".*").await?;
+    let config = stack.config()?;
+    let config = config
+        .set("broker.url", url)?
+        .set("topology.declare", false)?;
+    stack.workers.push(config.start("worker 1").await?);
+    stack.workers[0]
+        .until_logged("working without control", SOON)
+        .await?;
+    stack.settle(job("D/1")).await?.assert_signed(false);
+    assert!(stack.worker()?.terminate(SOON).await?.success());
+    let log = stack.workers[0].log();
+    let told = log.iter().filter(|line| line.contains("without control"));
+    assert_eq!(told.count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn resume_that_nobody_hears_fails_and_says_why() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    let config = stack.config()?;
+    let untold = config.output("resume", &[SELLER]).await?;
+    assert_eq!(untold.status.code(), Some(1), "{untold:?}");
+    assert!(String::from_utf8(untold.stderr)?.contains("topology apply"));
+    assert!(
+        config
+            .output("topology", &["apply"])
+            .await?
+            .status
+            .success()
+    );
+    let untold = config.output("resume", &[SELLER]).await?;
+    assert_eq!(untold.status.code(), Some(1), "{untold:?}");
+    assert!(String::from_utf8(untold.stderr)?.contains("no worker listens"));
+    let misused = config.output("resume", &["nobody"]).await?;
+    assert_eq!(misused.status.code(), Some(2), "{misused:?}");
+    Ok(())
+}
