@@ -1,31 +1,29 @@
 //! The composition root: configuration → parts → a running worker → why it stopped.
 
+mod assemble;
 mod control;
 mod reload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, LanesView, Listener, PortalView};
+use crate::admin::{Admin, Listener};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
+use crate::config::Config;
 use crate::config::credentials::Credentials;
-use crate::config::{Config, IrpConfig};
-use crate::irp::{Irp, IrpConfigFault};
-use crate::limits::{Breakers, Limits, Slots};
+use crate::irp::IrpConfigFault;
 use crate::ops::replay;
-use crate::preflight::{Preflight, PreflightFault};
-use crate::retry::Ladder;
-use crate::sessions::Sessions;
-use crate::signature::{KeyFault, Keyring};
+use crate::preflight::PreflightFault;
+use crate::signature::KeyFault;
 use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness};
-use crate::worker::{self, Parts, Portal, Portals, Stopped, Worker};
+use crate::worker::{self, Stopped, Worker};
+use assemble::{Given, assemble};
 use reload::Reload;
 
 /// How often the worker drops what has become of no use.
@@ -71,41 +69,26 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let signals = Signals::install().map_err(|error| StartError::Process(error.to_string()))?;
     let config = Arc::new(config);
     let replica = replica_name();
+    let accounts = credentials.accounts.len();
     let endpoint = Endpoint::try_new(&config.broker, &replica)?;
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
-    let irp = Arc::new(Irp::try_new(&config.irp)?);
-    let keyring = Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?;
-    let preflight = Arc::new(Preflight::new(&config.validate, config.irp.environment)?);
-    let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
-    let address = config.admin.listen;
-    let listener = Listener::bind(address)
-        .await
-        .map_err(|error| StartError::Admin { address, error })?;
-    // Whoever chose port 0 reads it here, whatever the log's level and format.
-    println!("admin endpoint on http://{}", listener.address);
-    telemetry::started(
-        &replica,
-        &listener.address,
-        &endpoint.address(),
-        credentials.accounts.len(),
-    );
-
-    let limits = Arc::new(Limits::new(&config.limits));
-    let breakers = Arc::new(Breakers::new(config.irp.concurrency));
-    // A portal that needs half the time it is given is about to need all of it.
-    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
     let background = TaskTracker::new();
-    let sessions = Arc::new(Sessions::new(
-        Arc::clone(&irp),
-        Arc::clone(&limits),
-        Arc::clone(&breakers),
-        background.clone(),
-    ));
-    let failover = failover(&config.irp, &limits, &background)?;
-    let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    let (asked, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    let given = Given {
+        replica: &replica,
+        publisher: publisher.clone(),
+        stop: stop.clone(),
+        background: &background,
+    };
+    let assembled = assemble(&config, credentials, given)?;
+    let listener = bind(config.admin.listen).await?;
+    telemetry::started(&replica, &listener.address, &endpoint.address(), accounts);
+
+    let worker = Arc::clone(&assembled.worker);
+    let readiness = Readiness::default();
+    let reloads = Reloads::default();
+    let asked = Arc::new(Notify::new());
     background.spawn(signals.heed(stop.clone(), Arc::clone(&asked)));
     background.spawn(publish(
         publisher.clone(),
@@ -114,53 +97,21 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         config.topology.declare,
         ended.clone(),
     ));
-    let replay_publisher = publisher.clone();
-    let replays = config.credentials.replay_dead_letters;
-    let credentials = Arc::new(ArcSwap::from_pointee(credentials));
-    let name = replica.as_str().into();
-    let view = |breakers: &Arc<Breakers>| PortalView {
-        breakers: Arc::clone(breakers),
-        slots: Arc::clone(&slots),
-    };
-    let portal = view(&breakers);
-    let failover_view = failover.as_ref().map(|failover| view(&failover.breakers));
-    let primary = Portal::new(&config.irp.base_url, irp, Arc::clone(&sessions), breakers);
-    let parts = Parts {
-        config,
-        credentials: Arc::clone(&credentials),
-        portals: Portals::new(primary, failover),
-        keyring,
-        preflight,
-        limits: Arc::clone(&limits),
-        slots,
-        ladder,
-        publisher,
-        replica,
-        stop: stop.clone(),
-    };
-    let worker = Arc::new(Worker::new(parts));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
-    let worker_held = Arc::clone(&worker);
-    let lanes = LanesView {
-        sessions,
-        limits,
-        credentials,
-        held: Arc::new(move |gstin| worker_held.held(gstin)),
-    };
     let admin = Admin {
-        replica: name,
+        replica: replica.as_str().into(),
         readiness: readiness.clone(),
         metrics,
-        lanes,
-        portal,
-        failover: failover_view,
+        lanes: assembled.lanes,
+        portal: assembled.portal,
+        failover: assembled.failover,
         reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));
-    let renewals = replays.then(|| {
+    let renewals = config.credentials.replay_dead_letters.then(|| {
         let (renewals, renewed) = mpsc::unbounded_channel();
-        let replaying = replay::run(endpoint.clone(), replay_publisher, renewed);
+        let replaying = replay::run(endpoint.clone(), publisher, renewed);
         background.spawn(ended.clone().run_until_cancelled_owned(replaying));
         renewals
     });
@@ -171,10 +122,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
 
     let stopped = worker::run(worker, &endpoint, &topology, &readiness).await;
     stop.cancel();
-    ended.cancel();
-    background.close();
-    // Whatever still lingers (a login under way) may not keep the process past its grace.
-    drop(tokio::time::timeout(Duration::from_secs(1), background.wait()).await);
+    end(&background, &ended).await;
     telemetry::stopped(match stopped {
         Stopped::Drained => 0,
         Stopped::GraceOver { abandoned } => abandoned,
@@ -182,24 +130,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     Ok(stopped)
 }
 
-/// The portal to turn to while the first one is down, if one is configured. Its calls count against the same limits.
-fn failover(
-    config: &IrpConfig,
-    limits: &Arc<Limits>,
-    background: &TaskTracker,
-) -> Result<Option<Portal>, IrpConfigFault> {
-    let Some(config) = config.for_failover() else {
-        return Ok(None);
-    };
-    let irp = Arc::new(Irp::try_new(&config)?);
-    let breakers = Arc::new(Breakers::of_failover(config.concurrency));
-    let sessions = Arc::new(Sessions::new(
-        Arc::clone(&irp),
-        Arc::clone(limits),
-        Arc::clone(&breakers),
-        background.clone(),
-    ));
-    Ok(Some(Portal::new(&config.base_url, irp, sessions, breakers)))
+async fn bind(address: std::net::SocketAddr) -> Result<Listener, StartError> {
+    let listener = Listener::bind(address)
+        .await
+        .map_err(|error| StartError::Admin { address, error })?;
+    // Whoever chose port 0 reads it here, whatever the log's level and format.
+    println!("admin endpoint on http://{}", listener.address);
+    Ok(listener)
+}
+
+/// Ends what runs beside the worker. Whatever still lingers (a login under way) may not keep the process past its grace.
+async fn end(background: &TaskTracker, ended: &CancellationToken) {
+    ended.cancel();
+    background.close();
+    drop(tokio::time::timeout(Duration::from_secs(1), background.wait()).await);
 }
 
 struct Signals {
