@@ -1,6 +1,7 @@
 //! One attempt at a `generate` job: look first when in doubt, submit, and believe nothing that is not proven.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -85,12 +86,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         return budget_stopped(case, whose);
     }
     let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, irn, worker.limits.spacing(&account)) => turn,
+        turn = worker.lanes.turn(&gstin, irn) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
     let mut turn = match turn {
         Ok(turn) => turn,
-        Err(NoTurn::Full(wait)) => return Ending::Deferred { wait, why: "lane" },
+        Err(NoTurn::Full) => {
+            let wait = planned_return(worker, case, &account);
+            return Ending::Deferred { wait, why: "lane" };
+        }
         Err(NoTurn::Twin) => {
             // Whatever becomes of the other one, this one has to look before it sends.
             case.doubt();
@@ -115,12 +119,18 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     match ending {
         Ending::Deferred { wait, why } => {
             // What its GSTIN waits for, many of its jobs wait for.
-            let planned = worker.lanes.defer(&gstin, worker.limits.spacing(&account));
-            let wait = wait.max(planned);
+            let wait = wait.max(planned_return(worker, case, &account));
             Ending::Deferred { wait, why }
         }
         ending => ending,
     }
+}
+
+/// In how long a job that its lane cannot take now had best come back.
+fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
+    let again = case.job.first_seen.is_some();
+    let spacing = worker.limits.spacing(account);
+    worker.lanes.defer(&account.gstin, spacing, again)
 }
 
 /// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.

@@ -60,8 +60,12 @@ struct Course {
     turn: Duration,
     /// When one last began or ended.
     moved: Instant,
-    /// When the last of those that were deferred is due.
+    /// When the last of those that were deferred for the first time is due. They come half as fast again as the lane
+    /// takes them: its share may grow while they are away, and a lane without work is worse than a job that is put
+    /// back once more.
     filled_until: Instant,
+    /// The same of those that came back and found the lane full.
+    filled_again: Instant,
 }
 
 /// The right to work on one document now; ends when dropped.
@@ -108,8 +112,8 @@ impl Drop for Place {
 /// Why a job does not get its turn now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// The lane is full: not for this long.
-    Full(Duration),
+    /// The lane is full.
+    Full,
     /// The same document is being worked on: a twin message, or the same one handed out again.
     Twin,
 }
@@ -128,13 +132,8 @@ impl Lanes {
         }
     }
 
-    /// Waits for a turn, `spacing` being the time between two calls at the GSTIN's rate.
-    pub(super) async fn turn(
-        &self,
-        gstin: &Gstin,
-        irn: Irn,
-        spacing: Duration,
-    ) -> Result<Turn, NoTurn> {
+    /// Waits for a turn.
+    pub(super) async fn turn(&self, gstin: &Gstin, irn: Irn) -> Result<Turn, NoTurn> {
         match self.documents.entry(irn) {
             Entry::Occupied(mut taken) if is_settled(*taken.get()) => drop(taken.insert(None)),
             Entry::Occupied(_) => return Err(NoTurn::Twin),
@@ -148,9 +147,7 @@ impl Lanes {
             settled_at: None,
         };
         let lane = self.lane(gstin);
-        let Some(permit) = self.permit(&lane).await else {
-            return Err(NoTurn::Full(self.plan_return(&lane, spacing)));
-        };
+        let permit = self.permit(&lane).await.ok_or(NoTurn::Full)?;
         let began = Instant::now();
         lane.course().moved = began;
         turn.place = Some(Place {
@@ -161,10 +158,22 @@ impl Lanes {
         Ok(turn)
     }
 
-    /// In how long a job that cannot go on now, for its GSTIN's rate or login, had best come back: one after the other,
-    /// at the pace at which the lane can take them, and not all together.
-    pub(super) fn defer(&self, gstin: &Gstin, spacing: Duration) -> Duration {
-        self.plan_return(&self.lane(gstin), spacing)
+    /// In how long a job that cannot go on now, for a full lane, its GSTIN's rate or login, had best come back: one after
+    /// the other, a little faster than the lane can take them, and not all together. `spacing` is the time between two
+    /// calls at the GSTIN's rate. One that comes `again` has waited and is not put behind all others.
+    pub(super) fn defer(&self, gstin: &Gstin, spacing: Duration, again: bool) -> Duration {
+        let lane = self.lane(gstin);
+        let mut course = lane.course();
+        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
+        let spacing = spacing.max(course.pace(self.concurrency).min(hanging));
+        // Those that wait go first.
+        let soonest = spacing.saturating_mul(self.waiters + 1).min(PATIENCE);
+        if again {
+            next_return(&mut course.filled_again, soonest, spacing, self.longest)
+        } else {
+            let spacing = spacing * 2 / 3;
+            next_return(&mut course.filled_until, soonest, spacing, self.longest)
+        }
     }
 
     /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn, each in a slot.
@@ -221,15 +230,6 @@ impl Lanes {
         // The semaphore is never closed.
         waited.await.ok()?.ok()
     }
-
-    fn plan_return(&self, lane: &Lane, spacing: Duration) -> Duration {
-        let mut course = lane.course();
-        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
-        let spacing = spacing.max(course.pace(self.concurrency).min(hanging));
-        // Those that wait go first.
-        let soonest = spacing.saturating_mul(self.waiters + 1).min(PATIENCE);
-        course.next_return(soonest, spacing, self.longest)
-    }
 }
 
 /// As many may wait as are worked on, but with those together no more than half of the slots where that is possible:
@@ -257,6 +257,7 @@ impl Course {
             turn: Duration::ZERO,
             moved: now,
             filled_until: now,
+            filled_again: now,
         }
     }
 
@@ -272,18 +273,23 @@ impl Course {
         self.turn.max(self.moved.elapsed()) / concurrency
     }
 
-    /// In how long one more job is due, after all that were deferred before it.
-    fn next_return(&mut self, soonest: Duration, spacing: Duration, longest: Duration) -> Duration {
-        let now = Instant::now();
-        let due = self.filled_until.max(now + soonest).min(now + longest);
-        self.filled_until = due + spacing;
-        due - now
-    }
-
     /// Whether some that were deferred are still to come back.
     fn is_awaited(&self) -> bool {
-        self.filled_until > Instant::now()
+        self.filled_until.max(self.filled_again) > Instant::now()
     }
+}
+
+/// In how long one more job is due, after all that were deferred before it.
+fn next_return(
+    filled_until: &mut Instant,
+    soonest: Duration,
+    spacing: Duration,
+    longest: Duration,
+) -> Duration {
+    let now = Instant::now();
+    let due = (*filled_until).max(now + soonest).min(now + longest);
+    *filled_until = due + spacing;
+    due - now
 }
 
 /// A place among those that wait.
@@ -332,48 +338,48 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_document_has_one_turn_at_a_time() {
         let lanes = lanes(64, 8);
-        let first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
+        let first = lanes.turn(&gstin(), irn(1)).await.unwrap();
         assert_eq!(
-            lanes.turn(&gstin(), irn(1), SPACING).await.unwrap_err(),
+            lanes.turn(&gstin(), irn(1)).await.unwrap_err(),
             NoTurn::Twin
         );
         drop(first);
-        assert!(lanes.turn(&gstin(), irn(1), SPACING).await.is_ok());
+        assert!(lanes.turn(&gstin(), irn(1)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_document_left_in_doubt_has_no_turn_before_that_can_be_settled() {
         let lanes = lanes(64, 8);
         let settle_time = Duration::from_secs(30);
-        let mut first = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
+        let mut first = lanes.turn(&gstin(), irn(1)).await.unwrap();
         first.ends_in_doubt(settle_time);
         drop(first);
         lanes.tidy();
-        let twin = lanes.turn(&gstin(), irn(1), SPACING).await;
+        let twin = lanes.turn(&gstin(), irn(1)).await;
         assert_eq!(twin.unwrap_err(), NoTurn::Twin);
         tokio::time::sleep(settle_time).await;
-        assert!(lanes.turn(&gstin(), irn(1), SPACING).await.is_ok());
+        assert!(lanes.turn(&gstin(), irn(1)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_lane_makes_one_wait_then_defers_and_leaves_other_lanes_alone() {
         let lanes = lanes(64, 1);
-        let held = lanes.turn(&gstin(), irn(1), SPACING).await.unwrap();
+        let held = lanes.turn(&gstin(), irn(1)).await.unwrap();
         let start = Instant::now();
         assert!(matches!(
-            lanes.turn(&gstin(), irn(2), SPACING).await,
-            Err(NoTurn::Full(_))
+            lanes.turn(&gstin(), irn(2)).await,
+            Err(NoTurn::Full)
         ));
         assert_eq!(start.elapsed(), PATIENCE);
         assert!(
             lanes
-                .turn(&"27AABCT9421M1ZY".parse().unwrap(), irn(3), SPACING)
+                .turn(&"27AABCT9421M1ZY".parse().unwrap(), irn(3))
                 .await
                 .is_ok()
         );
         drop(held);
         assert!(
-            lanes.turn(&gstin(), irn(2), SPACING).await.is_ok(),
+            lanes.turn(&gstin(), irn(2)).await.is_ok(),
             "the deferred document is free again"
         );
     }
@@ -383,7 +389,7 @@ mod tests {
         let lanes = lanes(64, 8);
         let start = Instant::now();
         let (lanes, gstin) = (&lanes, gstin());
-        let turns = (0..64).map(|n| lanes.turn(&gstin, irn(n), Duration::ZERO));
+        let turns = (0..64).map(|n| lanes.turn(&gstin, irn(n)));
         let mut turns = futures_util::future::join_all(turns);
         let ended = tokio::time::timeout(PATIENCE / 2, &mut turns).await;
         assert!(ended.is_err(), "eight of them wait");
@@ -397,7 +403,7 @@ mod tests {
         let lanes = lanes(64, 8);
         let lanes = &lanes;
         let jobs = (0..1000).map(|n| async move {
-            let turn = lanes.turn(&gstin(), irn(n), Duration::ZERO).await;
+            let turn = lanes.turn(&gstin(), irn(n)).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
             turn.map(drop)
         });
@@ -408,14 +414,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn deferred_jobs_come_back_one_by_one_at_the_rate_and_none_after_the_last_rung() {
         let lanes = lanes(64, 1);
-        let waits: Vec<_> = (0..4000).map(|_| lanes.defer(&gstin(), SPACING)).collect();
+        let waits: Vec<_> = (0..4000)
+            .map(|_| lanes.defer(&gstin(), SPACING, true))
+            .collect();
         assert_eq!(waits[0], SPACING * 2);
         let apart = |pair: &[Duration]| pair[1] == pair[0] + SPACING;
         assert!(waits[..2999].windows(2).all(apart), "{waits:?}");
         assert_eq!(waits.last(), Some(&Duration::from_secs(300)));
         tokio::time::advance(Duration::from_secs(1000)).await;
         assert!(
-            lanes.defer(&gstin(), SPACING) <= PATIENCE,
+            lanes.defer(&gstin(), SPACING, true) <= PATIENCE,
             "all of them are back"
         );
     }
@@ -424,17 +432,17 @@ mod tests {
     async fn jobs_of_a_lane_that_hangs_come_back_by_its_latency_but_never_give_it_up() {
         let lanes = lanes(64, 2);
         let apart = |spacing: Duration| {
-            let first = lanes.defer(&gstin(), spacing);
-            lanes.defer(&gstin(), spacing) - first
+            let first = lanes.defer(&gstin(), spacing, true);
+            lanes.defer(&gstin(), spacing, true) - first
         };
         for n in 0..20 {
-            let turn = lanes.turn(&gstin(), irn(n), SPACING).await.unwrap();
+            let turn = lanes.turn(&gstin(), irn(n)).await.unwrap();
             tokio::time::advance(Duration::from_millis(500)).await;
             drop(turn);
         }
         let quarter = |exact: Duration| (exact * 99 / 100..=exact).contains(&apart(SPACING));
         assert!(quarter(Duration::from_millis(250)), "{:?}", apart(SPACING));
-        let turn = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        let turn = lanes.turn(&gstin(), irn(0)).await.unwrap();
         tokio::time::advance(Duration::from_secs(30)).await;
         drop(turn);
         assert_eq!(apart(SPACING), SPACING * HANGING_PART);
@@ -444,21 +452,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lane_that_hangs_for_the_first_time_is_noticed_while_it_does() {
         let lanes = lanes(64, 1);
-        let _hanging = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        let _hanging = lanes.turn(&gstin(), irn(0)).await.unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
         let start = Instant::now();
-        let next = lanes.turn(&gstin(), irn(1), SPACING).await;
-        assert!(matches!(next, Err(NoTurn::Full(_))));
+        let next = lanes.turn(&gstin(), irn(1)).await;
+        assert!(matches!(next, Err(NoTurn::Full)));
         assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits behind it");
     }
 
     #[tokio::test(start_paused = true)]
     async fn lane_is_forgotten_when_nobody_is_in_it_and_nobody_comes_back() {
         let lanes = lanes(64, 1);
-        let turn = lanes.turn(&gstin(), irn(0), SPACING).await.unwrap();
+        let turn = lanes.turn(&gstin(), irn(0)).await.unwrap();
         lanes.tidy();
         assert_eq!(lanes.lanes.len(), 1);
-        lanes.defer(&gstin(), SPACING);
+        lanes.defer(&gstin(), SPACING, true);
         drop(turn);
         lanes.tidy();
         assert_eq!(lanes.lanes.len(), 1);
@@ -478,5 +486,16 @@ mod tests {
                 "{slots} {concurrency}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_returns_come_half_as_fast_again_and_who_comes_again_is_not_put_behind_them() {
+        let lanes = lanes(64, 1);
+        let first: Vec<_> = (0..301)
+            .map(|_| lanes.defer(&gstin(), SPACING, false))
+            .collect();
+        let taken = (first[300] - first[0]).as_millis();
+        assert!((19_990..=20_000).contains(&taken), "{taken} ms");
+        assert_eq!(lanes.defer(&gstin(), SPACING, true), SPACING * 2);
     }
 }

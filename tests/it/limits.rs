@@ -106,7 +106,7 @@ async fn job_may_leave_its_rung_early_and_then_stays_in_its_queue() -> Result<()
     assert!(applied.status.success(), "{applied:?}");
     let job = jobs(SLOW, "X", 1).remove(0).expiration(100);
     let published = Instant::now();
-    stack.erp.publish_into("irn.retry.1s", &job).await?;
+    stack.erp.publish_onto("irn.retry.1s", &job).await?;
     let back = stack.erp.take("irn.jobs", 1, SOON).await?;
     assert!(
         published.elapsed() < Duration::from_millis(900),

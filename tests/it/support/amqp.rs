@@ -177,6 +177,14 @@ impl Amqp {
         Ok(())
     }
 
+    /// Publishes to a rung, as a worker does that lets a job wait.
+    pub(crate) async fn publish_onto(&self, rung: &str, job: &Job) -> Result<()> {
+        match self.send(rung, &job.key, job).await?.await? {
+            Confirmation::Ack(None) => Ok(()),
+            unwelcome => bail!("rung {rung} did not take a message: {unwelcome:?}"),
+        }
+    }
+
     /// Publishes straight into a queue, past the exchange.
     pub(crate) async fn publish_into(&self, queue: &str, job: &Job) -> Result<()> {
         match self.send("", queue, job).await?.await? {
