@@ -1,4 +1,5 @@
 mod faults;
+mod fuzz;
 mod portal;
 
 use super::*;
