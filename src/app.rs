@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, LanesView, Listener, PortalView};
 use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
-use crate::config::Config;
 use crate::config::credentials::Credentials;
+use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
 use crate::ops::replay;
@@ -25,7 +25,7 @@ use crate::sessions::Sessions;
 use crate::signature::{KeyFault, Keyring};
 use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness};
-use crate::worker::{self, Parts, Stopped, Worker};
+use crate::worker::{self, Parts, Portal, Portals, Stopped, Worker};
 use reload::Reload;
 
 /// How often the worker drops what has become of no use.
@@ -101,6 +101,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Arc::clone(&breakers),
         background.clone(),
     ));
+    let failover = failover(&config.irp, &limits, &background)?;
     let readiness = Readiness::default();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -117,19 +118,20 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let replays = config.credentials.replay_dead_letters;
     let credentials = Arc::new(ArcSwap::from_pointee(credentials));
     let name = replica.as_str().into();
-    let portal = PortalView {
-        breakers: Arc::clone(&breakers),
+    let view = |breakers: &Arc<Breakers>| PortalView {
+        breakers: Arc::clone(breakers),
         slots: Arc::clone(&slots),
     };
+    let portal = view(&breakers);
+    let failover_view = failover.as_ref().map(|failover| view(&failover.breakers));
+    let primary = Portal::new(&config.irp.base_url, irp, Arc::clone(&sessions), breakers);
     let parts = Parts {
         config,
         credentials: Arc::clone(&credentials),
-        irp,
+        portals: Portals::new(primary, failover),
         keyring,
         preflight,
-        sessions: Arc::clone(&sessions),
         limits: Arc::clone(&limits),
-        breakers,
         slots,
         ladder,
         publisher,
@@ -152,6 +154,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         metrics,
         lanes,
         portal,
+        failover: failover_view,
         reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));
@@ -177,6 +180,26 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         Stopped::GraceOver { abandoned } => abandoned,
     });
     Ok(stopped)
+}
+
+/// The portal to turn to while the first one is down, if one is configured. Its calls count against the same limits.
+fn failover(
+    config: &IrpConfig,
+    limits: &Arc<Limits>,
+    background: &TaskTracker,
+) -> Result<Option<Portal>, IrpConfigFault> {
+    let Some(config) = config.for_failover() else {
+        return Ok(None);
+    };
+    let irp = Arc::new(Irp::try_new(&config)?);
+    let breakers = Arc::new(Breakers::of_failover(config.concurrency));
+    let sessions = Arc::new(Sessions::new(
+        Arc::clone(&irp),
+        Arc::clone(limits),
+        Arc::clone(&breakers),
+        background.clone(),
+    ));
+    Ok(Some(Portal::new(&config.base_url, irp, sessions, breakers)))
 }
 
 struct Signals {

@@ -345,17 +345,10 @@ fn run_validate(path: &Path, json: bool, input: &Path) -> Result<u8, Failure> {
     }
     let preflight = Preflight::new(&side.validate, side.environment)
         .map_err(|fault| Failure::new(MISUSED, fault))?;
+    let document = validate::open(input)
+        .map_err(|error| Failure::new(MISUSED, format!("{}: {error}", input.display())))?;
     let output = if json { Output::Json } else { Output::Text };
-    let out = io::stdout().lock();
-    let validated = if input == Path::new("-") {
-        validate::validate(&preflight, io::stdin().lock(), out, output)
-    } else {
-        let shown = input.display();
-        let file = std::fs::File::open(input)
-            .map_err(|error| Failure::new(MISUSED, format!("{shown}: {error}")))?;
-        validate::validate(&preflight, io::BufReader::new(file), out, output)
-    };
-    let summary = validated?;
+    let summary = validate::validate(&preflight, document, io::stdout().lock(), output)?;
     if summary.documents == 0 && summary.is_good() {
         return Err(Failure::new(MISUSED, "no documents found in the input"));
     }

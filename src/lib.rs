@@ -24,6 +24,9 @@ pub mod config;
 
 pub mod telemetry;
 
+// Where a build for tests can be told to die.
+pub mod crash;
+
 // The portal's arithmetic: bytes in, bytes out.
 pub mod crypto;
 pub mod preflight;

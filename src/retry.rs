@@ -35,6 +35,12 @@ impl Backoffs {
         })
     }
 
+    /// The same delays, each up to a tenth more or less.
+    pub fn nearly_exact(mut self) -> Self {
+        self.0.randomization_factor = 0.1;
+        self
+    }
+
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(self.0.max_interval)

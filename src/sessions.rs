@@ -5,6 +5,7 @@
 //! password is never sent again.
 
 mod contention;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry;
 use contention::Contention;
+
+pub use watch::SessionStatus;
 
 /// Renewal begins this long before the end. The portal gives a new token only in the last ten minutes (NIC,
 /// "Authentication", ForceRefreshAccessToken); two less leaves room for clocks that differ.
@@ -115,19 +118,6 @@ struct LoginState {
     /// When the last login failed, and of whom: who was waiting then, for the same account, shares the failure.
     failed: Option<(Instant, Arc<Account>, NoSession)>,
     renewal_failed: Option<Instant>,
-}
-
-/// One session, for those who watch.
-#[derive(Clone, Debug)]
-pub struct SessionStatus {
-    /// Whose.
-    pub gstin: Gstin,
-    /// Seconds the token is good for; `None` if there is none.
-    pub remaining: Option<Duration>,
-    /// The portal refused its credentials.
-    pub refused: bool,
-    /// Its sessions keep being refused right after the login: another system uses the same API user.
-    pub contended: bool,
 }
 
 impl Sessions {
@@ -242,58 +232,6 @@ impl Sessions {
         telemetry::login_failed(&account.gstin, error.code(), true);
         state.refused = Some((Arc::clone(account), error));
         *current = None;
-    }
-
-    /// Whether another system seems to use this GSTIN's API user, too.
-    pub fn is_contended(&self, gstin: &Gstin) -> bool {
-        let lane = self.lanes.get(gstin).map(|lane| Arc::clone(&lane));
-        lane.is_some_and(|lane| lane.contention.is_on())
-    }
-
-    /// Every account a session was ever asked for.
-    pub async fn statuses(&self) -> Vec<SessionStatus> {
-        let lanes: Vec<_> = self
-            .lanes
-            .iter()
-            .map(|entry| (*entry.key(), Arc::clone(entry.value())))
-            .collect();
-        let mut statuses = Vec::with_capacity(lanes.len());
-        for (gstin, lane) in lanes {
-            let remaining = lane
-                .current
-                .read()
-                .await
-                .as_ref()
-                .map(|session| session.remaining());
-            // A login under way holds the lock; its account is not refused.
-            let refused = lane
-                .login
-                .try_lock()
-                .is_ok_and(|state| state.refused.is_some());
-            statuses.push(SessionStatus {
-                gstin,
-                remaining,
-                refused,
-                contended: lane.contention.is_on(),
-            });
-        }
-        statuses.sort_by_key(|status| status.gstin);
-        telemetry::sessions_live(
-            statuses
-                .iter()
-                .filter(|status| status.remaining.is_some())
-                .count(),
-        );
-        statuses
-    }
-
-    /// Whether any account has a usable session. One that is just being replaced counts.
-    pub fn any_live(&self) -> bool {
-        self.lanes.iter().any(|lane| {
-            lane.current.try_read().map_or(true, |current| {
-                current.as_ref().is_some_and(|session| session.is_usable())
-            })
-        })
     }
 
     fn portal(&self) -> Portal {

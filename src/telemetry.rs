@@ -30,7 +30,10 @@ mod portals;
 
 pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
 pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
-pub use portals::{gstin_synchronised, registered_otherwise, token_contention};
+pub use portals::{
+    gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,
+    turned_to_failover,
+};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [

@@ -41,6 +41,8 @@ pub struct Admin {
     pub lanes: LanesView,
     /// The portal's breakers and slots.
     pub portal: PortalView,
+    /// The same of the portal to turn to, if there is one.
+    pub failover: Option<PortalView>,
     /// What came of the latest reading of the credentials.
     pub reloads: Reloads,
 }
@@ -110,10 +112,12 @@ struct Status {
     version: &'static str,
     state: String,
     ready: bool,
-    /// The latest reading of the credentials after the one at start.
-    credentials_reload: Option<LastReload>,
     replicas: u32,
     portal: PortalStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover: Option<PortalStatus>,
+    /// The latest reading of the credentials after the one at start.
+    credentials_reload: Option<LastReload>,
     lanes: Vec<Lane>,
     clients: Vec<Client>,
 }
@@ -125,9 +129,11 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         state: state.to_string(),
         ready: state == State::Consuming,
-        credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
+
         replicas: admin.lanes.replicas(),
         portal: admin.portal.status(),
+        failover: admin.failover.as_ref().map(PortalView::status),
+        credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
         lanes: admin.lanes.lanes().await,
         clients: admin.lanes.clients(),
     })

@@ -59,19 +59,30 @@ fn broker_problem(text: &str) -> Option<&'static str> {
 
 /// `irp.base_url`, without a slash at its end.
 pub(super) fn portal(s: &mut Section<'_>, environment: Environment) -> String {
-    const REMEDY: &str = "set it to the scheme and host that came with your credentials, for example \"https://irp.example.in\"";
-    let Some(text) = s.required::<String>("base_url", REMEDY) else {
-        return String::new();
-    };
-    match Url::parse(&text) {
+    let text = s.required::<String>("base_url", PORTAL_REMEDY);
+    text.map_or_else(String::new, |text| {
+        judge_portal(s, "base_url", &text, environment)
+    })
+}
+
+/// `irp.failover_url`, without a slash at its end.
+pub(super) fn failover(s: &mut Section<'_>, environment: Environment) -> Option<String> {
+    let text = s.optional::<String>("failover_url")?;
+    Some(judge_portal(s, "failover_url", &text, environment))
+}
+
+const PORTAL_REMEDY: &str = "set it to the scheme and host that came with your credentials, for example \"https://irp.example.in\"";
+
+fn judge_portal(s: &Section<'_>, key: &str, text: &str, environment: Environment) -> String {
+    match Url::parse(text) {
         Ok(url) => {
-            for problem in portal_problems(&url, &text) {
-                s.fault("base_url", problem, REMEDY);
+            for problem in portal_problems(&url, text) {
+                s.fault(key, problem, PORTAL_REMEDY);
             }
-            judge_transport(s, &url, environment);
-            judge_host(s, &url, environment);
+            judge_transport(s, key, &url, environment);
+            judge_host(s, key, &url, environment);
         }
-        Err(_) => s.fault("base_url", "is not a URL", REMEDY),
+        Err(_) => s.fault(key, "is not a URL", PORTAL_REMEDY),
     }
     text.trim_end_matches('/').to_owned()
 }
@@ -111,15 +122,15 @@ fn has_userinfo(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-fn judge_transport(s: &Section<'_>, url: &Url, environment: Environment) {
+fn judge_transport(s: &Section<'_>, key: &str, url: &Url, environment: Environment) {
     const PROBLEM: &str = "sends client secrets and tokens unencrypted to another machine";
     const REMEDY: &str = "use https://";
     if url.scheme() != "http" || is_loopback(url) {
         return;
     }
     match environment {
-        Environment::Production => s.fault("base_url", PROBLEM, REMEDY),
-        Environment::Sandbox => s.warn("base_url", PROBLEM, REMEDY),
+        Environment::Production => s.fault(key, PROBLEM, REMEDY),
+        Environment::Sandbox => s.warn(key, PROBLEM, REMEDY),
     }
 }
 
@@ -129,7 +140,7 @@ const SANDBOX_HOSTS: [&str; 2] = ["gstsandbox.nic.in", "einv-apisandbox.nic.in"]
 const PRODUCTION_HOSTS: [&str; 2] = ["einvoice1.gst.gov.in", "einvoice2.gst.gov.in"];
 
 /// A test document registered in production is a tax document, so the two must not be mixed up.
-fn judge_host(s: &Section<'_>, url: &Url, environment: Environment) {
+fn judge_host(s: &Section<'_>, key: &str, url: &Url, environment: Environment) {
     let host = url.host_str().unwrap_or_default();
     let is_in = |hosts: &[&str]| {
         hosts.iter().any(|known| {
@@ -139,12 +150,12 @@ fn judge_host(s: &Section<'_>, url: &Url, environment: Environment) {
     };
     match environment {
         Environment::Production if is_in(&SANDBOX_HOSTS) => s.fault(
-            "base_url",
+            key,
             "is the portal's sandbox, but `irp.environment` is `production`",
             "set irp.environment = \"sandbox\", or use the production host",
         ),
         Environment::Sandbox if is_in(&PRODUCTION_HOSTS) => s.fault(
-            "base_url",
+            key,
             "is the portal's production, but `irp.environment` is `sandbox`",
             "set irp.environment = \"production\", or use the sandbox host",
         ),
@@ -152,7 +163,7 @@ fn judge_host(s: &Section<'_>, url: &Url, environment: Environment) {
     }
     if PRODUCTION_HOSTS.contains(&host) {
         let problem = "is the portal's web site, which does not serve its API";
-        s.fault("base_url", problem, &format!("use https://api.{host}"));
+        s.fault(key, problem, &format!("use https://api.{host}"));
     }
 }
 

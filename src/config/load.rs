@@ -17,9 +17,10 @@ use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
-    DeadLetterPayload, Environment, HeaderStyle, IrpConfig, LimitsConfig, LogConfig, LogFormat,
-    Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung, ShutdownConfig, SignaturePolicy,
-    SigningKeyFile, TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
+    DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
+    LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
+    ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig, ValidateConfig, ValidateSide,
+    addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -218,11 +219,13 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
     let environment = s.or("environment", Environment::Production);
     let signing_keys = signing_keys(s);
     let request_timeout = s.or("request_timeout", Duration::from_secs(30));
+    let public_key_file = public_key_file(s);
     IrpConfig {
         environment,
         provider: s.or("provider", Provider::Nic),
         base_url: addresses::portal(s, environment),
-        public_key_file: public_key_file(s),
+        failover: failover(s, environment, &public_key_file),
+        public_key_file,
         signatures: s.or("signatures", default_policy(&signing_keys)),
         signing_keys,
         concurrency: s.or("concurrency", 64),
@@ -241,6 +244,27 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         header_style: s.or("header_style", HeaderStyle::Underscore),
         unknown_codes: unknown_codes(s),
     }
+}
+
+fn failover(
+    s: &mut Section<'_>,
+    environment: Environment,
+    public_key_file: &Path,
+) -> Option<FailoverConfig> {
+    let key_file = s.file("failover_public_key_file");
+    let base_url = addresses::failover(s, environment);
+    if let (Some(_), None) = (&key_file, &base_url) {
+        let remedy = "set irp.failover_url too, or remove it";
+        s.fault(
+            "failover_public_key_file",
+            "is of no use without `irp.failover_url`",
+            remedy,
+        );
+    }
+    Some(FailoverConfig {
+        base_url: base_url?,
+        public_key_file: key_file.unwrap_or_else(|| public_key_file.to_owned()),
+    })
 }
 
 fn public_key_file(s: &mut Section<'_>) -> PathBuf {

@@ -169,6 +169,8 @@ pub struct IrpConfig {
     pub base_url: String,
     /// PEM file of the RSA key that encrypts logins.
     pub public_key_file: PathBuf,
+    /// `irp.failover_url`: the portal to turn to while the one at `base_url` is down.
+    pub failover: Option<FailoverConfig>,
     /// PEM files of signing keys or certificates, globs expanded. With an optional `kid` named beside the file:
     /// an entry is `"path"` or `{ file = "path", kid = "…" }`.
     pub signing_keys: Vec<SigningKeyFile>,
@@ -197,6 +199,31 @@ pub struct IrpConfig {
     /// Codes of the portal that this build does not know, and what the operator decided they mean:
     /// `irp.unknown_codes = { "4711" = "retry" }` with `retry`, `reject` or `dead_letter` (the default for all others).
     pub unknown_codes: Vec<(String, UnknownCode)>,
+}
+
+/// A second portal of the same operator: another address, and perhaps another key for logins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailoverConfig {
+    /// `irp.failover_url`: scheme and host, perhaps a path prefix; no trailing slash.
+    pub base_url: String,
+    /// `irp.failover_public_key_file`; by default the one of the first portal.
+    pub public_key_file: PathBuf,
+}
+
+impl IrpConfig {
+    /// The same settings for the portal to turn to, if there is one.
+    pub fn for_failover(&self) -> Option<Self> {
+        let FailoverConfig {
+            base_url,
+            public_key_file,
+        } = self.failover.clone()?;
+        Some(Self {
+            base_url,
+            public_key_file,
+            failover: None,
+            ..self.clone()
+        })
+    }
 }
 
 /// What the operator decided an unclassified code of the portal means.

@@ -184,6 +184,11 @@ impl Registration {
         })
     }
 
+    /// Whether it is void because another portal had registered the document before (NIC, rejected IRNs page).
+    pub fn has_lost(&self) -> bool {
+        self.status == "REJ"
+    }
+
     /// The acknowledgement date as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
     pub fn ack_date_rfc3339(&self) -> Option<String> {
         ist::rfc3339(self.ack_date.as_deref()?)

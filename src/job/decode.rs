@@ -33,6 +33,7 @@ pub fn decode(
             outcome: fields.outcome,
             last_error: header_text(properties.headers().as_ref(), header::ERROR)
                 .map(str::to_owned),
+            portal: header_text(properties.headers().as_ref(), header::PORTAL).map(str::to_owned),
             redelivered,
             body: Body::new(body),
             properties,

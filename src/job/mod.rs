@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -157,6 +158,8 @@ pub struct Job {
     pub outcome: PriorOutcome,
     /// The code an earlier attempt ended with.
     pub last_error: Option<String>,
+    /// The portal that an earlier submit left for.
+    pub portal: Option<String>,
     /// The broker handed it out before and does not know what became of it.
     pub redelivered: bool,
     /// The document or request.
@@ -202,7 +205,7 @@ impl fmt::Debug for Unreadable {
 }
 
 /// What a worker adds when it publishes a job again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Again<'a> {
     /// `x-irn-attempt`
     pub attempt: u32,
@@ -212,6 +215,8 @@ pub struct Again<'a> {
     pub first_seen: Timestamp,
     /// `x-irn-error`: a code, never text that may quote the invoice.
     pub error: Option<&'a str>,
+    /// `x-irn-portal`: the one portal that may have registered the document, where it is in doubt and that is known.
+    pub portal: Option<Arc<str>>,
 }
 
 /// What a dead letter or poison delivery carries besides.
@@ -273,6 +278,9 @@ impl Job {
         );
         if let Some(error) = again.error {
             set(&mut headers, header::ERROR, long(error));
+        }
+        if let Some(portal) = &again.portal {
+            set(&mut headers, header::PORTAL, long(portal));
         }
         carried(&self.properties, headers)
     }

@@ -20,6 +20,7 @@ pub mod header {
     pub const FIRST_SEEN: &str = "x-irn-first-seen";
     pub const OUTCOME: &str = "x-irn-outcome";
     pub const ERROR: &str = "x-irn-error";
+    pub const PORTAL: &str = "x-irn-portal";
     pub const REPLAYS: &str = "x-irn-replays";
     pub const REASON: &str = "x-irn-reason";
     pub const DOCUMENT: &str = "x-irn-document";
@@ -49,11 +50,12 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 13] = [
+const WORKERS_OWN: [&str; 14] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
     header::ERROR,
+    header::PORTAL,
     header::REPLAYS,
     header::REASON,
     header::DOCUMENT,
@@ -137,7 +139,11 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        if !BROKERS_OWN.contains(&name.as_str()) && !SENDERS_OWN.contains(&name.as_str()) {
+        // The portal of an earlier doubt binds nobody once that is settled.
+        let is_left = BROKERS_OWN.contains(&name.as_str())
+            || SENDERS_OWN.contains(&name.as_str())
+            || name.as_str() == header::PORTAL;
+        if !is_left {
             carried.insert(name.clone(), value.clone());
         }
     }

@@ -25,7 +25,19 @@ const AGAIN: Again<'_> = Again {
     outcome: PriorOutcome::Unknown,
     first_seen: Timestamp::UNIX_EPOCH,
     error: Some("504"),
+    portal: None,
 };
+
+#[test]
+fn the_portal_of_a_doubt_goes_with_the_job_and_leaves_it_with_the_doubt() {
+    let doubtful = Again {
+        portal: Some("irp2.example.in".into()),
+        ..AGAIN
+    };
+    let pinned = job(job(Properties::default()).again(&doubtful));
+    assert_eq!(pinned.portal.as_deref(), Some("irp2.example.in"));
+    assert_eq!(job(pinned.again(&AGAIN)).portal, None);
+}
 
 #[test]
 fn a_bare_message_is_a_first_attempt_of_its_routing_keys_operation() {

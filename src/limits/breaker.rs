@@ -27,10 +27,8 @@ const STEADY: Duration = Duration::from_secs(60);
 /// A half-open breaker closes after this time even if there were too few calls to widen it all the way.
 const RAMP: Duration = Duration::from_secs(30);
 
-/// What one call adds to a run of silence beside its one: the portal has said that it is not to be asked now.
-const ASKED_TO_WAIT: u32 = 6;
-/// HTTP 429 speaks of one GSTIN's pace until several are told the same.
-const THROTTLED: u32 = 4;
+/// What a call weighs in a run of silence when the portal has said that it is not to be asked now.
+const ASKED_TO_WAIT: u32 = 7;
 
 /// How long a run of silence must be. A call that was not answered weighs one.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +170,8 @@ impl Breaker {
             full_width: full_width.max(1),
             state: State::Closed,
             silence: None,
-            delays: Backoffs::new(FIRST_DELAY, LONGEST_DELAY),
+            // Enough to keep replicas apart, and not so much that a portal is left alone for twice as long as meant.
+            delays: Backoffs::new(FIRST_DELAY, LONGEST_DELAY).nearly_exact(),
             closed_at: None,
             opened_at: None,
             answered_at: None,
@@ -228,7 +227,8 @@ impl Breaker {
         }
         self.under_way = self.under_way.saturating_sub(1);
         match sign {
-            None => {}
+            // A 429 that names no time asks for a slower pace, not for a pause: the concurrency limit sees to that.
+            None | Some(PortalSign::Throttled { retry_after: None }) => {}
             Some(PortalSign::Answered) => self.answered(now),
             Some(
                 sign @ (PortalSign::Unreached
@@ -284,12 +284,13 @@ impl Breaker {
             retry_after: None,
         });
         silence.weight += match sign {
+            // It may be about this GSTIN's pace alone, until several are told the same.
             PortalSign::Throttled { .. } if silence.throttled.contains(gstin) => 0,
-            PortalSign::Throttled { retry_after } => {
+            PortalSign::Throttled { .. } => {
                 silence.throttled.push(*gstin);
-                retry_after.map_or(THROTTLED, |_| 1 + ASKED_TO_WAIT)
+                ASKED_TO_WAIT
             }
-            PortalSign::Silent { retry_after } => 1 + retry_after.map_or(0, |_| ASKED_TO_WAIT),
+            PortalSign::Silent { retry_after } => retry_after.map_or(1, |_| ASKED_TO_WAIT),
             PortalSign::Unreached => self.policy.unreached,
             PortalSign::Answered => 0,
         };

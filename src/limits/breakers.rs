@@ -21,6 +21,8 @@ const VERDICT_PATIENCE: Duration = Duration::from_secs(2);
 /// The breakers of one portal.
 #[derive(Debug)]
 pub struct Breakers {
+    /// As events and metrics name them.
+    name: fn(Scope) -> &'static str,
     login: Guarded,
     core: Guarded,
     eway_bill: Guarded,
@@ -65,14 +67,28 @@ impl Drop for UnderWay<'_> {
 impl Breakers {
     /// Closed ones. A half-open breaker lets up to `concurrency` calls through before it closes.
     pub fn new(concurrency: usize) -> Self {
+        Self::named(concurrency, Scope::as_str)
+    }
+
+    /// The same for the portal to turn to while the first one is down.
+    pub fn of_failover(concurrency: usize) -> Self {
+        Self::named(concurrency, |scope| match scope {
+            Scope::Login => "failover_login",
+            Scope::Core => "failover_core",
+            Scope::EwayBill => "failover_eway_bill",
+        })
+    }
+
+    fn named(concurrency: usize, name: fn(Scope) -> &'static str) -> Self {
         let of = |scope: Scope| {
-            telemetry::breaker_state(scope.as_str(), BreakerState::Closed);
+            telemetry::breaker_state(name(scope), BreakerState::Closed);
             Guarded(Mutex::new(Inner {
                 breaker: Breaker::new(scope, concurrency),
                 told: BreakerState::Closed,
             }))
         };
         Self {
+            name,
             login: of(Scope::Login),
             core: of(Scope::Core),
             eway_bill: of(Scope::EwayBill),
@@ -212,7 +228,7 @@ impl Breakers {
         };
         if inner.told != state {
             inner.told = state;
-            telemetry::breaker_changed(scope.as_str(), state, wait);
+            telemetry::breaker_changed((self.name)(scope), state, wait);
             self.changed.send_replace(());
         }
     }

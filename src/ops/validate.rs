@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -41,6 +42,18 @@ impl Summary {
     pub fn is_good(&self) -> bool {
         self.rejected == 0 && !self.unreadable
     }
+}
+
+/// A file, or standard input for `-`.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn open(input: &Path) -> io::Result<Box<dyn BufRead>> {
+    if input == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = std::fs::File::open(input)?;
+    Ok(Box::new(io::BufReader::new(file)))
 }
 
 /// Judges every document of `input`: one, a JSON array, or one after another.

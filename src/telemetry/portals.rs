@@ -36,3 +36,22 @@ pub fn token_contention(gstin: &Gstin) {
         "another system keeps replacing this GSTIN's session; give each system an API user of its own"
     );
 }
+
+/// The primary portal is down: a document goes to the other one.
+pub fn turned_to_failover(about: About<'_>) {
+    counter!("irn_worker_failover_total").increment(1);
+    let (job, gstin) = (about.job_id, about.gstin());
+    info!(
+        job.id = job,
+        gstin, "the primary portal is down; turning to the other one"
+    );
+}
+
+/// A portal said that another one has the document: it is looked up at ours.
+pub fn looked_up_elsewhere(about: About<'_>) {
+    let (job, gstin) = (about.job_id, about.gstin());
+    info!(
+        job.id = job,
+        gstin, "registered elsewhere, the portal says; looked up at our other portal"
+    );
+}

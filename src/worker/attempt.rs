@@ -8,13 +8,15 @@ use tokio::time::Instant;
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label};
-use super::case::{Case, DUPLICATE};
+use super::case::Case;
+use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::NoTurn;
 use super::resync::{self, Advice};
 use super::settle::Ending;
+use crate::config::credentials::Account;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
-use crate::irn::Irn;
 use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
@@ -102,8 +104,8 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let Some(account) = account_now() else {
         return no_credentials();
     };
-    let mut calls = Calls::new(worker, case, Arc::clone(&account));
-    let ending = match run(worker, case, document, &irn, &mut calls, refused).await {
+    worker.crash.at(Point::TurnTaken);
+    let ending = match run(worker, case, document, &account, refused).await {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
@@ -134,29 +136,42 @@ async fn run(
     worker: &Worker,
     case: &Case,
     document: &Document,
-    irn: &Irn,
-    calls: &mut Calls<'_>,
+    account: &Arc<Account>,
     refused_by_preflight: Option<Ending>,
 ) -> Result<Ending, Box<Ending>> {
     if case.in_doubt() {
-        match calls.look_up(document).await? {
-            LookUp::Found(registration) => {
-                return Ok(accept(worker, case, document, registration, true));
-            }
-            LookUp::TooOld => return Ok(too_old(*irn, None)),
-            LookUp::Nothing if case.is_known_duplicate() => {
-                return adopt_duplicate(worker, case, document, irn, calls, None).await;
-            }
-            LookUp::Nothing if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
-            LookUp::Nothing => case.clear_doubt(false),
+        if let Some(settled) = doubt::look(worker, case, document, account).await? {
+            return Ok(settled);
         }
-        if let Some(earlier) = refused_earlier(worker, case, &calls.gstin()) {
+        if let Some(earlier) = refused_earlier(worker, case, &account.gstin) {
             return Ok(earlier);
         }
     }
     if let Some(refused) = refused_by_preflight {
         return Ok(refused);
     }
+    let portal = worker.portals.for_submit(account).await;
+    let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
+    if !worker.portals.is_failover(portal) {
+        return submit_and_judge(worker, case, document, &mut calls).await;
+    }
+    telemetry::turned_to_failover(case.about());
+    match submit_and_judge(worker, case, document, &mut calls).await {
+        // It may not have been enabled there. That is no reason to give a document up which the primary portal takes.
+        Err(ending) if is_refused(&ending) => Err(Box::new(Ending::Deferred {
+            wait: worker.config.irp.settle_time,
+            why: "failover account",
+        })),
+        ending => ending,
+    }
+}
+
+async fn submit_and_judge(
+    worker: &Worker,
+    case: &Case,
+    document: &Document,
+    calls: &mut Calls<'_>,
+) -> Result<Ending, Box<Ending>> {
     match submit(worker, case, calls).await? {
         Ok(registration) => Ok(accept(
             worker,
@@ -165,7 +180,7 @@ async fn run(
             Box::new(registration),
             false,
         )),
-        Err(error) => refused(worker, case, document, irn, calls, error).await,
+        Err(error) => refused(worker, case, document, calls, error).await,
     }
 }
 
@@ -209,7 +224,6 @@ async fn refused(
     worker: &Worker,
     case: &Case,
     document: &Document,
-    irn: &Irn,
     calls: &mut Calls<'_>,
     error: IrpError,
 ) -> Result<Ending, Box<Ending>> {
@@ -237,7 +251,7 @@ async fn refused(
                 LookUp::Found(registration) => {
                     Ok(accept(worker, case, document, registration, true))
                 }
-                LookUp::TooOld => Ok(too_old(*irn, None)),
+                LookUp::TooOld => Ok(too_old(document.irn(), None)),
                 LookUp::Nothing => Ok(Ending::Unknown {
                     code: label(&error),
                 }),
@@ -255,7 +269,7 @@ async fn refused(
         | Disposition::SyncGstin
         | Disposition::Reject => match error {
             IrpError::Refused(refusal) => {
-                refusal_settled(worker, case, document, irn, calls, refusal).await
+                refusal_settled(worker, case, document, calls, refusal).await
             }
             other => Ok(calls.unclassified(&other)),
         },
@@ -281,23 +295,27 @@ async fn refusal_settled(
     worker: &Worker,
     case: &Case,
     document: &Document,
-    irn: &Irn,
     calls: &mut Calls<'_>,
     refusal: Box<Refusal>,
 ) -> Result<Ending, Box<Ending>> {
     if refusal.disposition == Disposition::Adopt {
-        case.note_duplicate();
-        return adopt_duplicate(worker, case, document, irn, calls, refusal.duplicate).await;
+        case.note_duplicate(&calls.portal().name);
+        return adopt_duplicate(worker, case, document, calls, refusal.duplicate).await;
     }
     let mut errors = refusal.entries();
     if refusal.disposition == Disposition::Conflict {
+        if refusal.code() == ELSEWHERE
+            && let Some(ending) = adopt_from_elsewhere(worker, case, document, calls).await?
+        {
+            return Ok(ending);
+        }
         if let Some(portal) = refusal.duplicate.as_ref().and_then(Duplicate::portal) {
             name_the_portal(&mut errors, &portal);
         }
         let known = refusal
             .duplicate
             .and_then(|duplicate| duplicate.irn)
-            .or(Some(*irn));
+            .or(Some(document.irn()));
         return Ok(Ending::Conflict {
             irn: known,
             errors,
@@ -319,41 +337,5 @@ async fn refusal_settled(
 fn name_the_portal(errors: &mut [ErrorEntry], portal: &str) {
     for error in errors.iter_mut().filter(|error| error.code == ELSEWHERE) {
         error.message = format!("{} (registered at {portal})", error.message);
-    }
-}
-
-/// Registered, the portal says: whatever happens from here on, it is looked up and never sent again. By its IRN, because
-/// what is registered may have another date, and then a look-up by this one's details finds nothing.
-async fn adopt_duplicate(
-    worker: &Worker,
-    case: &Case,
-    document: &Document,
-    irn: &Irn,
-    calls: &mut Calls<'_>,
-    duplicate: Option<Duplicate>,
-) -> Result<Ending, Box<Ending>> {
-    let named = duplicate.as_ref().and_then(|duplicate| duplicate.irn);
-    let registered = named.unwrap_or(*irn);
-    match calls.fetch(&registered).await? {
-        LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
-        LookUp::TooOld => Ok(too_old(registered, duplicate)),
-        // Its twin is still on the way: the portal knows the number, but not the data yet.
-        LookUp::Nothing => Ok(Ending::Unknown {
-            code: DUPLICATE.to_owned(),
-        }),
-    }
-}
-
-fn too_old(irn: Irn, duplicate: Option<Duplicate>) -> Ending {
-    let message = "registered, but the portal no longer gives out its signed data; the taxpayer can fetch it from the \
-                   common portal for six months";
-    let (ack_no, ack_date) = duplicate
-        .map(|known| (known.ack_no.clone(), known.ack_date_rfc3339()))
-        .unwrap_or_default();
-    Ending::Partial {
-        irn,
-        ack_no,
-        ack_date,
-        errors: vec![ErrorEntry::irp("2283", message)],
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Worker;
 use super::carry;
 use crate::broker::{Acknowledger, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
+use crate::crash::Point;
 use crate::job::{Again, Job, PriorOutcome, Properties};
 use crate::telemetry::{self, About};
 
@@ -31,6 +32,9 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
     let id = job.id(None);
     let started = Instant::now();
     let published = publish_all(worker, &job, &documents, &acknowledger, &id).await;
+    if published.is_ok() {
+        worker.crash.at(Point::BatchConfirmed);
+    }
     let size = documents.len();
     let about = About {
         job_id: &id,
@@ -112,6 +116,7 @@ impl Place<'_> {
     fn properties(&self, job: &Job, outcome: PriorOutcome) -> Properties {
         let first_seen = job.first_seen.unwrap_or_else(Timestamp::now);
         let again = Again {
+            portal: None,
             attempt: 1,
             outcome,
             first_seen,
@@ -149,5 +154,7 @@ async fn publish(
         attempt: job.attempt,
     };
     let in_doubt = || place.properties(job, PriorOutcome::Unknown);
-    carry::publish_job(worker, &publication, in_doubt, acknowledger, about).await
+    carry::publish_job(worker, &publication, in_doubt, acknowledger, about).await?;
+    worker.crash.at(Point::BatchPartConfirmed);
+    Ok(())
 }

@@ -11,23 +11,27 @@ use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
 use super::portal;
+use super::portals::Portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
-use crate::document::Document;
+use crate::crash::Point;
 use crate::gstin::Gstin;
-use crate::irn::Irn;
-use crate::irp::{Access, Irp, IrpError, Registration};
+use crate::irp::{IrpError, Registration};
 use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
 use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
 use crate::retry::ImmediateTries;
 use crate::sessions::{NoSession, Session};
 use crate::telemetry;
 
+mod questions;
 mod sync;
+
+pub(super) use questions::LookUp;
 
 /// The calls of one attempt.
 pub(super) struct Calls<'a> {
     worker: &'a Worker,
+    portal: &'a Portal,
     case: &'a Case,
     account: Arc<Account>,
     tries: ImmediateTries,
@@ -37,59 +41,37 @@ pub(super) struct Calls<'a> {
     room: Option<Reservation>,
 }
 
-/// What a look-up says.
-pub(super) enum LookUp {
-    Found(Box<Registration>),
-    Nothing,
-    /// Registered, but too long ago to be fetched.
-    TooOld,
-}
-
-/// A call that changes nothing.
-enum Question<'q> {
-    /// A document and its date as the portal writes it.
-    Document(&'q Document, String),
-    Irn(&'q Irn),
-}
-
-impl Question<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Document(..) => "get_by_doc",
-            Self::Irn(_) => "get_by_irn",
-        }
-    }
-
-    async fn ask(
-        &self,
-        irp: &Irp,
-        access: Access<'_>,
-        seller: &Gstin,
-    ) -> Result<Registration, IrpError> {
-        match self {
-            Self::Document(document, date) => {
-                let Document { kind, number, .. } = document;
-                irp.by_document(&access, seller, *kind, number, date).await
-            }
-            Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
-        }
-    }
-}
-
 /// An answer, the portal's error, or the attempt is over.
 type Answer<T> = Result<Result<T, IrpError>, Box<Ending>>;
 
 impl<'a> Calls<'a> {
-    pub(super) fn new(worker: &'a Worker, case: &'a Case, account: Arc<Account>) -> Self {
+    /// Calls to one portal.
+    pub(super) fn new(
+        worker: &'a Worker,
+        case: &'a Case,
+        account: Arc<Account>,
+        portal: &'a Portal,
+    ) -> Self {
         let tries = ImmediateTries::new(worker.config.retry.immediate_max_elapsed);
         Self {
             worker,
+            portal,
             case,
             account,
             tries,
             reauthenticated: false,
             room: None,
         }
+    }
+
+    /// The portal that is called.
+    pub(super) fn portal(&self) -> &'a Portal {
+        self.portal
+    }
+
+    /// The account in whose name it is called.
+    pub(super) fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.account)
     }
 
     /// Whose credentials are used.
@@ -111,13 +93,13 @@ impl<'a> Calls<'a> {
             if self.case.is_past_deadline() {
                 return Err(Box::new(Ending::Expired));
             }
-            self.case.doubt();
-            let answer = self
-                .observed(
-                    "generate",
-                    self.worker.irp.generate(&session.access(), body),
-                )
-                .await;
+            self.worker.crash.at(Point::Submitting);
+            self.case.doubt_at(&self.portal.name);
+            let access = session.access();
+            let submitting = self.portal.irp.generate(&access, body);
+            let submitting = self.worker.crash.during(Point::Submitted, submitting);
+            let answer = self.observed("generate", submitting).await;
+            self.worker.crash.at(Point::Answered);
             let error = match answer {
                 Ok(registration) => return Ok(Ok(registration)),
                 Err(error) => error,
@@ -140,7 +122,7 @@ impl<'a> Calls<'a> {
                     self.renew_once(&session, &error).await?;
                 }
                 IrpError::Undecipherable => {
-                    self.worker.sessions.invalidate(&session).await;
+                    self.portal.sessions.invalidate(&session).await;
                     return Ok(Err(error));
                 }
                 _ => return Ok(Err(error)),
@@ -148,130 +130,10 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Looks the document up by its details. A number with small letters is registered in capitals, and a portal may
-    /// or may not find it by what was typed: it is looked up by its IRN too before it counts as absent.
-    pub(super) async fn look_up(&mut self, document: &Document) -> Result<LookUp, Box<Ending>> {
-        let question = Question::Document(document, document.date_text());
-        let answer = self.repeated(question).await?;
-        match self.understood(answer).await? {
-            LookUp::Nothing if document.number.chars().any(char::is_lowercase) => {
-                self.fetch(&document.irn()).await
-            }
-            answer => Ok(answer),
-        }
-    }
-
-    /// Fetches a registration by its IRN.
-    pub(super) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Box<Ending>> {
-        let answer = self.asked(Question::Irn(irn)).await?;
-        self.understood(answer).await
-    }
-
-    /// A call that changes nothing.
-    async fn asked(&mut self, question: Question<'_>) -> Answer<Registration> {
-        let answer = self.repeated(question).await?;
-        self.unless_portal_is_down(answer).await
-    }
-
-    /// Passing faults are tried again at once, within the attempt's time.
-    async fn repeated(&mut self, question: Question<'_>) -> Answer<Registration> {
-        let seller = self.seller();
-        loop {
-            let session = self.ready().await?;
-            let asking = question.ask(&self.worker.irp, session.access(), &seller);
-            match self.observed(question.name(), asking).await {
-                Err(error) if self.may_ask_again(&session, &error).await? => {}
-                answer => return Ok(answer),
-            }
-        }
-    }
-
-    /// After a call that changes nothing: whether it may be repeated now, the session renewed or a moment waited.
-    async fn may_ask_again(
-        &mut self,
-        session: &Session,
-        error: &IrpError,
-    ) -> Result<bool, Box<Ending>> {
-        match error.disposition() {
-            Disposition::Reauth => self.renew_once(session, error).await.map(|()| true),
-            Disposition::Retry { not_before: None } | Disposition::Resolve => {
-                self.wait_for_another_try(error).await
-            }
-            Disposition::Retry {
-                not_before: Some(_),
-            }
-            | Disposition::Adopt
-            | Disposition::Conflict
-            | Disposition::SyncGstin
-            | Disposition::Reject
-            | Disposition::RefuseAccount
-            | Disposition::NotRegistered
-            | Disposition::TooOld
-            | Disposition::Park => Ok(false),
-        }
-    }
-
-    /// Whose document it is: an e-commerce operator's account registers those of others.
-    fn seller(&self) -> Gstin {
-        let document = self.case.document.as_ref();
-        document.map_or(self.account.gstin, |document| document.seller)
-    }
-
-    /// What a look-up's answer means; anything but an answer to the question ends the attempt.
-    async fn understood(
-        &self,
-        answer: Result<Registration, IrpError>,
-    ) -> Result<LookUp, Box<Ending>> {
-        let error = match answer {
-            Ok(registration) => return Ok(LookUp::Found(Box::new(registration))),
-            Err(error) => error,
-        };
-        match error.disposition() {
-            Disposition::NotRegistered => Ok(LookUp::Nothing),
-            Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { .. }
-            | Disposition::Resolve
-            | Disposition::Reauth
-            | Disposition::RefuseAccount
-            | Disposition::Park
-            | Disposition::Reject
-            | Disposition::Adopt
-            | Disposition::Conflict
-            | Disposition::SyncGstin => Err(Box::new(self.unanswered(error).await)),
-        }
-    }
-
-    /// A question that got no answer ends the attempt.
-    async fn unanswered(&self, error: IrpError) -> Ending {
-        let transient = |not_before| Ending::Transient {
-            code: label(&error),
-            not_before,
-        };
-        match error.disposition() {
-            Disposition::Retry { not_before } => transient(not_before),
-            Disposition::Resolve => transient(None),
-            Disposition::Reauth => Ending::SessionRefused {
-                code: label(&error),
-            },
-            Disposition::RefuseAccount => self.account_refused(error).await,
-            // Some success, but not one that can be used: a question may be repeated.
-            Disposition::Park if matches!(error, IrpError::Unintelligible { .. }) => {
-                transient(None)
-            }
-            Disposition::Park
-            | Disposition::Reject
-            | Disposition::Adopt
-            | Disposition::Conflict
-            | Disposition::NotRegistered
-            | Disposition::TooOld
-            | Disposition::SyncGstin => self.unclassified(&error),
-        }
-    }
-
     /// The account is refused in the middle of things: none of its jobs goes on.
     pub(super) async fn account_refused(&self, error: IrpError) -> Ending {
         let errors = entries(&error);
-        self.worker
+        self.portal
             .sessions
             .refuse(&self.account, Arc::new(error))
             .await;
@@ -300,10 +162,10 @@ impl<'a> Calls<'a> {
         if let Some(whose) = self.worker.limits.stopped(&self.account) {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }
-        self.worker.unless_core_is_down()?;
+        self.portal.unless_core_is_down()?;
         // A stop does not wait for a login.
         let session = tokio::select! {
-            session = self.worker.sessions.session(&self.account) => session,
+            session = self.portal.sessions.session(&self.account) => session,
             () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
         };
         let session = match session {
@@ -322,7 +184,7 @@ impl<'a> Calls<'a> {
             }
             Err(NoSession::Failed(error)) => {
                 self.case.note_code(&label(&error));
-                if self.worker.logins_are_down(self.case).await {
+                if self.portal.logins_are_down(self.case).await {
                     return Err(Box::new(portal::NOT_ASKED));
                 }
                 return Err(Box::new(login_failed(&error)));
@@ -331,7 +193,10 @@ impl<'a> Calls<'a> {
         };
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
-                self.worker.portal_ready(&self.account.gstin).await?;
+                self.worker.crash.at(Point::SessionReady);
+                self.portal
+                    .ready(&self.account.gstin, &self.worker.stop)
+                    .await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)
             }
@@ -375,7 +240,7 @@ impl<'a> Calls<'a> {
     ) -> Result<T, IrpError> {
         let started = Instant::now();
         let scope = portal::scope_of(call);
-        let under_way = self.worker.breakers.begin(scope, &self.account.gstin);
+        let under_way = self.portal.breakers.begin(scope, &self.account.gstin);
         let answer = request.await;
         let taken = started.elapsed();
         let sign = match &answer {
@@ -403,7 +268,7 @@ impl<'a> Calls<'a> {
 
     /// Drops the refused session, once in an attempt.
     async fn renew_once(&mut self, session: &Session, error: &IrpError) -> Result<(), Box<Ending>> {
-        self.worker.sessions.invalidate(session).await;
+        self.portal.sessions.invalidate(session).await;
         if self.reauthenticated {
             return Err(Box::new(Ending::SessionRefused { code: label(error) }));
         }
@@ -414,7 +279,7 @@ impl<'a> Calls<'a> {
     /// What fails because the portal is down ends the attempt, uncharged.
     async fn unless_portal_is_down<T>(&self, answer: Result<T, IrpError>) -> Answer<T> {
         match answer {
-            Err(error) if self.worker.portal_is_down(self.case, &error).await => {
+            Err(error) if self.portal.is_down(self.case, &error).await => {
                 Err(Box::new(portal::down(&error)))
             }
             answer => Ok(answer),
@@ -430,7 +295,7 @@ impl<'a> Calls<'a> {
         tokio::select! {
             () = self.worker.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
             () = self.case.acknowledger.lost() => Err(Box::new(TAKEN_BACK)),
-            () = self.worker.breakers.opened(Scope::Core) => Err(Box::new(portal::down(failed))),
+            () = self.portal.breakers.opened(Scope::Core) => Err(Box::new(portal::down(failed))),
             () = tokio::time::sleep(delay) => Ok(true),
         }
     }

@@ -1,7 +1,7 @@
 //! One job being worked on: what came in, and what has been learned of it so far.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -50,6 +50,8 @@ pub(super) struct Case {
     duplicate: AtomicBool,
     irp_ms: AtomicU64,
     code: Mutex<Option<String>>,
+    /// The portal that the document may be registered at; none: at any.
+    portal: Mutex<Option<Arc<str>>>,
 }
 
 impl Case {
@@ -74,6 +76,7 @@ impl Case {
             refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
             irp_ms: AtomicU64::new(0),
             code: Mutex::new(None),
+            portal: Mutex::new(pin(&job)),
             job,
         }
     }
@@ -90,10 +93,29 @@ impl Case {
             .is_some_and(|deadline| deadline < Timestamp::now())
     }
 
-    /// A request is about to leave: from now on its outcome is unknown until the portal says something readable.
+    /// It may be registered, at whatever portal: somebody else has it in hand, or had.
     pub(super) fn doubt(&self) {
         self.doubt.store(true, Ordering::Relaxed);
         self.young.store(true, Ordering::Relaxed);
+        self.pin(None);
+    }
+
+    /// A request is about to leave for this portal: from now on its outcome is unknown until the portal says something
+    /// readable.
+    pub(super) fn doubt_at(&self, portal: &Arc<str>) {
+        self.doubt();
+        self.pin(Some(Arc::clone(portal)));
+    }
+
+    /// The one portal that may have registered the document, if it is one.
+    pub(super) fn portal(&self) -> Option<Arc<str>> {
+        self.portal.lock().ok().and_then(|portal| portal.clone())
+    }
+
+    fn pin(&self, to: Option<Arc<str>>) {
+        if let Ok(mut portal) = self.portal.lock() {
+            *portal = to;
+        }
     }
 
     /// A copy of this job may have been worked on, long enough ago for a look-up to settle it.
@@ -109,6 +131,7 @@ impl Case {
     /// The portal has said that nothing is registered.
     pub(super) fn clear_doubt(&self, refused: bool) {
         self.doubt.store(false, Ordering::Relaxed);
+        self.pin(None);
         self.refused.store(refused, Ordering::Relaxed);
     }
 
@@ -119,8 +142,8 @@ impl Case {
     }
 
     /// See [`Case::is_known_duplicate`].
-    pub(super) fn note_duplicate(&self) {
-        self.doubt();
+    pub(super) fn note_duplicate(&self, portal: &Arc<str>) {
+        self.doubt_at(portal);
         self.duplicate.store(true, Ordering::Relaxed);
     }
 
@@ -174,6 +197,7 @@ impl Case {
             outcome: self.outcome(),
             first_seen,
             error,
+            portal: self.portal(),
         }
     }
 
@@ -190,4 +214,11 @@ impl Case {
 /// Whole milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The portal that a job in doubt is bound to. One that was handed out again may have been submitted elsewhere since the
+/// header was written.
+fn pin(job: &Job) -> Option<Arc<str>> {
+    let is_sure = job.outcome == PriorOutcome::Unknown && !job.redelivered;
+    job.portal.as_deref().filter(|_| is_sure).map(Arc::from)
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use tokio::time::Instant;
 
 use super::Worker;
@@ -52,17 +53,28 @@ fn gate(core: View, login: View, live_session: bool) -> Gate {
 impl Worker {
     /// How many jobs may be taken now.
     pub(super) fn gate(&self) -> Gate {
-        let login = self.breakers.view(Scope::Login);
-        let live = login == View::Closed || self.sessions.any_live();
-        gate(self.breakers.view(Scope::Core), login, live)
+        // With a portal to turn to, it is enough that one of them is up.
+        let gates = self.portals.all().map(|portal| {
+            let login = portal.breakers.view(Scope::Login);
+            let live = login == View::Closed || portal.sessions.any_live();
+            gate(portal.breakers.view(Scope::Core), login, live)
+        });
+        gates
+            .max_by_key(|gate| gate.width().unwrap_or(usize::MAX))
+            .unwrap_or(Gate::Shut)
     }
 
     /// Ends when the gate is another.
     pub(super) async fn gate_changed(&self, from: Gate) {
-        let mut changes = self.breakers.changes();
+        let mut changes: Vec<_> = self
+            .portals
+            .all()
+            .map(|portal| portal.breakers.changes())
+            .collect();
         while self.gate() == from {
+            let any = select_all(changes.iter_mut().map(|change| Box::pin(change.changed())));
             tokio::select! {
-                _ = changes.changed() => {}
+                _ = any => {}
                 () = tokio::time::sleep_until(self.next_look()) => {}
             }
         }
@@ -71,12 +83,14 @@ impl Worker {
     /// When time alone may change the gate.
     fn next_look(&self) -> Instant {
         let far = Instant::now() + LOOK_EVERY;
-        let opens = Scope::ALL
-            .iter()
-            .filter_map(|scope| match self.breakers.view(*scope) {
-                View::Open { until } => Some(until),
-                View::Closed | View::HalfOpen { .. } => None,
-            });
+        let views = self
+            .portals
+            .all()
+            .flat_map(|portal| Scope::ALL.map(|scope| portal.breakers.view(scope)));
+        let opens = views.filter_map(|view| match view {
+            View::Open { until } => Some(until),
+            View::Closed | View::HalfOpen { .. } => None,
+        });
         opens.min().map_or(far, |until| until.min(far))
     }
 }

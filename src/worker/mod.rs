@@ -1,7 +1,8 @@
 //! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
 //!
-//! The life of a job: decode → view the document → its turn in the GSTIN's lane → session and rate → look up if in
-//! doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always last.
+//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look
+//! up if in doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always
+//! last.
 
 mod accept;
 mod attempt;
@@ -9,10 +10,12 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod doubt;
 mod fleet;
 mod gate;
 mod lanes;
 mod portal;
+mod portals;
 mod resync;
 mod run;
 mod settle;
@@ -28,15 +31,14 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
+use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::irp::Irp;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Breakers, Limits, Refusals, Slots};
+use crate::limits::{Limits, Refusals, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
-use crate::sessions::Sessions;
 use crate::signature::Keyring;
 
 use case::Case;
@@ -47,6 +49,7 @@ use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
 pub use fleet::watch;
+pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
 
 /// Everything a job needs, shared by all tasks of one process.
@@ -54,13 +57,11 @@ pub use run::{Stopped, run};
 pub struct Worker {
     config: Arc<Config>,
     credentials: Arc<ArcSwap<Credentials>>,
-    irp: Arc<Irp>,
+    portals: Portals,
     keyring: Keyring,
     preflight: Arc<Preflight>,
-    sessions: Arc<Sessions>,
     limits: Arc<Limits>,
     refusals: Refusals,
-    breakers: Arc<Breakers>,
     slots: Arc<Slots>,
     lanes: Lanes,
     resyncs: Resyncs,
@@ -68,6 +69,7 @@ pub struct Worker {
     publisher: Publisher,
     fleet: Fleet,
     replica: String,
+    crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
     stop: CancellationToken,
     /// The grace is over: what still runs is left to redelivery.
@@ -80,12 +82,10 @@ pub struct Worker {
 pub struct Parts {
     pub config: Arc<Config>,
     pub credentials: Arc<ArcSwap<Credentials>>,
-    pub irp: Arc<Irp>,
+    pub portals: Portals,
     pub keyring: Keyring,
     pub preflight: Arc<Preflight>,
-    pub sessions: Arc<Sessions>,
     pub limits: Arc<Limits>,
-    pub breakers: Arc<Breakers>,
     pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
@@ -105,18 +105,17 @@ impl Worker {
             resyncs: Resyncs::default(),
             config: parts.config,
             credentials: parts.credentials,
-            irp: parts.irp,
+            portals: parts.portals,
             keyring: parts.keyring,
             preflight: parts.preflight,
-            sessions: parts.sessions,
             limits: parts.limits,
             refusals: Refusals::default(),
-            breakers: parts.breakers,
             slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
             fleet: Fleet::default(),
             replica: parts.replica,
+            crash: CrashPoints::from_environment(),
             stop: parts.stop,
             abandon: CancellationToken::new(),
         }
@@ -126,7 +125,9 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        self.breakers.forget_the_past();
+        for portal in self.portals.all() {
+            portal.breakers.forget_the_past();
+        }
         self.lanes.tidy();
         self.resyncs.forget_the_old();
     }
@@ -144,14 +145,25 @@ impl Worker {
     /// Uses these accounts from now on. What is known of those that changed is of no use any more.
     pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
         self.credentials.store(Arc::new(credentials));
-        self.sessions.forget(changes.all().copied());
+        for portal in self.portals.all() {
+            portal.sessions.forget(changes.all().copied());
+        }
     }
 
     /// An operator has seen to the cause of this GSTIN's trouble: its errors so far are forgiven, what its account was
     /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
-        self.sessions.forget([*gstin]);
+        for portal in self.portals.all() {
+            portal.sessions.forget([*gstin]);
+        }
+    }
+
+    /// Whether another system seems to use this GSTIN's API user, too.
+    fn is_contended(&self, gstin: &Gstin) -> bool {
+        self.portals
+            .all()
+            .any(|portal| portal.sessions.is_contended(gstin))
     }
 
     /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
@@ -193,6 +205,7 @@ impl Worker {
             body,
             acknowledger,
         } = delivery;
+        self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
@@ -204,6 +217,7 @@ impl Worker {
             },
             Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
         };
+        self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
                 self.attempt_and_settle(Case::new(job, document, acknowledger))
@@ -260,6 +274,7 @@ impl Worker {
             settle_time: self.config.irp.settle_time,
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
+        self.crash.at(Point::Settled);
         carry::carry_out(self, case, &ending, settlement).await;
     }
 }

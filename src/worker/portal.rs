@@ -3,10 +3,11 @@
 //! One rule: a job pays for its own failures only. What fails because the portal is down is no attempt.
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
+use super::portals::Portal;
 use super::settle::Ending;
 use crate::gstin::Gstin;
 use crate::irp::IrpError;
@@ -32,7 +33,7 @@ pub(super) fn down(error: &IrpError) -> Ending {
     }
 }
 
-impl Worker {
+impl Portal {
     /// An error while the core of the portal is known to be down: not worth a login.
     pub(super) fn unless_core_is_down(&self) -> Result<(), Box<Ending>> {
         match self.breakers.view(Scope::Core) {
@@ -42,7 +43,11 @@ impl Worker {
     }
 
     /// Waits until a call of this GSTIN may go, as far as the portal has said when.
-    pub(super) async fn portal_ready(&self, gstin: &Gstin) -> Result<(), Box<Ending>> {
+    pub(super) async fn ready(
+        &self,
+        gstin: &Gstin,
+        stop: &CancellationToken,
+    ) -> Result<(), Box<Ending>> {
         if let Some(wait) = self.breakers.held_for(gstin) {
             if wait > PATIENCE {
                 let why = "retry-after";
@@ -50,19 +55,19 @@ impl Worker {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+                () = stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
             }
         }
         tokio::select! {
             ready = self.breakers.ready(Scope::Core, PATIENCE) => {
                 ready.map_err(|_| Box::new(NOT_ASKED))
             }
-            () = self.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
+            () = stop.cancelled() => Err(Box::new(Ending::HandedBack)),
         }
     }
 
     /// Whether a call of this job failed because the portal is down for everybody.
-    pub(super) async fn portal_is_down(&self, case: &Case, error: &IrpError) -> bool {
+    pub(super) async fn is_down(&self, case: &Case, error: &IrpError) -> bool {
         let since = case.received;
         match error.sign() {
             None | Some(PortalSign::Answered) => false,

@@ -28,7 +28,8 @@ const STALE: [&str; 2] = ["3028", "3029"];
 /// What is known of GSTINs that were synchronised lately.
 #[derive(Debug, Default)]
 pub(super) struct Resyncs {
-    known: DashMap<Gstin, Arc<Mutex<Known>>>,
+    /// By portal: each has a copy of its own.
+    known: DashMap<(Arc<str>, Gstin), Arc<Mutex<Known>>>,
 }
 
 /// Its lock is held across the call, so that many documents of one buyer cost one.
@@ -138,7 +139,8 @@ impl Resyncs {
         gstin: Gstin,
     ) -> Result<Said, Box<Ending>> {
         let asked = Instant::now();
-        let known = Arc::clone(&self.known.entry(gstin).or_default());
+        let copy = (Arc::clone(&calls.portal().name), gstin);
+        let known = Arc::clone(&self.known.entry(copy).or_default());
         let mut known = known.lock().await;
         if let Some(said) = known.said.as_ref().filter(|said| said.holds()) {
             return Ok(said.clone());

@@ -33,7 +33,8 @@ fn sound_configuration_is_told_file_by_file_and_gstin_by_gstin() -> Result<()> {
         "signing.pem has mode 0666 and can be changed by every user",
         "credentials.toml: 1 GSTINs, mode 0600",
         "credentials of 29AAGCE4783K1Z1: client acme, user and password take 10 of 66 characters",
-        "6 ok, 1 warnings, 0 failed",
+        "pre-flight: schema and business rules, built-in rules",
+        "7 ok, 1 warnings, 0 failed",
     ] {
         assert!(lines.contains(part), "{part}:\n{lines}");
     }
@@ -55,6 +56,21 @@ fn wrong_configuration_is_told_with_remedies_and_exit_code_2() -> Result<()> {
         "{lines}"
     );
     assert!(lines.contains("2 failed"), "{lines}");
+    Ok(())
+}
+
+#[test]
+fn rules_of_preflight_are_read_before_a_worker_needs_them() -> Result<()> {
+    let folder = Folder::new()?;
+    folder.write("credentials.toml", CREDENTIALS)?;
+    folder.write("rules.toml", "[tax_rates]\nknown = []\n")?;
+    let (offline, lines) = offline(&folder, "validate.rules_file = \"{dir}/rules.toml\"")?;
+    assert_eq!(offline.report.exit_code(), 2);
+    assert!(
+        lines.contains("rules.toml: ") && lines.contains("missing field"),
+        "{lines}"
+    );
+    assert!(lines.contains("a copy of config/rules.toml"), "{lines}");
     Ok(())
 }
 

@@ -47,6 +47,33 @@ fn broker_side_loads_from_a_file_without_portal() -> Result<()> {
 }
 
 #[test]
+fn judging_documents_needs_no_portal_no_broker_and_no_file() -> Result<()> {
+    let folder = Folder::new()?;
+    let path = folder.write(
+        "worker.toml",
+        &format!("{PORTAL_FILES}\nvalidate.preflight = \"schema\""),
+    )?;
+    let loaded = config::load_validation(Some(&path), [])?;
+    assert_eq!(loaded.config.validate.preflight, config::Preflight::Schema);
+    assert_eq!(loaded.config.environment, config::Environment::Production);
+
+    let sandbox = owned(&[("IRN_WORKER__IRP__ENVIRONMENT", "sandbox")]);
+    let loaded = config::load_validation(None, sandbox)?;
+    assert_eq!(loaded.config.environment, config::Environment::Sandbox);
+    assert_eq!(loaded.config.validate.preflight, config::Preflight::Strict);
+
+    let path = folder.write(
+        "wrong.toml",
+        "validate.preflight = \"lax\"\nvalidate.rules_file = \"/nowhere/rules.toml\"",
+    )?;
+    assert_eq!(
+        keys_at_fault(config::load_validation(Some(&path), [])),
+        ["validate.preflight", "validate.rules_file"]
+    );
+    Ok(())
+}
+
+#[test]
 fn broker_side_does_not_ask_for_the_portals_files() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.write("worker.toml", PORTAL_FILES)?;

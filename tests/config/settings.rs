@@ -38,6 +38,7 @@ const ROWS: &[Row] = rows! {
     "irp.environment", c => c.irp.environment, "Production", "sandbox" => "Sandbox";
     "irp.provider", c => c.irp.provider, "Nic", "nic" => "Nic";
     "irp.base_url", c => c.irp.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;
+    "irp.failover_url", c => c.irp.failover.as_ref().map(|f| &f.base_url), "None", "https://irp2.example.in/" => r#"Some("https://irp2.example.in")"#;
     "irp.signing_keys", c => c.irp.signing_keys, "[]", "[]" => "[]";
     "irp.signatures", c => c.irp.signatures, "Warn", "off" => "Off";
     "irp.concurrency", c => c.irp.concurrency, "64", "16" => "16";
@@ -61,6 +62,7 @@ const ROWS: &[Row] = rows! {
     "retry.max_attempts", c => c.retry.max_attempts, "12", "1" => "1";
     "retry.delays", c => c.retry.delays.iter().map(|r| (r.name.as_str(), r.delay)).collect::<Vec<_>>(), r#"[("15s", 15s), ("1m", 60s), ("5m", 300s), ("15m", 900s), ("1h", 3600s)]"#, r#"["500ms", "30s"]"# => r#"[("500ms", 500ms), ("30s", 30s)]"#;
     "validate.preflight", c => c.validate.preflight, "Strict", "schema" => "Schema";
+    "validate.rules_file", c => c.validate.rules_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
     "dead_letter.payload", c => c.dead_letter.payload, "Keep", "drop" => "Drop";
     "dead_letter.ttl", c => c.dead_letter.ttl, "259200s", "1d" => "86400s";
     "shutdown.drain_timeout", c => c.shutdown.drain_timeout, "25s", "45s" => "45s";

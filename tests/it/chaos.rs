@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::support::amqp::Amqp;
 use crate::support::credentials::{Credentials, GSTINS};
-use crate::support::eventually;
 use crate::support::ledger::Ledger;
 use crate::support::private_broker::PrivateBroker;
 use crate::support::sandbox::Sandbox;
@@ -29,7 +28,7 @@ fn patient(config: WorkerConfig) -> Result<WorkerConfig> {
         .set("irp.request_timeout", "2s")?
         .set("irp.settle_time", "2500ms")?
         .set("irp.concurrency", 16)?
-        .set("retry.delays", vec!["250ms", "1s", "3s"])
+        .set("retry.delays", RUNGS.to_vec())
 }
 
 /// A portal that loses 20 % of its answers after it has registered, spoils 10 % of all answers before or after it has
@@ -78,24 +77,7 @@ async fn ensure_each_registered_once(sandbox: &Sandbox, copies: u64) -> Result<(
     Ok(())
 }
 
-/// Waits until no job is left anywhere in the broker; what is being worked on is not seen here.
-async fn until_no_job_waits(erp: &Amqp) -> Result<()> {
-    let queues = [
-        "irn.jobs",
-        "irn.jobs.urgent",
-        "irn.retry.250ms",
-        "irn.retry.1s",
-        "irn.retry.3s",
-    ];
-    eventually(SOON, "all job queues to be empty", async || {
-        for queue in queues {
-            let depth = erp.depth(queue).await?;
-            ensure!(depth == 0, "{queue} holds {depth}");
-        }
-        Ok(Some(()))
-    })
-    .await
-}
+const RUNGS: [&str; 3] = ["250ms", "1s", "3s"];
 
 async fn ensure_nothing_died(erp: &Amqp) -> Result<()> {
     for queue in ["irn.dead", "irn.poison"] {
@@ -115,7 +97,7 @@ async fn portal_that_loses_answers_registers_every_document_once_and_every_job_i
     ledger
         .collect(&stack.broker.url(), JOBS, ALL_ANSWERED_WITHIN)
         .await?;
-    until_no_job_waits(&stack.erp).await?;
+    stack.erp.until_no_job_waits(&RUNGS, SOON).await?;
     for worker in &mut stack.workers {
         let status = worker.terminate(SOON).await?;
         ensure!(status.success(), "{status}");
@@ -145,7 +127,7 @@ async fn worker_killed_six_times_leaves_no_job_without_a_result() -> Result<()> 
     ledger
         .collect(&stack.broker.url(), JOBS, ALL_ANSWERED_WITHIN)
         .await?;
-    until_no_job_waits(&stack.erp).await?;
+    stack.erp.until_no_job_waits(&RUNGS, SOON).await?;
     for worker in &mut stack.workers {
         let status = worker.terminate(SOON).await?;
         ensure!(status.success(), "{status}");
@@ -193,7 +175,7 @@ async fn broker_stopped_once_and_killed_once_leaves_no_job_without_a_result() ->
         .collect(&broker.url(), JOBS, ALL_ANSWERED_WITHIN)
         .await?;
     let erp = Amqp::connect(&broker.url()).await?;
-    until_no_job_waits(&erp).await?;
+    erp.until_no_job_waits(&RUNGS, SOON).await?;
     for worker in &mut workers {
         let status = worker.terminate(SOON).await?;
         ensure!(status.success(), "{status}");

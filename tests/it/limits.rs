@@ -1,6 +1,6 @@
 //! Limits as the portal sees them: rates, slots, and neighbours.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
@@ -95,5 +95,24 @@ async fn slow_gstin_takes_its_slots_and_no_more_and_others_go_on() -> Result<()>
             .all(|outcome: &Outcome| outcome.status() == "signed")
     );
     assert_eq!(stack.sandbox.calls().await?.duplicates, 0);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn job_may_leave_its_rung_early_and_then_stays_in_its_queue() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    let applied = stack.config()?.output("topology", &["apply"]).await?;
+    assert!(applied.status.success(), "{applied:?}");
+    let job = jobs(SLOW, "X", 1).remove(0).expiration(100);
+    let published = Instant::now();
+    stack.erp.publish_into("irn.retry.1s", &job).await?;
+    let back = stack.erp.take("irn.jobs", 1, SOON).await?;
+    assert!(
+        published.elapsed() < Duration::from_millis(900),
+        "it stayed for the rung's time"
+    );
+    let left = back[0].properties.expiration();
+    assert!(left.is_none(), "it would expire again: {left:?}");
     Ok(())
 }

@@ -9,7 +9,10 @@ mod contention;
 mod control;
 mod deadlines;
 mod delivers;
+mod failover;
+mod fleet;
 mod limits;
+mod neighbour;
 mod reload;
 mod replay;
 mod resync;
@@ -18,8 +21,14 @@ mod sessions;
 mod settlement;
 mod support;
 
+mod breaker;
 mod broker_faults;
 mod chaos;
+#[path = "../preflight/corpus.rs"]
+mod corpus;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod hostile;
+mod preflight;
 mod shutdown;
 mod test_kit;

@@ -10,12 +10,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::answer::{Answer, Granted, Payload, Refused, Registration};
-use crate::call::{Call, Request};
-use crate::clock::{financial_year, http_date};
+use crate::call::{Call, DocumentQuery, Headers, Request};
+use crate::clock::{financial_year, http_date, parse_day};
 use crate::crypto::Key;
 use crate::envelope::{Shapes, render};
 use crate::faults::{Ending, Failure, Incoming, Pause, Plan, Spoil, When};
 use crate::held::HeldRequest;
+use crate::irn::irn;
 use crate::jwt;
 use crate::node::Node;
 use crate::portal::{Opened, without_inner_base64};
@@ -44,7 +45,8 @@ impl Sandbox {
         let subject = self.subject(&request, node.as_ref());
         let flight = subject
             .document
-            .map(|document| self.stats.submitted(gstin, document));
+            .zip(subject.irn.clone())
+            .map(|(document, irn)| self.stats.submitted(gstin, document, irn));
         let number = subject.number.as_deref();
         let plan = self.faults.plan(&Incoming {
             endpoint,
@@ -59,7 +61,8 @@ impl Sandbox {
             node: node.as_ref(),
             document: flight.as_ref().map(|flight| flight.document()),
         };
-        let response = self.end(&plan, &opened);
+        let irn = subject.irn.as_deref();
+        let response = self.end(&plan, &opened, irn);
         self.pause(&plan.after, &request, number, true).await;
         self.dated(response)
     }
@@ -90,6 +93,7 @@ impl Sandbox {
             Call::GetByDoc(query) => Subject {
                 number: query.docnum.clone(),
                 document: None,
+                irn: self.irn_of_query(&request.headers, query),
             },
             Call::GetByIrn(irn) | Call::EwbGet(irn) => self.subject_of_irn(irn),
             Call::Cancel | Call::EwbGenerate => {
@@ -110,9 +114,23 @@ impl Sandbox {
         let number = self.hashed_number(&name.number);
         let document = format!("{}/{}/{number}/{year}", name.seller, name.typ);
         Subject {
+            irn: Some(irn(&name.seller, &year, &name.typ, &number)),
             number: Some(name.number),
             document: Some(document),
         }
+    }
+
+    /// The IRN of the document that a look-up describes.
+    fn irn_of_query(&self, headers: &Headers, query: &DocumentQuery) -> Option<String> {
+        let seller = if headers.sup_gstin.is_empty() {
+            &headers.gstin
+        } else {
+            &headers.sup_gstin
+        };
+        let number = self.hashed_number(query.docnum.as_deref()?);
+        let kind = query.doctype.as_deref()?.to_ascii_uppercase();
+        let year = financial_year(parse_day(query.docdate.as_deref()?)?);
+        Some(irn(seller, &year, &kind, &number))
     }
 
     fn subject_of_irn(&self, irn: &str) -> Subject {
@@ -123,6 +141,7 @@ impl Sandbox {
         Subject {
             number,
             document: None,
+            irn: Some(irn.to_lowercase()),
         }
     }
 
@@ -151,13 +170,19 @@ impl Sandbox {
         }
     }
 
-    fn end(&self, plan: &Plan, opened: &Opened<'_>) -> Response {
+    fn end(&self, plan: &Plan, opened: &Opened<'_>, irn: Option<&str>) -> Response {
         match &plan.ending {
-            Ending::Normal => json_response(self.deserved(opened, &plan.shapes)),
+            Ending::Normal => {
+                let (answer, key) = self.act(opened);
+                self.count_what_was_told(&answer, opened, irn);
+                json_response(render(&answer, key.as_ref(), &plan.shapes))
+            }
             Ending::Revoked => {
                 let token = &opened.request.headers.token;
                 self.sessions().revoke(|session| session.token == *token);
-                json_response(self.deserved(opened, &plan.shapes))
+                let (answer, key) = self.act(opened);
+                self.count_what_was_told(&answer, opened, irn);
+                json_response(render(&answer, key.as_ref(), &plan.shapes))
             }
             Ending::Spoilt(spoil) => {
                 let (answer, key) = self.act(opened);
@@ -173,6 +198,11 @@ impl Sandbox {
                 json_response(half(&self.deserved(opened, &plan.shapes)))
             }
             Ending::Failed(when, failure) => {
+                if let (Failure::Status { status: 429, .. }, Some(document)) =
+                    (failure, opened.document.filter(|_| *when == When::Before))
+                {
+                    self.stats.fate_told(document);
+                }
                 if *when == When::After {
                     // The client is not to see this answer.
                     drop(self.act(opened));
@@ -204,6 +234,27 @@ impl Sandbox {
                 .refused(&headers.gstin, &headers.client_id, &refused.errors);
         }
         (answer, key)
+    }
+
+    /// What a readable answer tells the client of a document's fate.
+    fn count_what_was_told(&self, answer: &Answer, opened: &Opened<'_>, irn: Option<&str>) {
+        let code = answer
+            .as_ref()
+            .err()
+            .and_then(|refused| refused.errors.first())
+            .map(|error| error.code.as_ref());
+        match (&opened.request.call, code, opened.document, irn) {
+            (Call::Generate, Some(code), Some(document), _) if !matches!(code, "2150" | "2278") => {
+                self.stats.fate_told(document);
+            }
+            (
+                Call::GetByDoc(_) | Call::GetByIrn(_),
+                None | Some("2148" | "2154" | "2283"),
+                _,
+                Some(irn),
+            ) => self.stats.looked_up(irn),
+            _ => {}
+        }
     }
 
     fn failed(&self, failure: &Failure, opened: &Opened<'_>, shapes: &Shapes) -> Response {
@@ -318,6 +369,7 @@ struct Subject {
     number: Option<String>,
     /// Its name in the counters, when it is submitted for registration.
     document: Option<String>,
+    irn: Option<String>,
 }
 
 fn half(body: &str) -> String {

@@ -55,6 +55,7 @@ struct Counters {
     cancels: u64,
     duplicate_generates: u64,
     overlapping_generates: u64,
+    blind_generates: u64,
     errors: u64,
     errors_by_code: BTreeMap<String, u64>,
     requests: Requests,
@@ -132,8 +133,13 @@ impl Counters {
 #[derive(Debug, Default, Serialize)]
 struct DocumentCounters {
     submits: u64,
+    lookups: u64,
     duplicates: u64,
+    /// Submits while the fate of the one before was open to the client, and no look-up had told it since.
+    blind: u64,
     registered: bool,
+    #[serde(skip)]
+    open: bool,
     #[serde(skip)]
     in_flight: u32,
 }
@@ -145,6 +151,8 @@ struct Counts {
     total: Counters,
     gstins: BTreeMap<String, Counters>,
     documents: BTreeMap<String, DocumentCounters>,
+    #[serde(skip)]
+    named_by_irn: HashMap<String, String>,
     #[serde(skip)]
     errors_by_client: HashMap<String, u64>,
 }
@@ -181,15 +189,20 @@ impl Stats {
     }
 
     /// A readable document has arrived for registration; it is in flight until the returned guard is dropped.
-    pub(crate) fn submitted(&self, gstin: &str, document: String) -> Flight {
+    pub(crate) fn submitted(&self, gstin: &str, document: String, irn: String) -> Flight {
         let mut counts = self.counts();
+        counts.named_by_irn.insert(irn, document.clone());
         let counters = counts.documents.entry(document.clone()).or_default();
         counters.submits += 1;
         let overlaps = counters.in_flight > 0;
         counters.in_flight += 1;
-        if overlaps {
-            counts.each(gstin, |counters| counters.overlapping_generates += 1);
-        }
+        let blind = counters.open;
+        counters.open = true;
+        counters.blind += u64::from(blind);
+        counts.each(gstin, |counters| {
+            counters.overlapping_generates += u64::from(overlaps);
+            counters.blind_generates += u64::from(blind);
+        });
         drop(counts);
         Flight {
             stats: self.clone(),
@@ -203,6 +216,30 @@ impl Stats {
         counts.each(gstin, |counters| counters.registrations += 1);
         if let Some(counters) = counts.documents.get_mut(document) {
             counters.registered = true;
+        }
+    }
+
+    /// The client has been told that a document it submitted is not registered.
+    pub(crate) fn fate_told(&self, document: &str) {
+        if let Some(counters) = self.counts().documents.get_mut(document) {
+            counters.open = false;
+        }
+    }
+
+    /// The client has been told whether a document is registered, because it asked.
+    pub(crate) fn looked_up(&self, irn: &str) {
+        let mut counts = self.counts();
+        let Counts {
+            named_by_irn,
+            documents,
+            ..
+        } = &mut *counts;
+        let document = named_by_irn
+            .get(irn)
+            .and_then(|name| documents.get_mut(name));
+        if let Some(counters) = document {
+            counters.lookups += 1;
+            counters.open = false;
         }
     }
 
@@ -299,15 +336,39 @@ mod tests {
     #[test]
     fn two_flights_of_one_document_overlap_and_one_after_the_other_do_not() {
         let stats = Stats::default();
-        drop(stats.submitted(GSTIN, "a".to_owned()));
-        let first = stats.submitted(GSTIN, "a".to_owned());
+        drop(stats.submitted(GSTIN, "a".to_owned(), "irn".to_owned()));
+        let first = stats.submitted(GSTIN, "a".to_owned(), "irn".to_owned());
         assert_eq!(shown(&stats)["overlapping_generates"], 0);
-        let second = stats.submitted(GSTIN, "a".to_owned());
+        let second = stats.submitted(GSTIN, "a".to_owned(), "irn".to_owned());
         drop((first, second));
         let shown = shown(&stats);
         assert_eq!(shown["overlapping_generates"], 1);
         assert_eq!(shown["gstins"][GSTIN]["overlapping_generates"], 1);
         assert_eq!(shown["documents"]["a"]["submits"], 3);
+    }
+
+    #[test]
+    fn submit_is_blind_unless_its_fate_was_told_or_looked_up_since_the_one_before() {
+        let stats = Stats::default();
+        let submit = || drop(stats.submitted(GSTIN, "a".to_owned(), "irn".to_owned()));
+        let blind = || shown(&stats)["blind_generates"].clone();
+        stats.looked_up("irn");
+        submit();
+        assert_eq!(blind(), 0);
+        submit();
+        assert_eq!(blind(), 1, "nobody looked");
+        stats.looked_up("of another one");
+        submit();
+        assert_eq!(blind(), 2, "somebody looked elsewhere");
+        stats.looked_up("irn");
+        submit();
+        assert_eq!(blind(), 2);
+        stats.fate_told("a");
+        submit();
+        assert_eq!(blind(), 2, "it was refused: nothing to look for");
+        let shown = shown(&stats);
+        assert_eq!(shown["gstins"][GSTIN]["blind_generates"], 2);
+        assert_eq!(shown["documents"]["a"]["lookups"], 1);
     }
 
     #[tokio::test(start_paused = true)]

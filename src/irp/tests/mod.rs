@@ -1,3 +1,4 @@
+mod counted;
 mod faults;
 mod fuzz;
 mod portal;

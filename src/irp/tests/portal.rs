@@ -183,6 +183,7 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
 
 pub(super) fn config(base_url: String, public_key_file: PathBuf) -> IrpConfig {
     IrpConfig {
+        failover: None,
         environment: Environment::Sandbox,
         provider: Provider::Nic,
         base_url,

@@ -99,6 +99,7 @@ async fn one_throttled_gstin_opens_nothing_and_three_do() {
         retry_after: Some(Duration::from_secs(7)),
     };
     let mut bench = Bench::of(Scope::Core);
+    bench.breaker.begin();
     for _ in 0..1_000 {
         assert_eq!(bench.ends_for("29AAGCE4783K1Z1", throttled), View::Closed);
     }
@@ -108,9 +109,24 @@ async fn one_throttled_gstin_opens_nothing_and_three_do() {
 }
 
 #[tokio::test]
+async fn a_request_for_a_slower_pace_opens_nothing() {
+    let mut bench = Bench::of(Scope::Core);
+    let slower = PortalSign::Throttled { retry_after: None };
+    for gstin in ["29AAGCE4783K1Z1", "27AABCT9421M1ZY", "29AABCT9421M1ZU"] {
+        for _ in 0..100 {
+            assert_eq!(bench.ends_for(gstin, slower), View::Closed);
+        }
+    }
+    bench.ends_until_open(SILENT, Duration::ZERO);
+    bench.until_half_open();
+    assert_eq!(bench.ends(slower), View::HalfOpen { width: 1 });
+}
+
+#[tokio::test]
 async fn retry_after_is_obeyed_between_a_second_and_a_quarter_of_an_hour() {
     for (asked, obeyed) in [(0, 1), (20, 20), (86_400, 900)] {
         let mut bench = Bench::of(Scope::Core);
+        bench.breaker.begin();
         let sign = PortalSign::Silent {
             retry_after: Some(Duration::from_secs(asked)),
         };
@@ -232,7 +248,11 @@ proptest! {
             if sign == PortalSign::Answered {
                 prop_assert!(!matches!(after, View::Open { .. }), "an answer opens nothing");
             }
-            if before == (View::HalfOpen { width: 1 }) && sign != PortalSign::Answered {
+            let failed = !matches!(
+                sign,
+                PortalSign::Answered | PortalSign::Throttled { retry_after: None }
+            );
+            if before == (View::HalfOpen { width: 1 }) && failed {
                 prop_assert!(matches!(after, View::Open { .. }), "a failed probe opens it again");
             }
         }

@@ -15,7 +15,7 @@ impl Calls<'_> {
         loop {
             let session = self.ready().await?;
             let access = session.access();
-            let asking = self.worker.irp.sync_gstin(&access, gstin);
+            let asking = self.portal.irp.sync_gstin(&access, gstin);
             let error = match self.observed("sync_gstin", asking).await {
                 Ok(details) => return Ok(GstinStatus::parse(&details.status)),
                 Err(error) => error,

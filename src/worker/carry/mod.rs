@@ -16,6 +16,7 @@ use super::case::{Case, DUPLICATE, PORTAL_DOWN};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
+use crate::crash::Point;
 use crate::document::Document;
 use crate::job::{Obituary, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
@@ -42,7 +43,7 @@ pub(super) async fn carry_out(
         Settlement::Leave => Err(Lost),
     };
     match (done, ending) {
-        (Ok(()), _) => acknowledge(case).await,
+        (Ok(()), _) => acknowledge(worker, case).await,
         (Err(Lost), Ending::Abandoned { why }) => telemetry::job_abandoned(case.about(), why),
         (Err(Lost), _) => {
             telemetry::job_abandoned(case.about(), "the delivery was lost before it was settled")
@@ -50,7 +51,7 @@ pub(super) async fn carry_out(
     }
 }
 
-async fn acknowledge(case: Case) {
+async fn acknowledge(worker: &Worker, case: Case) {
     let Case {
         id,
         job,
@@ -58,7 +59,9 @@ async fn acknowledge(case: Case) {
         acknowledger,
         ..
     } = case;
-    if !acknowledger.ack().await {
+    let acknowledged = acknowledger.ack().await;
+    worker.crash.at(Point::Acknowledged);
+    if !acknowledged {
         let about = About {
             job_id: &id,
             gstin: gstin.as_ref(),
@@ -83,7 +86,9 @@ async fn answered(
         dead_lettered: false,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
 async fn laddered(
@@ -104,7 +109,9 @@ async fn laddered(
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
     let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
-    again(worker, case, retry_exchange(rung), attempt, error, stay).await
+    again(worker, case, retry_exchange(rung), attempt, error, stay).await?;
+    worker.crash.at(Point::LadderConfirmed);
+    Ok(())
 }
 
 /// How long a deferred job stays on its rung, where that is known: a message's own expiration lets it leave before the
@@ -128,7 +135,9 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         None,
         None,
     )
-    .await
+    .await?;
+    worker.crash.at(Point::HandBackConfirmed);
+    Ok(())
 }
 
 /// Publishes the job again: the same body under new headers.
@@ -196,6 +205,7 @@ async fn dead_lettered(
         payload: Payload(worker.kept(&case.job.body)),
     };
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
+    worker.crash.at(Point::DeadLetterConfirmed);
 
     let exhausted;
     let errors = match errors_of(ending) {
@@ -214,7 +224,9 @@ async fn dead_lettered(
         dead_lettered: true,
         ending,
     };
-    reply(worker, case, &answer).await
+    reply(worker, case, &answer).await?;
+    worker.crash.at(Point::ResultConfirmed);
+    Ok(())
 }
 
 /// Why sessions do not last, and what helps.
@@ -233,7 +245,7 @@ fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> 
     match reason {
         Reason::SessionRefused => {
             let gstin = case.gstin.as_ref();
-            let is_contended = gstin.is_some_and(|gstin| worker.sessions.is_contended(gstin));
+            let is_contended = gstin.is_some_and(|gstin| worker.is_contended(gstin));
             let cause = if is_contended { CONTENDED } else { "" };
             format!(
                 "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"

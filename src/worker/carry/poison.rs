@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::publish::{Lost, publish};
 use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
 use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
+use crate::crash::Point;
 use crate::job::{Obituary, Operation, Unreadable};
 use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status};
 use crate::telemetry::{self, About};
@@ -60,6 +61,7 @@ async fn poisoned(
         payload: Payload(worker.kept(&unreadable.body)),
     };
     publish(worker, &kept, acknowledger, about).await?;
+    worker.crash.at(Point::PoisonConfirmed);
     let errors = [ErrorEntry::worker(
         Reason::Unreadable,
         unreadable.problem.clone(),
@@ -78,6 +80,7 @@ async fn poisoned(
         acknowledger,
     };
     publish_result(worker, &message, to).await?;
+    worker.crash.at(Point::ResultConfirmed);
     telemetry::job_settled(
         about,
         operation,

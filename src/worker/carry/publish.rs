@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::broker::{Acknowledger, Publication, PublishError, retry_exchange};
+use crate::crash::Point;
 use crate::job::Properties;
 use crate::retry::Backoffs;
 use crate::telemetry::{self, About};
@@ -120,7 +121,9 @@ impl<'a> Tries<'a> {
             if !self.acknowledger.is_live() {
                 return Err(Lost);
             }
-            let error = match self.worker.publisher.publish(publication).await {
+            let publishing = self.worker.publisher.publish(publication);
+            let publishing = self.worker.crash.during(Point::Publishing, publishing);
+            let error = match publishing.await {
                 Ok(()) => return Ok(Routed::Queue),
                 Err(error) => error,
             };

@@ -14,6 +14,8 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::eventually;
+
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// A job to publish to the exchange `irn.jobs`.
@@ -58,6 +60,11 @@ impl Job {
         self.with(|p| p.with_timestamp(seconds))
     }
 
+    /// How many milliseconds it stays in a queue at most.
+    pub(crate) fn expiration(self, millis: u64) -> Self {
+        self.with(|p| p.with_expiration(millis.to_string().into()))
+    }
+
     /// The `type` property.
     pub(crate) fn kind(self, kind: &str) -> Self {
         self.with(|p| p.with_type(kind.into()))
@@ -92,6 +99,8 @@ impl Job {
 pub(crate) struct Message {
     pub(crate) properties: BasicProperties,
     pub(crate) body: Vec<u8>,
+    /// Handed out before, to somebody who did not acknowledge it.
+    pub(crate) redelivered: bool,
 }
 
 impl Message {
@@ -99,6 +108,7 @@ impl Message {
         Self {
             properties: delivery.properties,
             body: delivery.data,
+            redelivered: delivery.redelivered,
         }
     }
 
@@ -296,6 +306,32 @@ impl Amqp {
         Ok(taken)
     }
 
+    /// Waits until no job is left in any of the worker's job queues and these rungs; what is being worked on is not
+    /// seen here.
+    pub(crate) async fn until_no_job_waits(
+        &self,
+        rungs: &[&str],
+        deadline: Duration,
+    ) -> Result<()> {
+        eventually(deadline, "all job queues to be empty", async || {
+            for queue in job_queues(rungs) {
+                let depth = self.depth(&queue).await?;
+                ensure!(depth == 0, "{queue} holds {depth}");
+            }
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// How many jobs the worker's job queues and these rungs hold together.
+    pub(crate) async fn jobs_waiting(&self, rungs: &[&str]) -> Result<u32> {
+        let mut waiting = 0;
+        for queue in job_queues(rungs) {
+            waiting += self.depth(&queue).await?;
+        }
+        Ok(waiting)
+    }
+
     /// Takes the first message of a queue and gives it back, as a consumer that died would: the next one to see it
     /// is told that it is redelivered.
     pub(crate) async fn hand_back_first(&self, queue: &str) -> Result<()> {
@@ -326,6 +362,12 @@ impl Amqp {
         answered(channel.close(200, "done".into())).await?;
         Ok(declared.message_count())
     }
+}
+
+fn job_queues(rungs: &[&str]) -> Vec<String> {
+    let rungs = rungs.iter().map(|rung| format!("irn.retry.{rung}"));
+    let queues = ["irn.jobs", "irn.jobs.urgent"].map(str::to_owned);
+    queues.into_iter().chain(rungs).collect()
 }
 
 /// Waits for an answer of the broker, but not for ever: lapin 4.12 never ends a call that is under way when the

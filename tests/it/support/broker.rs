@@ -126,6 +126,14 @@ impl Broker {
             .map(drop)
     }
 
+    /// What the management API says of every quorum queue.
+    pub(crate) async fn quorum_queues(&self) -> Result<Vec<Value>> {
+        let url = format!("{}/api/queues/{}", self.management, self.vhost);
+        let mut queues: Vec<Value> = http::json(&http::client()?, &url).await?;
+        queues.retain(|queue| queue["type"] == "quorum");
+        Ok(queues)
+    }
+
     /// Deletes a queue with what it holds.
     pub(crate) async fn delete_queue(&self, queue: &str) -> Result<()> {
         self.manage(

@@ -19,11 +19,41 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 pub(crate) struct Entry {
     pub(crate) message_id: String,
     pub(crate) body: Value,
+    /// The broker had handed it out before.
+    pub(crate) redelivered: bool,
 }
 
 impl Entry {
     pub(crate) fn status(&self) -> &str {
         self.body["status"].as_str().unwrap_or_default()
+    }
+
+    /// What in it could not be said of the same job as well; nothing if it is a repetition.
+    fn contradicts(&self, other: &Self) -> Option<&'static str> {
+        if self.message_id != other.message_id {
+            return Some("message_id");
+        }
+        [
+            "status",
+            "irn",
+            "ack_no",
+            "signed_invoice",
+            "signed_qr_code",
+        ]
+        .into_iter()
+        .find(|member| self.body[member] != other.body[member])
+    }
+
+    /// Without what is signed, which is long.
+    fn summary(&self) -> String {
+        let Self {
+            message_id, body, ..
+        } = self;
+        let (irn, errors, attempts) = (&body["irn"], &body["errors"], &body["attempts"]);
+        format!(
+            "{message_id} {} {irn} {errors} attempt {attempts}",
+            self.status()
+        )
     }
 }
 
@@ -44,6 +74,16 @@ impl Ledger {
             published: jobs.into_iter().map(|(id, _)| id).collect(),
             results: BTreeMap::new(),
         })
+    }
+
+    /// Enters jobs that are about to be published.
+    pub(crate) fn expect(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.published.extend(ids);
+    }
+
+    /// How many jobs were published.
+    pub(crate) fn published(&self) -> usize {
+        self.published.len()
     }
 
     /// How many jobs have been answered at least once.
@@ -71,10 +111,11 @@ impl Ledger {
         );
         let message_id = message.properties.message_id().clone();
         let message_id = message_id.map(|id| id.to_string()).unwrap_or_default();
-        self.results
-            .entry(job.to_owned())
-            .or_default()
-            .push(Entry { message_id, body });
+        self.results.entry(job.to_owned()).or_default().push(Entry {
+            message_id,
+            body,
+            redelivered: message.redelivered,
+        });
         Ok(())
     }
 
@@ -144,11 +185,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Every job has a result, all are `signed`, and repeated ones are recognisable as repetitions: the same
-    /// `message_id`, the same registration, the same signed data.
+    /// Every job has a result, all are `signed`, and repeated ones are recognisable as repetitions.
     pub(crate) fn ensure_each_signed(&self) -> Result<()> {
-        let missing: Vec<_> = self.missing().take(5).collect();
-        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        self.ensure_each_answered()?;
         for (job, entries) in &self.results {
             for entry in entries {
                 ensure!(
@@ -157,14 +196,52 @@ impl Ledger {
                     entry.status(),
                     entry.body["errors"]
                 );
-                ensure!(
-                    entry.message_id == entries[0].message_id,
-                    "{job} has two message ids"
-                );
-                for member in ["irn", "ack_no", "signed_invoice", "signed_qr_code"] {
-                    ensure!(
-                        entry.body[member] == entries[0].body[member],
-                        "the results of {job} contradict each other in {member}"
+            }
+        }
+        Ok(())
+    }
+
+    /// The first result of every job that has one.
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = &Entry> {
+        self.results.values().filter_map(|entries| entries.first())
+    }
+
+    /// How many results came again because the broker handed them out again.
+    pub(crate) fn repeated_by_the_broker(&self) -> usize {
+        let repeated = self
+            .results
+            .values()
+            .flat_map(|entries| entries.iter().skip(1));
+        repeated.filter(|entry| entry.redelivered).count()
+    }
+
+    /// How many jobs have results that contradict each other.
+    pub(crate) fn contradictory(&self) -> usize {
+        let contradictory = |entries: &&Vec<Entry>| {
+            entries
+                .iter()
+                .any(|entry| entry.contradicts(&entries[0]).is_some())
+        };
+        self.results.values().filter(contradictory).count()
+    }
+
+    /// The results of one job, none if it has not been answered.
+    pub(crate) fn results_of(&self, job: &str) -> &[Entry] {
+        self.results.get(job).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every job has a result, and repeated ones are recognisable as repetitions: the same `message_id`, the same
+    /// status, the same registration, the same signed data.
+    pub(crate) fn ensure_each_answered(&self) -> Result<()> {
+        let missing: Vec<_> = self.missing().take(5).collect();
+        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        for (job, entries) in &self.results {
+            for entry in entries {
+                if let Some(member) = entry.contradicts(&entries[0]) {
+                    bail!(
+                        "the results of {job} contradict each other in {member}: {} and {}",
+                        entries[0].summary(),
+                        entry.summary()
                     );
                 }
             }

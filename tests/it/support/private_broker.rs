@@ -82,11 +82,11 @@ impl Drop for PrivateBroker {
     }
 }
 
-fn script() -> PathBuf {
+pub(super) fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/broker")
 }
 
-async fn run(arguments: impl IntoIterator<Item = &OsStr>) -> Result<()> {
+pub(super) async fn run(arguments: impl IntoIterator<Item = &OsStr>) -> Result<()> {
     let status = Command::new(script())
         .args(arguments)
         // The broker that the other tests share must not be taken for this one.
@@ -100,7 +100,7 @@ async fn run(arguments: impl IntoIterator<Item = &OsStr>) -> Result<()> {
 }
 
 /// The value of one `export NAME=value` line; the URLs hold nothing that the shell would quote.
-fn value_of(env: &str, name: &str) -> Result<String> {
+pub(super) fn value_of(env: &str, name: &str) -> Result<String> {
     let prefix = format!("export {name}=");
     let line = env.lines().find_map(|line| line.strip_prefix(&prefix));
     Ok(line

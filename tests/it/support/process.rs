@@ -99,6 +99,11 @@ impl Process {
         }
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn try_ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)

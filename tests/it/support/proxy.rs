@@ -33,8 +33,18 @@ impl TcpProxy {
         Self::at("127.0.0.1:0", upstream).await
     }
 
-    /// The same on a given address, to which connections were refused until now.
+    /// Listens on a free port and passes each connection on to the first of these that takes it, as the address of a
+    /// cluster does.
+    pub(crate) async fn to_any(upstreams: &[String]) -> Result<Self> {
+        Self::listen("127.0.0.1:0", upstreams.to_vec()).await
+    }
+
+    /// Like [`TcpProxy::to`] on a given address, to which connections were refused until now.
     pub(crate) async fn at(address: &str, upstream: &str) -> Result<Self> {
+        Self::listen(address, vec![upstream.to_owned()]).await
+    }
+
+    async fn listen(address: &str, upstreams: Vec<String>) -> Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather {
@@ -43,7 +53,7 @@ impl TcpProxy {
             holding: false,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, upstream.to_owned(), seen));
+        tasks.spawn(accept(listener, upstreams, seen));
         Ok(Self {
             address,
             weather,
@@ -88,7 +98,7 @@ impl TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, seen: watch::Receiver<Weather>) {
+async fn accept(listener: TcpListener, upstreams: Vec<String>, seen: watch::Receiver<Weather>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -96,7 +106,7 @@ async fn accept(listener: TcpListener, upstream: String, seen: watch::Receiver<W
         };
         let now = *seen.borrow();
         if !now.refusing {
-            connections.spawn(pass(client, upstream.clone(), seen.clone(), now.epoch));
+            connections.spawn(pass(client, upstreams.clone(), seen.clone(), now.epoch));
         }
         while connections.try_join_next().is_some() {}
     }
@@ -105,11 +115,11 @@ async fn accept(listener: TcpListener, upstream: String, seen: watch::Receiver<W
 /// One connection, until either side or the weather ends it.
 async fn pass(
     mut client: TcpStream,
-    upstream: String,
+    upstreams: Vec<String>,
     mut seen: watch::Receiver<Weather>,
     epoch: u64,
 ) {
-    let Ok(mut server) = TcpStream::connect(&upstream).await else {
+    let Some(mut server) = connect(&upstreams).await else {
         return;
     };
     let (mut from_client, mut to_client) = client.split();
@@ -120,6 +130,15 @@ async fn pass(
         _ = pump(&mut from_server, &mut to_client, down) => {}
         _ = seen.wait_for(|w| w.epoch != epoch) => {}
     }
+}
+
+async fn connect(upstreams: &[String]) -> Option<TcpStream> {
+    for upstream in upstreams {
+        if let Ok(server) = TcpStream::connect(upstream).await {
+            return Some(server);
+        }
+    }
+    None
 }
 
 /// Copies one direction while the weather is fair.

@@ -39,12 +39,28 @@ pub(crate) struct Stats {
     pub(crate) lookups: u64,
     pub(crate) duplicate_generates: u64,
     pub(crate) overlapping_generates: u64,
+    /// Generates of a document whose fate was open, without a look-up since the generate before.
+    pub(crate) blind_generates: u64,
     pub(crate) errors: u64,
     pub(crate) errors_by_code: BTreeMap<String, u64>,
     pub(crate) max_per_second: u64,
     /// Every request by endpoint, those included that were refused before anything else was counted.
     requests: BTreeMap<String, u64>,
     gstins: BTreeMap<String, Self>,
+    /// By `GSTIN/type/number/year`.
+    pub(crate) documents: BTreeMap<String, DocumentStats>,
+}
+
+/// What the portal saw of one document.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct DocumentStats {
+    pub(crate) submits: u64,
+    pub(crate) lookups: u64,
+    /// Submits after it was registered.
+    pub(crate) duplicates: u64,
+    /// Submits while its fate was open, without a look-up since the one before.
+    pub(crate) blind: u64,
+    pub(crate) registered: bool,
 }
 
 /// What the portal was asked, in the words of the promises.
@@ -148,6 +164,8 @@ impl Sandbox {
             "generates",
             "registrations",
             "duplicate_generates",
+            "blind_generates",
+            "documents",
             "errors",
             "lookups",
             "max_per_second",

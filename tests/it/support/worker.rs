@@ -243,6 +243,11 @@ impl WorkerProcess {
         self.process.ended(deadline).await
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn try_ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.try_ended()
+    }
+
     /// SIGKILL, and waits until it is gone; its configuration can start another one.
     pub(crate) async fn kill(mut self) -> Result<WorkerConfig> {
         self.process.kill().await?;

@@ -1,0 +1,27 @@
+//! Promise P2 in two phases: publish N invoices, account for N, while workers are killed, the broker goes and comes
+//! back, connections are cut and the portal loses answers.
+//!
+//! Without options in the environment these are short forms. `scripts/chaos` runs the long form, in a release build.
+
+mod brokers;
+mod options;
+mod run;
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use anyhow::Result;
+
+use options::Options;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn no_job_is_lost_to_kills_restarts_and_partitions() -> Result<()> {
+    let options = Options::from_environment()?;
+    run::run(options.unwrap_or_else(Options::short)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn killing_any_one_node_of_a_three_node_cluster_loses_nothing() -> Result<()> {
+    run::run(Options::short_cluster()).await
+}

@@ -1,0 +1,77 @@
+//! How long and how rough a run is: from the environment, which `scripts/chaos` fills.
+
+use std::env;
+
+use anyhow::{Context as _, Result};
+
+/// What one run does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Invoices published.
+    pub(crate) jobs: usize,
+    /// Workers killed with SIGKILL.
+    pub(crate) kills: usize,
+    /// Stops and kills of the broker, in turn; in a cluster, of its nodes.
+    pub(crate) restarts: usize,
+    /// Workers cut off from their broker, or held half-open, in turn.
+    pub(crate) partitions: usize,
+    /// Workers at a time.
+    pub(crate) replicas: usize,
+    /// Three broker nodes.
+    pub(crate) cluster: bool,
+    /// Chooses the order of events.
+    pub(crate) seed: u64,
+}
+
+impl Options {
+    /// A run short enough for every test run.
+    pub(crate) fn short() -> Self {
+        Self {
+            jobs: 1_000,
+            kills: 4,
+            restarts: 2,
+            partitions: 2,
+            replicas: 2,
+            cluster: false,
+            seed: 1,
+        }
+    }
+
+    /// Each node of a cluster lost once.
+    pub(crate) fn short_cluster() -> Self {
+        Self {
+            kills: 0,
+            restarts: 3,
+            partitions: 0,
+            cluster: true,
+            ..Self::short()
+        }
+    }
+
+    /// What the environment asks for; nothing if it asks for nothing.
+    pub(crate) fn from_environment() -> Result<Option<Self>> {
+        let Some(jobs) = number("IRN_CHAOS_JOBS")? else {
+            return Ok(None);
+        };
+        let count = |name| Ok::<_, anyhow::Error>(number(name)?.unwrap_or_default());
+        Ok(Some(Self {
+            jobs,
+            kills: count("IRN_CHAOS_KILLS")?,
+            restarts: count("IRN_CHAOS_RESTARTS")?,
+            partitions: count("IRN_CHAOS_PARTITIONS")?,
+            replicas: number("IRN_CHAOS_REPLICAS")?.unwrap_or(2),
+            cluster: env::var_os("IRN_CHAOS_CLUSTER").is_some(),
+            seed: u64::try_from(number("IRN_CHAOS_SEED")?.unwrap_or(1))?,
+        }))
+    }
+}
+
+fn number(name: &str) -> Result<Option<usize>> {
+    env::var(name)
+        .ok()
+        .map(|text| {
+            text.parse()
+                .with_context(|| format!("{name}={text} is no number"))
+        })
+        .transpose()
+}

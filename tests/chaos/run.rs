@@ -1,0 +1,324 @@
+//! One run: parts, events in a random order spread over the work, and the account.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::brokers::Brokers;
+use crate::options::Options;
+use crate::support::amqp::Amqp;
+use crate::support::credentials::{Credentials, GSTINS};
+use crate::support::eventually;
+use crate::support::ledger::{Ledger, invoices};
+use crate::support::proxy::TcpProxy;
+use crate::support::sandbox::Sandbox;
+use crate::support::worker::{WorkerConfig, WorkerProcess};
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// Without any progress for so long, a job is not coming any more.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+
+const RUNGS: [&str; 3] = ["250ms", "1s", "3s"];
+
+/// Jobs published before their confirms are awaited.
+const CHUNK: usize = 2_000;
+
+/// Calls that a worker has under way at most: what one event can leave in two places.
+const CONCURRENCY: usize = 16;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// SIGKILL to a worker.
+    Kill,
+    /// The broker, or a node of it, goes and comes back.
+    Restart,
+    /// A worker does not reach the broker.
+    Partition,
+}
+
+/// A worker and its way to the broker.
+struct Replica {
+    worker: WorkerProcess,
+    proxy: TcpProxy,
+}
+
+struct Run {
+    options: Options,
+    brokers: Brokers,
+    sandbox: Sandbox,
+    replicas: Vec<Replica>,
+    /// The ERP's own way to the broker.
+    front: TcpProxy,
+    ledger: Ledger,
+    rng: StdRng,
+    /// How often the broker went, and how often a worker was cut off.
+    restarted: usize,
+    partitioned: usize,
+}
+
+/// Publishes, disturbs, accounts. Prints one line of figures, whatever came of it.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    let mut run = Run::new(options).await?;
+    let started = Instant::now();
+    let ended = run.work().await;
+    let taken = started.elapsed();
+    let accounted = match ended {
+        Ok(()) => run.account().await,
+        Err(error) => Err(error),
+    };
+    println!("\nchaos: {}", run.figures(taken).await?);
+    accounted
+}
+
+impl Run {
+    async fn new(options: Options) -> Result<Self> {
+        let brokers = Brokers::start(options.cluster).await?;
+        let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
+        let front = TcpProxy::to_any(&brokers.addresses()).await?;
+        let mut run = Self {
+            options,
+            brokers,
+            sandbox,
+            replicas: Vec::new(),
+            front,
+            ledger: Ledger::default(),
+            rng: StdRng::seed_from_u64(options.seed),
+            restarted: 0,
+            partitioned: 0,
+        };
+        for number in 0..options.replicas {
+            let mut addresses = run.brokers.addresses();
+            let first = number % addresses.len();
+            addresses.rotate_left(first);
+            let proxy = TcpProxy::to_any(&addresses).await?;
+            let config = run.config(&proxy)?;
+            let worker = config.start(&format!("worker {}", number + 1)).await?;
+            run.replicas.push(Replica { worker, proxy });
+        }
+        run.brokers.ensure_replicated().await?;
+        Ok(run)
+    }
+
+    fn config(&self, proxy: &TcpProxy) -> Result<WorkerConfig> {
+        let vhost = self.brokers.vhost();
+        let url = format!("{}?heartbeat=2", vhost.url_through(proxy.address()));
+        WorkerConfig::between(&url, &self.sandbox)?
+            .set("irp.connect_timeout", "1s")?
+            .set("irp.request_timeout", "2s")?
+            .set("irp.settle_time", "2500ms")?
+            .set("irp.concurrency", CONCURRENCY as i64)?
+            .set("retry.max_attempts", 100)?
+            .set("retry.delays", RUNGS.to_vec())
+    }
+
+    fn url(&self) -> String {
+        self.brokers.vhost().url_through(self.front.address())
+    }
+
+    async fn work(&mut self) -> Result<()> {
+        // Answers lost after and before the portal has acted, and requests that take long enough to be cut short.
+        let faults = json!([
+            {"endpoint": "generate", "kind": "delay", "ms": 20, "when": "after"},
+            {"endpoint": "generate", "kind": "drop", "when": "after", "probability": 0.03},
+            {"endpoint": "generate", "kind": "drop", "when": "before", "probability": 0.02},
+            {"endpoint": "core", "kind": "status", "status": 503, "probability": 0.01},
+        ]);
+        self.sandbox.faults(self.options.seed, faults).await?;
+        self.publish().await?;
+        let events = self.events();
+        let steps = events.len() + 1;
+        for (number, event) in events.into_iter().enumerate() {
+            // Over the first nine tenths of the work, so that each of them finds some.
+            let answered = self.options.jobs * 9 / 10 * (number + 1) / steps;
+            self.collect(answered).await?;
+            ensure!(
+                self.ledger.answered() < self.options.jobs,
+                "event {} came too late",
+                number + 1
+            );
+            self.happen(event).await?;
+        }
+        self.collect(self.options.jobs).await
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        let erp = Amqp::connect(&self.url()).await?;
+        for jobs in invoices("CHAOS", self.options.jobs).chunks(CHUNK) {
+            let (ids, jobs): (Vec<_>, Vec<_>) = jobs.iter().cloned().unzip();
+            self.ledger.expect(ids);
+            erp.publish(&jobs).await?;
+        }
+        Ok(())
+    }
+
+    /// What happens, in an order of the seed's.
+    fn events(&mut self) -> Vec<Event> {
+        let Options {
+            kills,
+            restarts,
+            partitions,
+            ..
+        } = self.options;
+        let mut events = vec![Event::Kill; kills];
+        events.extend(vec![Event::Restart; restarts]);
+        events.extend(vec![Event::Partition; partitions]);
+        events.shuffle(&mut self.rng);
+        events
+    }
+
+    async fn happen(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Kill => self.kill_a_worker().await,
+            Event::Restart => self.restart_the_broker().await,
+            Event::Partition => self.cut_a_worker_off().await,
+        }
+    }
+
+    async fn kill_a_worker(&mut self) -> Result<()> {
+        let victim = self.rng.random_range(0..self.replicas.len());
+        let Replica { worker, proxy } = self.replicas.swap_remove(victim);
+        let config = worker.kill().await?;
+        let worker = config.start("a worker in place of a killed one").await?;
+        self.replicas.push(Replica { worker, proxy });
+        Ok(())
+    }
+
+    async fn restart_the_broker(&mut self) -> Result<()> {
+        let number = self.restarted;
+        self.restarted += 1;
+        self.brokers.take_away(number).await?;
+        if self.brokers.survives() {
+            // Work goes on without that node.
+            let more = (self.ledger.answered() + 20).min(self.options.jobs);
+            self.collect(more).await?;
+        } else {
+            for replica in &mut self.replicas {
+                replica.worker.until_not_ready(SOON).await?;
+            }
+        }
+        self.brokers.bring_back(number).await
+    }
+
+    async fn cut_a_worker_off(&mut self) -> Result<()> {
+        self.partitioned += 1;
+        let victim = self.rng.random_range(0..self.replicas.len());
+        let replica = &mut self.replicas[victim];
+        if self.partitioned.is_multiple_of(2) {
+            replica.proxy.cut();
+        } else {
+            replica.proxy.hold();
+        }
+        replica.worker.until_not_ready(SOON).await?;
+        replica.proxy.restore();
+        replica.worker.until_ready().await
+    }
+
+    /// Collects results until so many jobs are answered; fails when nothing comes any more.
+    async fn collect(&mut self, answered: usize) -> Result<()> {
+        let url = self.url();
+        while self.ledger.answered() < answered {
+            let before = self.ledger.answered();
+            let next = answered.min(before + CHUNK);
+            self.ledger.collect(&url, next, STUCK_AFTER).await?;
+        }
+        Ok(())
+    }
+
+    /// The second phase: what was published is answered, once or recognisably again, and nothing is left anywhere.
+    async fn account(&mut self) -> Result<()> {
+        let erp = Amqp::connect(&self.url()).await?;
+        let replicas = &mut self.replicas;
+        eventually(SOON, "the workers to be idle", async || {
+            erp.until_no_job_waits(&RUNGS, SOON).await?;
+            let mut busy = 0.0;
+            for replica in replicas.iter_mut() {
+                busy += replica.worker.metric("irn_worker_in_flight", "").await?;
+            }
+            Ok((busy == 0.0 && erp.jobs_waiting(&RUNGS).await? == 0).then_some(()))
+        })
+        .await?;
+        for replica in &mut self.replicas {
+            let status = replica.worker.terminate(SOON).await?;
+            ensure!(status.success(), "{status}");
+        }
+        self.ledger.collect_rest(&erp).await?;
+        self.ledger.ensure_each_signed()?;
+        for queue in ["irn.dead", "irn.poison"] {
+            let depth = erp.depth(queue).await?;
+            ensure!(depth == 0, "{queue} holds {depth}");
+        }
+        let stats = self.sandbox.stats().await?;
+        ensure!(
+            stats.registrations == self.options.jobs as u64,
+            "{} registrations",
+            stats.registrations
+        );
+        // Twins, which an event may leave of the jobs it catches, may look at the same moment.
+        let Options {
+            kills,
+            restarts,
+            partitions,
+            replicas,
+            ..
+        } = self.options;
+        let caught = (kills + partitions + restarts * replicas) * CONCURRENCY;
+        ensure!(
+            stats.blind_generates <= caught as u64,
+            "{} blind submits",
+            stats.blind_generates
+        );
+        Ok(())
+    }
+
+    async fn figures(&self, taken: Duration) -> Result<String> {
+        let Options {
+            jobs,
+            kills,
+            restarts,
+            partitions,
+            replicas,
+            cluster,
+            seed,
+        } = self.options;
+        let answered = self.ledger.answered();
+        let status = |name: &str| {
+            let firsts = self.ledger.firsts();
+            firsts.filter(|entry| entry.status() == name).count()
+        };
+        let recovered = self.ledger.firsts();
+        let recovered = recovered.filter(|entry| entry.body["recovered"] == true);
+        // The ERP of this test is cut off from the broker as well, and is then handed results for the second time.
+        let repeated = self.ledger.received() - answered;
+        let again = self.ledger.repeated_by_the_broker();
+        let stats = self.sandbox.stats().await?;
+        let seconds = taken.as_secs_f64();
+        Ok(format!(
+            "jobs {jobs}, signed {}, recovered {}, published twice {}, handed out twice by the broker {}, unaccounted {}, contradictory {}; kills {kills}, \
+             {} {restarts}, partitions {partitions}, replicas {replicas}, seed {seed}; submits {}, look-ups {}, of \
+             registered documents {}, blind {}; {seconds:.0} s, {:.0} jobs/s",
+            status("signed"),
+            recovered.count(),
+            repeated - again,
+            again,
+            jobs - answered,
+            self.ledger.contradictory(),
+            if cluster {
+                "nodes lost"
+            } else {
+                "broker restarts"
+            },
+            stats.generates,
+            stats.lookups,
+            stats.duplicate_generates,
+            stats.blind_generates,
+            jobs as f64 / seconds
+        ))
+    }
+}

@@ -1,0 +1,195 @@
+//! The limits hold for all replicas together, whoever joins and whoever is killed.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::support::amqp::Job;
+use crate::support::credentials::GSTINS;
+use crate::support::eventually;
+use crate::support::invoice::invoice;
+use crate::support::sandbox::Sandbox;
+use crate::support::stack::Stack;
+use crate::support::worker::{WorkerConfig, WorkerProcess};
+
+const SELLER: &str = GSTINS[0];
+const LIMIT: u64 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(10);
+
+/// A tenth above the limit: requests bunch on their way.
+const MOST: u64 = LIMIT + LIMIT / 10;
+
+fn limited(config: WorkerConfig) -> Result<WorkerConfig> {
+    config
+        .set("limits.per_gstin", format!("{LIMIT}/s"))?
+        .set("retry.delays", vec!["1s", "5s", "30s"])
+}
+
+async fn replicas(worker: &mut WorkerProcess) -> Result<u64> {
+    let status: Value = serde_json::from_str(&worker.admin("/status").await?)?;
+    status["replicas"].as_u64().context("no count of replicas")
+}
+
+/// Waits until every one of these counts so many.
+async fn until_all_see(workers: &mut [WorkerProcess], count: u64) -> Result<()> {
+    eventually(SOON, &format!("all to see {count} replicas"), async || {
+        for worker in &mut *workers {
+            if replicas(worker).await? != count {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// How many calls have arrived at which time, looked at all the while.
+struct Watch<'s> {
+    sandbox: &'s Sandbox,
+    looks: Vec<(Instant, u64)>,
+}
+
+impl<'s> Watch<'s> {
+    fn new(sandbox: &'s Sandbox) -> Self {
+        let looks = Vec::new();
+        Self { sandbox, looks }
+    }
+
+    /// Looks on until `over`.
+    async fn during<T>(&mut self, over: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut over = std::pin::pin!(over);
+        let mut ticks = tokio::time::interval(SECOND / 40);
+        loop {
+            tokio::select! {
+                ended = over.as_mut() => return ended,
+                _ = ticks.tick() => {
+                    let stats = self.sandbox.stats().await?.of(SELLER);
+                    let calls = stats.generates + stats.lookups;
+                    self.looks.push((Instant::now(), calls));
+                }
+            }
+        }
+    }
+
+    async fn for_a(&mut self, time: Duration) -> Result<()> {
+        self.during(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The busiest second that begins in this time.
+    fn most(&self, from: Instant, until: Instant) -> u64 {
+        let begin = self
+            .looks
+            .iter()
+            .filter(|(at, _)| (from..until).contains(at));
+        let calls = begin.map(|(at, before)| {
+            let within = self.looks.iter().filter(|(then, _)| *then < *at + SECOND);
+            let after = within.map(|(_, calls)| *calls).max();
+            after.map(|calls| calls - before)
+        });
+        calls.flatten().max().unwrap_or_default()
+    }
+
+    /// When, after `from`, a second has passed in which at least so many calls arrived.
+    fn reached(&self, from: Instant, least: u64) -> Option<Duration> {
+        let mut later = self.looks.iter().filter(|(at, _)| *at >= from + SECOND);
+        later
+            .find(|(at, calls)| {
+                let before = self
+                    .looks
+                    .iter()
+                    .rev()
+                    .find(|(then, _)| *then + SECOND <= *at);
+                before.is_some_and(|(_, before)| calls - before >= least)
+            })
+            .map(|(at, _)| *at - from)
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn limit_of_a_gstin_holds_for_three_replicas_when_a_fourth_joins_and_one_is_killed()
+-> Result<()> {
+    let mut stack = Stack::start_with(3, limited).await?;
+    let fourth = limited(stack.config()?)?;
+    until_all_see(&mut stack.workers, 3).await?;
+    let jobs: Vec<Job> = (1..=900)
+        .map(|i| Job::generate(&format!("J/{i}"), invoice(SELLER, &format!("J/{i}"))))
+        .collect();
+    stack.erp.publish(&jobs).await?;
+
+    let Stack {
+        sandbox, workers, ..
+    } = &mut stack;
+    let mut watch = Watch::new(sandbox);
+    let begin = Instant::now();
+    watch.for_a(SECOND * 5).await?;
+    let alone = sandbox.stats().await?.of(SELLER).max_per_second;
+    assert!(alone <= MOST, "{alone} calls in a second of three replicas");
+
+    let joins = Instant::now();
+    workers.push(watch.during(fourth.start("the fourth")).await?);
+    watch.during(until_all_see(workers, 4)).await?;
+    let joined = Instant::now();
+    watch.for_a(SECOND * 4).await?;
+
+    let killed_at = Instant::now();
+    workers.remove(0).kill().await?;
+    watch.during(until_all_see(workers, 3)).await?;
+    let noticed = Instant::now();
+    watch.for_a(SECOND * 4).await?;
+
+    let end = Instant::now();
+    let settled = [
+        watch.most(begin, joins - SECOND),
+        watch.most(joined, killed_at - SECOND),
+        watch.most(noticed, end),
+    ];
+    let around = watch
+        .most(joins - SECOND, joined)
+        .max(watch.most(killed_at, noticed));
+    let again = watch.reached(noticed, LIMIT * 3 / 4);
+    println!(
+        "limit {LIMIT}/s: settled {settled:?}, around join and kill {around}, joined in {:?}, kill noticed in {:?}, at \
+         the limit again in {again:?}",
+        joined - joins,
+        noticed - killed_at
+    );
+    assert!(settled.iter().all(|most| *most <= MOST), "{settled:?}");
+    assert!(around <= LIMIT * 3 / 2, "{around}");
+    assert!(
+        noticed - killed_at < SECOND * 3,
+        "{:?}",
+        noticed - killed_at
+    );
+    let again = again.context("the throughput never came back")?;
+    assert!(again <= SECOND * 3, "{again:?}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn error_budget_is_shared_by_the_replicas() -> Result<()> {
+    let small = |config: WorkerConfig| config.set("limits.error_budget_per_gstin", "9/day");
+    let mut stack = Stack::start_with(3, small).await?;
+    until_all_see(&mut stack.workers, 3).await?;
+    let rule = serde_json::json!([
+        {"endpoint": "generate", "gstin": SELLER, "kind": "error", "code": "2189"}
+    ]);
+    stack.sandbox.faults(1, rule).await?;
+    let jobs: Vec<Job> = (1..=90)
+        .map(|i| Job::generate(&format!("E/{i}"), invoice(SELLER, &format!("E/{i}"))))
+        .collect();
+    stack.erp.publish(&jobs).await?;
+    let outcomes = stack.outcomes(90, SOON * 2).await?;
+    let refused = outcomes.values().filter(|o| o.status() == "rejected");
+    assert_eq!(refused.count(), 9);
+    assert_eq!(stack.sandbox.stats().await?.of(SELLER).errors, 9);
+    Ok(())
+}

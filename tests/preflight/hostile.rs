@@ -1,0 +1,120 @@
+//! Any bytes and any JSON are judged without a panic, and no amount can be wrong unnoticed.
+
+use std::sync::OnceLock;
+
+use irn_worker::preflight::{self, Preflight};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::corpus::{KINDS, Kind, valid};
+use crate::{now, report, strict, told};
+
+fn judge() -> &'static Preflight {
+    static JUDGE: OnceLock<Preflight> = OnceLock::new();
+    JUDGE.get_or_init(strict)
+}
+
+/// JSON with the names of the form in it, but not their types.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[0-9A-Z/é\"\\\\-]{0,20}".prop_map(Value::from),
+    ];
+    let names = prop::sample::select(vec![
+        "SellerDtls",
+        "BuyerDtls",
+        "ItemList",
+        "ValDtls",
+        "EwbDtls",
+        "TranDtls",
+        "DocDtls",
+        "RefDtls",
+        "Gstin",
+        "pin",
+        "Stcd",
+        "Qty",
+        "UnitPrice",
+        "TotAmt",
+        "AssAmt",
+        "GstRt",
+        "TotItemVal",
+        "SlNo",
+        "HsnCd",
+        "Dt",
+        "SupTyp",
+        "é~/",
+    ]);
+    leaf.prop_recursive(5, 60, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(names.clone().prop_map(str::to_owned), inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// Amounts that other amounts must agree with.
+const TIED: [&str; 12] = [
+    "/ItemList/0/TotAmt",
+    "/ItemList/0/AssAmt",
+    "/ItemList/0/Discount",
+    "/ItemList/0/IgstAmt",
+    "/ItemList/0/CgstAmt",
+    "/ItemList/0/SgstAmt",
+    "/ItemList/0/TotItemVal",
+    "/ValDtls/AssVal",
+    "/ValDtls/IgstVal",
+    "/ValDtls/CgstVal",
+    "/ValDtls/SgstVal",
+    "/ValDtls/TotInvVal",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_bytes_are_judged_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        drop(judge().check(&bytes, now(), None));
+        drop(preflight::read_and_check(judge(), &bytes, now()));
+    }
+
+    #[test]
+    fn any_json_is_judged_without_panic(document in any_json()) {
+        drop(judge().check(document.to_string().as_bytes(), now(), None));
+    }
+
+    #[test]
+    fn any_member_of_a_valid_document_may_be_any_json(seed in 0..50_u64, at in any::<prop::sample::Index>(), value in any_json()) {
+        let mut document = valid(Kind::EwayBill, seed);
+        let blocks = ["TranDtls", "DocDtls", "SellerDtls", "BuyerDtls", "ItemList", "ValDtls", "EwbDtls"];
+        document[blocks[at.index(blocks.len())]] = value;
+        drop(report(judge(), &document));
+    }
+
+    #[test]
+    fn amount_that_is_wrong_by_more_than_two_rupees_is_refused(
+        kind in prop::sample::select(KINDS.to_vec()),
+        seed in 0..400_u64,
+        place in prop::sample::select(TIED.to_vec()),
+        paise in 201..1_000_000_i64,
+        up in any::<bool>(),
+    ) {
+        let mut document = valid(kind, seed);
+        let Some(amount) = document.pointer(place).and_then(Value::as_f64) else {
+            return Ok(());
+        };
+        // A whole that was rounded leaves room for less than a rupee of its own.
+        let by = paise as f64 / 100.0;
+        let changed = if up { amount + by } else { (amount - by).max(0.0) };
+        prop_assume!((changed - amount).abs() > 2.0);
+        // Under reverse charge a value with tax and one without are both right.
+        let may_leave_tax_out = document["TranDtls"]["RegRev"] == "Y";
+        prop_assume!(!(may_leave_tax_out && (place.ends_with("TotItemVal") || place.ends_with("TotInvVal"))));
+        document.pointer_mut(place).map(|amount| *amount = json!((changed * 100.0).round() / 100.0));
+        let report = report(judge(), &document);
+        prop_assert!(report.refuses(), "{kind:?} {seed} {place}: {}", told(&report));
+    }
+}
