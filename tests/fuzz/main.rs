@@ -177,7 +177,7 @@ fn documents_never_panic_in_preflight() {
         no_state,
         |(), input| {
             let report = preflight.check(input, now, None);
-            drop((report.refuses(), report.errors().count()));
+            drop((report.refuses(), report.errors().collect::<Vec<_>>()));
         },
     );
 }
@@ -197,11 +197,7 @@ fn tokens_never_panic() {
     fuzz("token", &seeds, count(220), no_state, |(), input| {
         let text = String::from_utf8_lossy(input);
         if let Ok(token) = Token::parse(&text) {
-            drop((
-                token.kid().is_some(),
-                token.data().is_ok(),
-                keyring.verify(&token),
-            ));
+            std::hint::black_box((token.kid(), token.data().is_ok(), keyring.verify(&token)));
             drop((
                 token.qr_data().is_ok(),
                 token.invoice_data().is_ok(),
