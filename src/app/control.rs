@@ -9,7 +9,8 @@ use crate::worker::Worker;
 
 /// Heeds orders for as long as it is waited for, or until the broker does not permit it.
 pub(super) async fn heed(endpoint: Endpoint, worker: Arc<Worker>) {
-    let refused = listen(&endpoint, |message| match Order::read(message) {
+    let declare = worker.config().topology.declare;
+    let refused = listen(&endpoint, declare, |message| match Order::read(message) {
         // Made-up GSTINs must not fill the memory.
         Ok(Order::Resume(gstin)) if worker.credentials().accounts.contains_key(&gstin) => {
             worker.resume(&gstin);

@@ -22,15 +22,15 @@ pub const CONTROL_EXCHANGE: &str = "irn.control";
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
 const SLOWEST_RECONNECT: Duration = Duration::from_secs(5);
 
-/// Gives every message that comes to `heed`, whenever the broker is there, for as long as it is waited for.
+/// Gives every message that comes to `heed`, whenever the broker is there, for as long as it is waited for. `declare`:
+/// whether the exchange is ours to declare.
 ///
-/// # Errors
 /// Returns when the broker does not permit it, or has no such exchange: then there is no point in asking again.
-pub async fn listen(endpoint: &Endpoint, heed: impl Fn(&[u8])) -> BrokerError {
+pub async fn listen(endpoint: &Endpoint, declare: bool, heed: impl Fn(&[u8])) -> BrokerError {
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     loop {
         match endpoint.connect("control").await {
-            Ok(connection) => match attach(&connection).await {
+            Ok(connection) => match attach(&connection, declare).await {
                 Ok((_channel, mut consumer)) => {
                     delays.reset();
                     // The end of the stream is the end of the connection, which the worker's own tell of.
@@ -49,9 +49,23 @@ pub async fn listen(endpoint: &Endpoint, heed: impl Fn(&[u8])) -> BrokerError {
 }
 
 /// The channel is to be kept: without it the consumer ends.
-async fn attach(connection: &Connection) -> Result<(Channel, Consumer), BrokerError> {
+async fn attach(
+    connection: &Connection,
+    declare: bool,
+) -> Result<(Channel, Consumer), BrokerError> {
     let attaching = async {
         let channel = connection.create_channel().await?;
+        if declare {
+            // The same as the topology's, which may be declared a moment later only.
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let (name, kind) = (short(CONTROL_EXCHANGE), ExchangeKind::Fanout);
+            channel
+                .exchange_declare(name, kind, options, FieldTable::default())
+                .await?;
+        }
         // Under the prefix of all the others, so that one permission covers it; gone with the connection.
         let queue = format!("{CONTROL_EXCHANGE}.{}", uuid::Uuid::new_v4().simple());
         let options = QueueDeclareOptions {

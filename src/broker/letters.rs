@@ -15,7 +15,7 @@ use super::{BrokerError, Endpoint, Payload, Publication, PublishError, Publisher
 use crate::job::{Properties, short};
 
 /// Letters published and not confirmed yet: as many bodies are in memory at once. Few enough for their acknowledgements
-/// to be done with when the channel closes: of more than 32 at once, RabbitMQ keeps some back and would lose them.
+/// to be passed on at once: of more than 32, RabbitMQ keeps some back, and would lose them with the channel.
 const IN_FLIGHT: usize = 16;
 
 /// A message as it lies in a queue.
@@ -143,6 +143,9 @@ async fn walk_on(
     while let Some(sent) = sending.next().await {
         ended = ended.and(sent);
     }
+    // The queue answers in order: once it has handed out (or not) one more letter, which goes back at the end, it has
+    // taken in every acknowledgement. Closing at once, some come too late.
+    drop(next(&channel, queue).await?);
     ended.map(|()| walked)
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
+use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::stack::Stack;
 
@@ -23,14 +24,16 @@ async fn set_password(stack: &Stack, password: &str) -> Result<()> {
     stack.sandbox.post("password", &changed).await.map(drop)
 }
 
-/// Every replica's own control queue.
+/// Every replica's own control queue, once all listen: they take jobs without waiting for that.
 async fn control_queues(stack: &Stack) -> Result<Vec<String>> {
-    let queues = stack.broker.list("queues").await?;
-    let names = queues.iter().filter_map(|queue| queue["name"].as_str());
-    Ok(names
-        .filter(|name| name.starts_with("irn.control."))
-        .map(str::to_owned)
-        .collect())
+    eventually(SOON, "every replica to listen", async || {
+        let queues = stack.broker.list("queues").await?;
+        let names = queues.iter().filter_map(|queue| queue["name"].as_str());
+        let names = names.filter(|name| name.starts_with("irn.control."));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        Ok((names.len() == stack.workers.len()).then_some(names))
+    })
+    .await
 }
 
 #[tokio::test]
@@ -46,6 +49,7 @@ async fn resume_reaches_every_replica_and_a_refused_account_is_tried_again() -> 
     // Mended at the portal's side: the worker's password is right again, and the worker cannot know.
     set_password(&stack, &format!("Pw-{SELLER}!")).await?;
     assert_eq!(stack.settle(job("A/1")).await?.status(), "failed");
+    control_queues(&stack).await?;
     let resumed = stack
         .config()?
         .output("resume", &[SELLER, "--json"])

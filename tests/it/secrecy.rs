@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::amqp::Job;
 use crate::support::credentials::{Credentials, GSTINS};
+use crate::support::eventually;
 use crate::support::invoice::{self, invoice};
 use crate::support::stack::Stack;
 use crate::support::worker::WorkerConfig;
@@ -163,6 +164,77 @@ async fn refused_password_is_not_in_the_log_either() -> Result<()> {
     let status: Value = serde_json::from_str(&worker.admin("/status").await?)?;
     assert_no_canary(&status.to_string(), "/status");
     worker.terminate(SOON).await?;
+    assert_no_canary(&worker.log().join("\n"), "the log");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn other_ways_to_end_tell_nothing_of_the_document() -> Result<()> {
+    let mut stack = stack(talkative, 1).await?;
+    let settled = async |job: Job, status: &str| -> Result<()> {
+        let outcome = stack.settle(job).await?;
+        ensure!(outcome.status() == status, "{status}: {}", outcome.json);
+        Ok(())
+    };
+    let job = |number: &str| Job::generate(number, marked(number));
+    settled(job("E/1"), "signed").await?;
+    let other = invoice::with_other_content(SELLER, "E/1").replace("Cotton fabric dyed", ITEM);
+    settled(Job::generate("E/1b", other), "conflict").await?;
+    let late = job("E/2").text_header("x-irn-deadline", "2020-01-01T00:00:00Z");
+    settled(late, "expired").await?;
+    settled(job("E/4").reply_to("canary.queue"), "failed").await?;
+    stack.sandbox.advance("49h").await?;
+    settled(Job::generate("E/1c", marked("E/1")), "partial").await?;
+    let worker = stack.worker()?;
+    assert_no_canary(&worker.admin("/metrics").await?, "/metrics");
+    assert_no_canary(&worker.admin("/status").await?, "/status");
+    assert!(worker.terminate(SOON).await?.success());
+    assert_no_canary(&worker.log().join("\n"), "the log");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn broken_credentials_that_are_loaded_while_it_runs_tell_no_secret() -> Result<()> {
+    let dir = TempDir::with_prefix("irn-worker-credentials-")?;
+    let file = dir.path().join("c.toml");
+    let credentials = Credentials::of(&GSTINS)
+        .password(SELLER, PASSWORD)
+        .client_secret(CLIENT_SECRET);
+    credentials.write(&file)?;
+    let path = file.to_str().context("a temporary path is UTF-8")?;
+    let mut stack = stack(|config| talkative(config)?.set("credentials.path", path), 1).await?;
+    let whole = std::fs::read_to_string(&file)?;
+    let quoted = format!("\"{PASSWORD}\"");
+    let broken = [
+        whole.replace(&quoted, &format!("\"{PASSWORD}")),
+        whole.replace(&quoted, PASSWORD),
+        whole.replace(&quoted, &format!("[{quoted}]")),
+        whole.replace(&quoted, &format!("{quoted}\npassword = {quoted}")),
+        whole.replace(&quoted, &format!("{quoted}\npasswort = {quoted}")),
+        whole.replace(
+            &quoted,
+            &format!("\"{PASSWORD}{PASSWORD}{PASSWORD}{PASSWORD}{PASSWORD}\""),
+        ),
+        whole.replace(
+            &format!("\"{CLIENT_SECRET}\""),
+            &format!("\"{CLIENT_SECRET}\\u0007\""),
+        ),
+    ];
+    let worker = stack.worker()?;
+    for (refused, text) in broken.iter().enumerate() {
+        std::fs::write(&file, text)?;
+        worker.signal(rustix::process::Signal::HUP)?;
+        let enough = u32::try_from(refused)? + 1;
+        eventually(SOON, "the file to be refused", async || {
+            let name = "irn_worker_credentials_reloads_total";
+            let times = worker.metric(name, "refused").await?;
+            Ok((times >= f64::from(enough)).then_some(()))
+        })
+        .await?;
+        assert_no_canary(&worker.admin("/status").await?, "/status");
+    }
     assert_no_canary(&worker.log().join("\n"), "the log");
     Ok(())
 }

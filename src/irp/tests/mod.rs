@@ -1,5 +1,6 @@
 mod counted;
 mod faults;
+mod fuzz;
 mod portal;
 
 use super::*;
