@@ -5,6 +5,8 @@
 //! sideways, nothing down. The broker and the portal do not know each other; they meet in [`worker`] only.
 //! `tests/layers.rs` keeps it so.
 
+#![forbid(unsafe_code)]
+
 // Identifiers: no I/O, no time.
 pub mod gstin;
 

@@ -1,5 +1,7 @@
 //! `irn-worker`: parse the arguments, run the command, give its exit code.
 
+#![forbid(unsafe_code)]
+
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 

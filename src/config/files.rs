@@ -10,13 +10,17 @@ use zeroize::Zeroizing;
 /// Far above any password or key, far below what a mistaken path (a log, a device) would cost.
 const LARGEST_SECRET_BYTES: u64 = 64 * 1024;
 
+/// The largest secret, and room for the reader to see that there is no more.
+const SECRET_BUFFER_BYTES: usize = 64 * 1024 + 64;
+
 /// What a secret file holds, without the line break that editors leave at its end.
 ///
 /// # Errors
 /// What is wrong with the file, to be read after its key.
 pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
     let unreadable = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Large enough from the start: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BUFFER_BYTES));
     File::open(path)
         .and_then(|file| file.take(LARGEST_SECRET_BYTES + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;

@@ -2,6 +2,8 @@
 //! and with every fault a client must survive. It shares no code with the worker, so that a mistake in one shows
 //! against the other. docs/sandbox.md tells how to use it.
 
+#![forbid(unsafe_code)]
+
 mod accounts;
 mod answer;
 mod call;
