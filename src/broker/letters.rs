@@ -46,7 +46,7 @@ pub enum Verdict {
         /// Under which key.
         routing_key: String,
         /// With which properties and headers.
-        properties: Properties,
+        properties: Box<Properties>,
     },
 }
 
@@ -175,14 +175,14 @@ async fn send(
     publisher: &Publisher,
     exchange: String,
     routing_key: String,
-    properties: Properties,
+    properties: Box<Properties>,
     letter: Letter,
     acker: Acker,
 ) -> Result<(), WalkError> {
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: routing_key.into(),
-        properties,
+        properties: *properties,
         payload: Payload(&letter.body),
     };
     publisher.publish(&publication).await?;

@@ -62,7 +62,7 @@ impl Renewed {
             Some(routing_key) if !letter.body.is_empty() => Judged::Replayed(Verdict::Replay {
                 exchange: JOBS_EXCHANGE.to_owned(),
                 routing_key,
-                properties: dead.replayed(letter.redelivered),
+                properties: Box::new(dead.replayed(letter.redelivered)),
             }),
             Some(_) | None => Judged::Impossible,
         }
