@@ -178,7 +178,7 @@ mod tests {
                 routing_key,
                 properties,
                 ..
-            }) => (routing_key, properties),
+            }) => (routing_key, *properties),
             _ => panic!("not replayed: {letter:?}"),
         }
     }

@@ -55,54 +55,25 @@ fn no_credentials() -> Ending {
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
-    let mut refused = refused_by_preflight(worker, case);
-    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
-    if let Some(refused) = refused.take_if(|_| is_fresh) {
-        return refused;
-    }
-    if refused.is_some() {
-        // It passed before, and it or a copy of it may be registered: rules change at midnight. So it is looked up.
-        case.doubt_again();
-    }
-    let irn = document.irn();
+    let refused = match judged_before(worker, case) {
+        Ok(refused) => refused,
+        Err(ending) => return *ending,
+    };
     let gstin = case.gstin.unwrap_or(document.seller);
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
     let Some(account) = account_now() else {
         return no_credentials();
     };
-    // One in doubt is looked up first: it may have been registered in time. So may one that a worker had before: a copy
-    // of it that overtook this one.
-    if case.is_past_deadline() && !case.in_doubt() {
-        if case.job.first_seen.is_none() {
-            return Ending::Expired;
-        }
-        case.doubt_again();
-    }
-    if let Some(earlier) = refused_earlier(worker, case, &gstin) {
-        return earlier;
-    }
-    // Before the lane: what cannot be done does not wait for its turn.
-    if let Some(whose) = worker.limits.stopped(&account) {
-        return budget_stopped(case, whose);
+    if let Some(ending) = not_worth_a_turn(worker, case, &account) {
+        return ending;
     }
     let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, irn) => turn,
+        turn = worker.lanes.turn(&gstin, document.irn()) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
     let mut turn = match turn {
         Ok(turn) => turn,
-        Err(NoTurn::Full) => {
-            let wait = planned_return(worker, case, &account);
-            return Ending::Deferred { wait, why: "lane" };
-        }
-        Err(NoTurn::Twin) => {
-            // Whatever becomes of the other one, this one has to look before it sends.
-            case.doubt();
-            return Ending::Deferred {
-                wait: worker.config.irp.settle_time,
-                why: "twin",
-            };
-        }
+        Err(no_turn) => return deferred(worker, case, &account, no_turn),
     };
     // Again: they may have been reloaded while it waited, and a password that was refused must not be sent again.
     let Some(account) = account_now() else {
@@ -123,6 +94,48 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
             Ending::Deferred { wait, why }
         }
         ending => ending,
+    }
+}
+
+/// What pre-flight and the deadline say before anything is done: the ending of a job that nobody has seen before, or what
+/// pre-flight has against one that has to be looked up first.
+fn judged_before(worker: &Worker, case: &Case) -> Result<Option<Ending>, Box<Ending>> {
+    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
+    let refused = refused_by_preflight(worker, case);
+    let late = case.is_past_deadline();
+    match refused {
+        Some(refused) if is_fresh => return Err(Box::new(refused)),
+        None if late && is_fresh => return Err(Box::new(Ending::Expired)),
+        // It passed before, or was in time; it or a copy of it that overtook it may be registered.
+        Some(_) => case.doubt_again(),
+        None if late && !case.in_doubt() => case.doubt_again(),
+        None => {}
+    }
+    Ok(refused)
+}
+
+/// Before the lane: what cannot be done does not wait for its turn.
+fn not_worth_a_turn(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
+    refused_earlier(worker, case, &account.gstin).or_else(|| {
+        let whose = worker.limits.stopped(account)?;
+        Some(budget_stopped(case, whose))
+    })
+}
+
+fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) -> Ending {
+    match no_turn {
+        NoTurn::Full => Ending::Deferred {
+            wait: planned_return(worker, case, account),
+            why: "lane",
+        },
+        NoTurn::Twin => {
+            // Whatever becomes of the other one, this one has to look before it sends.
+            case.doubt();
+            Ending::Deferred {
+                wait: worker.config.irp.settle_time,
+                why: "twin",
+            }
+        }
     }
 }
 

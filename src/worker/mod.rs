@@ -26,6 +26,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
@@ -68,6 +69,8 @@ pub struct Worker {
     ladder: Ladder,
     publisher: Publisher,
     fleet: Fleet,
+    /// Whether the broker may hand out deliveries to us now.
+    taking: watch::Sender<bool>,
     replica: String,
     crash: CrashPoints,
     /// A stop was asked: nothing new is sent.
@@ -114,6 +117,7 @@ impl Worker {
             ladder: parts.ladder,
             publisher: parts.publisher,
             fleet: Fleet::default(),
+            taking: watch::Sender::new(false),
             replica: parts.replica,
             crash: CrashPoints::from_environment(),
             stop: parts.stop,

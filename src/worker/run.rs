@@ -23,6 +23,9 @@ const HELD: Duration = Duration::from_secs(10);
 /// An attachment that ended sooner may have been ended by what it was handed.
 const BRIEF: Duration = Duration::from_secs(1);
 
+/// The end of consuming takes a round trip to the broker; whoever waits for it does not wait longer.
+const CROSSING: Duration = Duration::from_secs(2);
+
 /// After a message that no client can read, deliveries are taken one by one for this long.
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,7 @@ pub async fn run(
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
                 worker.fleet.consumes(true);
+                worker.takes(now != Consuming::Nothing);
                 let looping = Loop {
                     worker: &worker,
                     tasks: &tasks,
@@ -84,6 +88,7 @@ pub async fn run(
         };
         consuming = next;
         worker.fleet.consumes(false);
+        worker.takes(false);
         readiness.set(State::BrokerLost);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),
@@ -116,6 +121,17 @@ impl Worker {
             }
             (Loss::Broken(_) | Loss::Malformed, careful) => careful,
         }
+    }
+
+    fn takes(&self, taking: bool) {
+        self.taking.send_replace(taking);
+    }
+
+    /// Waits until the broker hands nothing out to us any more, but not for ever. What goes back before that comes
+    /// straight here again, and if it crosses the end of consuming, it counts as handed out twice and must be looked up.
+    pub(super) async fn takes_no_more(&self) {
+        let mut taking = self.taking.subscribe();
+        drop(tokio::time::timeout(CROSSING, taking.wait_for(|taking| !taking)).await);
     }
 
     /// A slot, or none as soon as the portal is down: what is worked on then is handed back, and that needs no slot.
@@ -186,6 +202,7 @@ impl Loop<'_> {
                     Err(error) => return End::Lost(error.into(), wanted),
                 }
                 now = next;
+                self.worker.takes(now != Consuming::Nothing);
             }
             let careful = !matches!(wanted, Consuming::Both { .. });
             let over = tokio::select! {
@@ -291,6 +308,7 @@ async fn drain(
     if let Some(attached) = &mut attached {
         match tokio::time::timeout_at(grace, attached.stop_consuming()).await {
             Ok(Ok(untouched)) => {
+                worker.takes(false);
                 for delivery in untouched {
                     let worker = Arc::clone(worker);
                     tasks.spawn(async move { worker.work(delivery).await });

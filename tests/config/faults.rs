@@ -52,7 +52,7 @@ const FAULTS: &[Row] = &[
     ("irp.failover_url = \"https://irp.example.in/\"", "irp.failover_url", "same portal", "the other portal"),
     ("irp.failover_url = \"https://einv2api.gstsandbox.nic.in\"", "irp.failover_url", "sandbox", "irp.environment"),
     ("irp.failover_public_key_file = \"{dir}/irp.pem\"", "irp.failover_public_key_file", "without `irp.failover_url`|of no use", "failover_url"),
-    ("#public_key_file", "irp.public_key_file", "is missing", "PEM"),
+    ("#irp.public_key_file", "irp.public_key_file", "is missing", "PEM"),
     ("irp.public_key_file = \"/nowhere/key.pem\"", "irp.public_key_file", "cannot be read", "name a file"),
     ("irp.public_key_file = \"{dir}\"", "irp.public_key_file", "is a folder", "name a file"),
     ("irp.signing_keys = \"key.pem\"", "irp.signing_keys", "is text, not a list", "list of paths"),

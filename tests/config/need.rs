@@ -51,7 +51,7 @@ fn judging_documents_needs_no_portal_no_broker_and_no_file() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.write(
         "worker.toml",
-        &format!("{PORTAL_FILES}\nvalidate.preflight = \"schema\""),
+        format!("{PORTAL_FILES}\nvalidate.preflight = \"schema\""),
     )?;
     let loaded = config::load_validation(Some(&path), [])?;
     assert_eq!(loaded.config.validate.preflight, config::Preflight::Schema);

@@ -45,7 +45,7 @@ impl Folder {
     /// They take one line each, so that the text begins at line 3.
     pub(crate) fn worker_toml(&self, text: &str) -> Result<PathBuf> {
         let url = if text.contains("base_url") { "#" } else { "" };
-        let key = if text.contains("public_key_file") {
+        let key = if text.contains("irp.public_key_file") {
             "#"
         } else {
             ""

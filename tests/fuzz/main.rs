@@ -138,6 +138,7 @@ fn handle(properties: Properties, key: &str, body: &[u8]) {
                 outcome: PriorOutcome::Unknown,
                 first_seen: job.first_seen.unwrap_or(Timestamp::UNIX_EPOCH),
                 error: job.last_error.as_deref(),
+                portal: job.portal.as_deref().map(Into::into),
             };
             drop((
                 job.id(None),

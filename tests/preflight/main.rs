@@ -5,6 +5,10 @@
     unused_imports,
     reason = "of the sandbox's modules only the rules are asked"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a document without what they change is a fault of the test"
+)]
 
 mod agreement;
 mod command;

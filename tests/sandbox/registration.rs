@@ -192,7 +192,7 @@ async fn a_second_registration_is_refused_with_the_first_ones_details() -> Resul
     let document = &stats["documents"]["29AAGCE4783K1Z1/INV/SI/25-26/00417/2025-26"];
     assert_eq!(
         document,
-        &json!({"submits": 3, "duplicates": 2, "registered": true})
+        &json!({"submits": 3, "duplicates": 2, "registered": true, "lookups": 1, "blind": 2})
     );
     assert_eq!(
         (&stats["duplicate_generates"], &stats["registrations"]),

@@ -126,6 +126,7 @@ fn stay(worker: &Worker, case: &Case, ending: &Ending) -> Option<Duration> {
 }
 
 async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
+    worker.takes_no_more().await;
     telemetry::job_handed_back(case.about());
     again(
         worker,
