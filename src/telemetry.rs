@@ -348,9 +348,22 @@ pub fn sessions_live(count: usize) {
     gauge!("irn_worker_tokens_valid").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
 }
 
-/// Attempts under way.
-pub fn in_flight(count: usize) {
-    gauge!("irn_worker_in_flight").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+/// A job being worked on, from now until this is dropped.
+#[derive(Debug)]
+pub struct InFlight(());
+
+impl InFlight {
+    /// One more. Counted up and down, because a number read and then set would be another task's by then.
+    pub fn begin() -> Self {
+        gauge!("irn_worker_in_flight").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!("irn_worker_in_flight").decrement(1.0);
+    }
 }
 
 /// How a registration's signatures fared.

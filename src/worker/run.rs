@@ -11,7 +11,7 @@ use super::gate::Gate;
 use crate::broker::{Attached, Consuming, Delivery, Endpoint, Loss, Topology};
 use crate::limits::Slot;
 use crate::retry::Backoffs;
-use crate::telemetry::{self, Readiness, State};
+use crate::telemetry::{self, InFlight, Readiness, State};
 
 const FIRST_RECONNECT: Duration = Duration::from_millis(100);
 /// A broker that restarts should not wait for its workers: a try costs it next to nothing.
@@ -276,15 +276,13 @@ impl Loop<'_> {
     /// Works on a delivery in its slot, or waits for one. The slot ends with the task: a panic frees it too.
     fn spawn(&self, delivery: Delivery, slot: Option<Slot>) {
         let worker = Arc::clone(self.worker);
-        let tasks = self.tasks.clone();
         self.tasks.spawn(async move {
             let _slot = match slot {
                 Some(slot) => Some(slot),
                 None => worker.slot_or_none().await,
             };
-            telemetry::in_flight(tasks.len());
+            let _in_flight = InFlight::begin();
             worker.work(delivery).await;
-            telemetry::in_flight(tasks.len().saturating_sub(1));
         });
     }
 }
