@@ -10,6 +10,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
@@ -88,6 +89,8 @@ pub enum NoSession {
     Limited(Duration),
     /// The login failed for a reason that may pass.
     Failed(Arc<IrpError>),
+    /// Other credentials have been loaded meanwhile: these are not to be sent any more.
+    Replaced,
     /// The portal answers no logins; it is asked again after about this time.
     PortalDown(Duration),
 }
@@ -106,6 +109,8 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Lane {
     current: RwLock<Option<Arc<Session>>>,
+    /// The account that has replaced the one it began with.
+    newest: ArcSwapOption<Account>,
     contention: Contention,
     login: Mutex<LoginState>,
 }
@@ -148,6 +153,9 @@ impl Sessions {
             return Ok(session);
         }
         let mut state = lane.login.lock().await;
+        if lane.has_replaced(account) {
+            return Err(NoSession::Replaced);
+        }
         if let Some(session) = lane.usable(account).await {
             return Ok(session);
         }
@@ -175,24 +183,30 @@ impl Sessions {
         outcome
     }
 
-    /// Forgets what is known of these GSTINs: session, refusal, failure. Their next job logs in. Done beside whoever
-    /// asks, because a login under way has to end first.
-    pub fn forget(&self, gstins: impl IntoIterator<Item = Gstin>) {
-        let lanes: Vec<Arc<Lane>> = gstins
-            .into_iter()
-            .filter_map(|gstin| self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)))
-            .collect();
-        self.tasks.spawn(async move {
-            for lane in lanes {
+    /// These GSTINs have other accounts now, or none: what is known of the old ones is of no use. New credentials may be
+    /// tried at once, whatever was sent before them. The rest is done beside whoever asks, because a login under way has
+    /// to end first; those that wait for it with the old account are told ([`NoSession::Replaced`]).
+    pub fn replace(&self, accounts: impl IntoIterator<Item = (Gstin, Option<Arc<Account>>)>) {
+        for (gstin, account) in accounts {
+            self.limits.forget_logins(&gstin);
+            let Some(lane) = self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)) else {
+                continue;
+            };
+            lane.newest.store(account.clone());
+            self.tasks
+                .spawn(async move { lane.keep_only(account.as_deref()).await });
+        }
+    }
+
+    /// An operator has seen to it: this GSTIN's account may be tried again, at once.
+    pub fn forget_refusal(&self, gstin: &Gstin) {
+        self.limits.forget_logins(gstin);
+        if let Some(lane) = self.lanes.get(gstin).map(|lane| Arc::clone(&lane)) {
+            self.tasks.spawn(async move {
                 let mut state = lane.login.lock().await;
-                // The generation stays: a late answer to an old session must not drop a new one.
-                *state = LoginState {
-                    generation: state.generation,
-                    ..LoginState::default()
-                };
-                *lane.current.write().await = None;
-            }
-        });
+                (state.refused, state.failed) = (None, None);
+            });
+        }
     }
 
     /// The portal refused this session's token, or its key did not fit: nobody shall use it again. A newer one stays.
@@ -305,6 +319,27 @@ impl LoginState {
 }
 
 impl Lane {
+    /// Whether another account than this has been loaded since.
+    fn has_replaced(&self, account: &Account) -> bool {
+        let newest = self.newest.load();
+        newest.as_ref().is_some_and(|newest| **newest != *account)
+    }
+
+    /// Drops what is known of any other account.
+    async fn keep_only(&self, account: Option<&Account>) {
+        let is_old = |of: &Account| account != Some(of);
+        let mut state = self.login.lock().await;
+        state.refused.take_if(|(of, _)| is_old(of));
+        state.failed.take_if(|(_, of, _)| is_old(of));
+        let mut current = self.current.write().await;
+        if current
+            .take_if(|session| is_old(&session.account))
+            .is_some()
+        {
+            state.renewal_failed = None;
+        }
+    }
+
     async fn usable(&self, account: &Account) -> Option<Arc<Session>> {
         let current = self.current.read().await;
         current
@@ -374,6 +409,9 @@ impl Portal {
                 telemetry::login_failed(&account.gstin, error.code(), refused);
                 let error = Arc::new(error);
                 if refused {
+                    if lane.has_replaced(account) {
+                        return Err(NoSession::Replaced);
+                    }
                     state.refused = Some((Arc::clone(account), Arc::clone(&error)));
                     *lane.current.write().await = None;
                     return Err(NoSession::Refused(error));

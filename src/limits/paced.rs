@@ -67,6 +67,11 @@ impl<K: Eq + Hash> Paced<K> {
         spacing(self.rate, replicas)
     }
 
+    /// Lets this key begin anew.
+    pub(super) fn forget(&self, key: &K) {
+        self.paces.remove(key);
+    }
+
     /// Forgets keys that have been quiet for long enough to count as new.
     pub(super) fn forget_the_quiet(&self) {
         self.paces.retain(|_, pace| {

@@ -84,6 +84,11 @@ impl Limits {
         wait_for(patience, || self.logins.take(*gstin, self.replicas())).await
     }
 
+    /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
+    pub fn forget_logins(&self, gstin: &Gstin) {
+        self.logins.forget(gstin);
+    }
+
     /// The time between two calls of this account's GSTIN at the rate it has now.
     pub fn spacing(&self, account: &Account) -> Duration {
         self.rate_of(account).spacing(self.replicas())

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, budget_stopped, entries, label};
+use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::Case;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::NoTurn;
@@ -45,13 +45,6 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
         reason,
         errors: vec![ErrorEntry::worker(reason, message)],
     }
-}
-
-fn no_credentials() -> Ending {
-    gave_up(
-        Reason::NoCredentials,
-        "no credentials are configured for this GSTIN",
-    )
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {

@@ -163,34 +163,7 @@ impl<'a> Calls<'a> {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }
         self.portal.unless_core_is_down()?;
-        // A stop does not wait for a login.
-        let session = tokio::select! {
-            session = self.portal.sessions.session(&self.account) => session,
-            () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
-        };
-        let session = match session {
-            Ok(session) => session,
-            Err(NoSession::Limited(wait)) => {
-                return Err(Box::new(Ending::Deferred {
-                    wait,
-                    why: "login rate",
-                }));
-            }
-            Err(NoSession::Refused(error)) => {
-                return Err(Box::new(Ending::GaveUp {
-                    reason: Reason::CredentialsRefused,
-                    errors: refused_entries(&error),
-                }));
-            }
-            Err(NoSession::Failed(error)) => {
-                self.case.note_code(&label(&error));
-                if self.portal.logins_are_down(self.case).await {
-                    return Err(Box::new(portal::NOT_ASKED));
-                }
-                return Err(Box::new(login_failed(&error)));
-            }
-            Err(NoSession::PortalDown(_)) => return Err(Box::new(portal::NOT_ASKED)),
-        };
+        let session = self.session().await?;
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
@@ -202,6 +175,52 @@ impl<'a> Calls<'a> {
             }
             Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
         }
+    }
+
+    /// A session of the account that is configured now: what was refused or is about to be sent may be out of date.
+    async fn session(&mut self) -> Result<Arc<Session>, Box<Ending>> {
+        loop {
+            self.renew_account()?;
+            // A stop does not wait for a login.
+            let session = tokio::select! {
+                session = self.portal.sessions.session(&self.account) => session,
+                () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+            };
+            let no_session = match session {
+                Ok(session) => return Ok(session),
+                Err(no_session) => no_session,
+            };
+            return Err(Box::new(match no_session {
+                NoSession::Replaced => continue,
+                NoSession::Limited(wait) => Ending::Deferred {
+                    wait,
+                    why: "login rate",
+                },
+                NoSession::Refused(error) => Ending::GaveUp {
+                    reason: Reason::CredentialsRefused,
+                    errors: refused_entries(&error),
+                },
+                NoSession::Failed(error) => {
+                    self.case.note_code(&label(&error));
+                    if self.portal.logins_are_down(self.case).await {
+                        portal::NOT_ASKED
+                    } else {
+                        login_failed(&error)
+                    }
+                }
+                NoSession::PortalDown(_) => portal::NOT_ASKED,
+            }));
+        }
+    }
+
+    /// Goes on with the account that is configured now.
+    fn renew_account(&mut self) -> Result<(), Box<Ending>> {
+        let credentials = self.worker.credentials.load();
+        match credentials.accounts.get(&self.account.gstin) {
+            Some(account) => self.account = Arc::clone(account),
+            None => return Err(Box::new(no_credentials())),
+        }
+        Ok(())
     }
 
     /// Makes sure that an error as the answer would not overrun the budget.
@@ -327,6 +346,15 @@ fn login_failed(error: &IrpError) -> Ending {
     Ending::Transient {
         code: label(error),
         not_before: error.disposition().not_before(),
+    }
+}
+
+/// Nobody has said in whose name to ask.
+pub(super) fn no_credentials() -> Ending {
+    let message = "no credentials are configured for this GSTIN";
+    Ending::GaveUp {
+        reason: Reason::NoCredentials,
+        errors: vec![ErrorEntry::worker(Reason::NoCredentials, message)],
     }
 }
 

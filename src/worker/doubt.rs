@@ -8,6 +8,7 @@ use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp};
 use super::case::{Case, DUPLICATE};
+use super::gate::Gate;
 use super::portals::Portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
@@ -30,6 +31,12 @@ pub(super) async fn look(
         .portals
         .holding(case.portal().as_deref(), account)
         .await;
+    // Before any call: a look-up that finds nothing at one of them costs the taxpayer an error each time, and settles
+    // nothing as long as another cannot be asked.
+    let waits_for_one = worker.portals.are_two() && worker.gate() != Gate::Shut;
+    if waits_for_one && !portals.iter().all(|portal| portal.answers()) {
+        return Err(Box::new(one_is_down()));
+    }
     let mut lost_elsewhere = None;
     for &portal in &portals {
         let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
@@ -125,6 +132,9 @@ pub(super) async fn adopt_from_elsewhere(
     telemetry::looked_up_elsewhere(case.about());
     // Whatever goes wrong from here on, it is looked up there before it is sent anywhere.
     case.doubt_at(&other.name);
+    if !other.answers() {
+        return Err(Box::new(one_is_down()));
+    }
     let irn = document.irn();
     let mut calls = Calls::new(worker, case, calls.account(), other);
     let answer = match calls.fetch(&irn).await {
@@ -138,6 +148,14 @@ pub(super) async fn adopt_from_elsewhere(
             case.clear_doubt(true);
             Ok(None)
         }
+    }
+}
+
+/// One of two portals does not answer, and it has to be asked. Counted, so that it ends: perhaps it never will.
+fn one_is_down() -> Ending {
+    Ending::Transient {
+        code: "portal_down".to_owned(),
+        not_before: None,
     }
 }
 

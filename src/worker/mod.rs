@@ -149,8 +149,11 @@ impl Worker {
     /// Uses these accounts from now on. What is known of those that changed is of no use any more.
     pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
         self.credentials.store(Arc::new(credentials));
+        let now = self.credentials.load();
         for portal in self.portals.all() {
-            portal.sessions.forget(changes.all().copied());
+            let changed = changes.all().copied();
+            let accounts = changed.map(|gstin| (gstin, now.accounts.get(&gstin).cloned()));
+            portal.sessions.replace(accounts);
         }
     }
 
@@ -159,7 +162,7 @@ impl Worker {
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
         for portal in self.portals.all() {
-            portal.sessions.forget([*gstin]);
+            portal.sessions.forget_refusal(gstin);
         }
     }
 

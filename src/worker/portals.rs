@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::credentials::Account;
 use crate::irp::Irp;
-use crate::limits::{Breakers, Scope};
+use crate::limits::{Breakers, Scope, View};
 use crate::sessions::Sessions;
 
 /// One portal, and what is known of it.
@@ -52,6 +52,11 @@ impl Portal {
         }
     }
 
+    /// Whether a look-up could be made there now.
+    pub(super) fn answers(&self) -> bool {
+        !matches!(self.breakers.view(Scope::Core), View::Open { .. })
+    }
+
     /// Whether a submit may go there now: the portal is up, or is to be tried. Logins matter to whom has no session.
     async fn takes_submits(&self, account: &Account) -> bool {
         let ready = async |scope| self.breakers.ready(scope, Duration::ZERO).await.is_ok();
@@ -79,6 +84,11 @@ impl Portals {
     /// The other one, if there is another.
     pub(super) fn other_than(&self, portal: &Portal) -> Option<&Portal> {
         self.all().find(|other| other.name != portal.name)
+    }
+
+    /// Whether there is one to turn to.
+    pub(super) fn are_two(&self) -> bool {
+        self.failover.is_some()
     }
 
     /// Where a document goes that is registered nowhere: to the primary portal while that is up.
