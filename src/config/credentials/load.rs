@@ -7,8 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reqwest::header::HeaderValue;
-
 use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret};
 use crate::config::fault::{ConfigFaults, Fault, Source};
 use crate::config::findings::Findings;
@@ -208,7 +206,8 @@ fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
 /// Client pair and user name travel in headers (NIC, generate-irn page).
 fn must_fit_a_header(s: &Section<'_>, key: &str, text: Option<&str>) {
     let Some(text) = text else { return };
-    let is_plain = HeaderValue::from_str(text).is_ok_and(|value| value.to_str().is_ok());
+    // Not by making a header of it: that would leave a copy behind.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if !is_plain || text.trim() != text {
         let problem = "has characters that no header can carry, or spaces around it";
         s.fault(key, problem, "copy it again; it is plain ASCII");
