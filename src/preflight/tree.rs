@@ -14,6 +14,10 @@ use serde_json::value::RawValue;
 /// Longer than every name of the form.
 const LONGEST_NAME: usize = 24;
 
+/// As many elements of a list are kept: the portal takes no more lines, and a list of millions must not cost the work of
+/// a thousand invoices.
+pub(super) const MAX_ELEMENTS: usize = 1_000;
+
 /// Unknown members are remembered up to this many in one object: enough to see the mistake.
 const MAX_UNKNOWN: usize = 5;
 
@@ -57,7 +61,11 @@ pub(super) enum Node<'a> {
     Bool,
     Number(Number<'a>),
     Text(Cow<'a, str>),
-    List(Vec<Node<'a>>),
+    /// The first elements, and how many there are.
+    List {
+        elements: Vec<Node<'a>>,
+        count: usize,
+    },
     Object(Object<'a>),
 }
 
@@ -177,14 +185,22 @@ impl<'a> Node<'a> {
     pub(super) fn object(&self) -> Option<&Object<'a>> {
         match self {
             Self::Object(object) => Some(object),
-            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List(_) => None,
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List { .. } => None,
         }
     }
 
-    /// The elements, when it is a list.
+    /// The elements, when it is a list: of a longer one the first thousand.
     pub(super) fn list(&self) -> Option<&[Self]> {
         match self {
-            Self::List(elements) => Some(elements),
+            Self::List { elements, .. } => Some(elements),
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// How many elements there are, when it is a list.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::List { count, .. } => Some(*count),
             Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
         }
     }
@@ -194,7 +210,7 @@ impl<'a> Node<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(number) => Some(number.text()),
-            Self::Null | Self::Bool | Self::List(_) | Self::Object(_) => None,
+            Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
     }
 
@@ -210,7 +226,7 @@ impl<'a> Node<'a> {
         for step in pointer.split('/').skip(1) {
             written.push('/');
             match here {
-                Some(Self::List(elements)) => {
+                Some(Self::List { elements, .. }) => {
                     written.push_str(step);
                     here = step.parse().ok().and_then(|at: usize| elements.get(at));
                 }
@@ -289,10 +305,21 @@ impl<'a> Visitor<'a> for Seed<'a> {
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Node<'a>, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element_seed(self)? {
+        while list.len() < MAX_ELEMENTS
+            && let Some(element) = elements.next_element_seed(self)?
+        {
             list.push(element);
         }
-        Ok(Node::List(list))
+        let mut count = list.len();
+        while count >= MAX_ELEMENTS
+            && let Some(IgnoredAny) = elements.next_element()?
+        {
+            count += 1;
+        }
+        Ok(Node::List {
+            elements: list,
+            count,
+        })
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Node<'a>, A::Error> {
@@ -335,7 +362,10 @@ impl<'a> Node<'a> {
                 |_| Cow::Borrowed(text.trim_matches('"')),
                 |Key(unescaped)| unescaped,
             )),
-            Some(b'[') => Self::List(Vec::new()),
+            Some(b'[') => Self::List {
+                elements: Vec::new(),
+                count: 0,
+            },
             Some(b'{') => Self::Object(Object::default()),
             Some(_) => Self::Number(Number {
                 text: Cow::Borrowed(text),
