@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::rules::Rules;
+use super::rules::{CODES, Rules};
 use super::tree::Node;
 use crate::document;
 
@@ -96,6 +96,7 @@ impl<'r> Findings<'r> {
         path: String,
         message: String,
     ) {
+        debug_assert!(CODES.contains(&code), "{code} is not among the codes");
         let Some(severity) = self.rules.severity(code, by_rule) else {
             return;
         };

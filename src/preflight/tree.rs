@@ -82,7 +82,7 @@ pub(super) struct Number<'a> {
 }
 
 impl Number<'_> {
-    /// Its exact value; `None` beyond 28 digits.
+    /// Its value, rounded to 28 digits; `None` where it is larger than they can say.
     pub(super) fn value(&self) -> Option<Decimal> {
         decimal(&self.text)
     }
@@ -93,12 +93,24 @@ impl Number<'_> {
     }
 }
 
-/// A JSON number's value without rounding; `None` beyond 28 digits.
+/// A JSON number's value, rounded to 28 digits: a program that prints its floats in full writes more of them.
 fn decimal(text: &str) -> Option<Decimal> {
-    if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text).ok()
-    } else {
-        Decimal::from_str_exact(text).ok()
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return text.parse().ok();
+    };
+    let mantissa: Decimal = mantissa.parse().ok()?;
+    let exponent: i64 = exponent.parse().ok()?;
+    let shift = |by: i64| {
+        let power = 10_i128.checked_pow(u32::try_from(by).ok()?)?;
+        Decimal::try_from_i128_with_scale(power, 0).ok()
+    };
+    match exponent {
+        _ if mantissa.is_zero() => Some(Decimal::ZERO),
+        29.. => None,
+        0..=28 => mantissa.checked_mul(shift(exponent)?),
+        -28..0 => mantissa.checked_div(shift(-exponent)?),
+        // Nothing of it is left in 28 places, as long as it has no more than as many before its exponent.
+        ..-28 => Some(mantissa / shift(28)? / shift((-exponent - 28).min(28))?),
     }
 }
 
@@ -458,6 +470,17 @@ mod tests {
             Some(Decimal::ONE_HUNDRED)
         );
         assert_eq!(decimal("1e400"), None);
+        let float_in_full = "900.1000000000000227373675443232059478759765625";
+        let rounded = decimal(float_in_full).unwrap();
+        assert_eq!(rounded.round_dp(2).to_string(), "900.10");
+        assert_eq!(decimal("1.5E+3"), Some(Decimal::from(1_500)));
+        assert_eq!(
+            decimal("150e-2")
+                .map(|value| value.normalize().to_string())
+                .as_deref(),
+            Some("1.5")
+        );
+        assert_eq!(decimal("1e-400"), Some(Decimal::ZERO));
     }
 
     #[test]
