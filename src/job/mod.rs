@@ -211,8 +211,8 @@ pub struct Again<'a> {
     pub attempt: u32,
     /// `x-irn-outcome`
     pub outcome: PriorOutcome,
-    /// `x-irn-first-seen`
-    pub first_seen: Timestamp,
+    /// `x-irn-first-seen`; none for a document of a batch that nobody has had in hand by itself.
+    pub first_seen: Option<Timestamp>,
     /// `x-irn-error`: a code, never text that may quote the invoice.
     pub error: Option<&'a str>,
     /// `x-irn-portal`: the one portal that may have registered the document, where it is in doubt and that is known.
@@ -271,11 +271,13 @@ impl Job {
             AMQPValue::LongLongInt(i64::from(again.attempt)),
         );
         set(&mut headers, header::OUTCOME, long(again.outcome.as_str()));
-        set(
-            &mut headers,
-            header::FIRST_SEEN,
-            long(&again.first_seen.to_string()),
-        );
+        if let Some(first_seen) = again.first_seen {
+            set(
+                &mut headers,
+                header::FIRST_SEEN,
+                long(&first_seen.to_string()),
+            );
+        }
         if let Some(error) = again.error {
             set(&mut headers, header::ERROR, long(error));
         }

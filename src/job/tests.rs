@@ -23,7 +23,7 @@ fn problem(properties: Properties, routing_key: &str) -> String {
 const AGAIN: Again<'_> = Again {
     attempt: 3,
     outcome: PriorOutcome::Unknown,
-    first_seen: Timestamp::UNIX_EPOCH,
+    first_seen: Some(Timestamp::UNIX_EPOCH),
     error: Some("504"),
     portal: None,
 };

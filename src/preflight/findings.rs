@@ -6,11 +6,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::rules::Rules;
+use super::rules::{CODES, Rules};
 use super::tree::Node;
+use crate::document;
 
 /// A hostile document must not make its result larger than itself.
-const MAX_FINDINGS: usize = 200;
+pub(super) const MAX_ERRORS: usize = 200;
+
+/// Counted by themselves: no number of warnings leaves an error untold.
+const MAX_WARNINGS: usize = 100;
 
 /// Whether a finding refuses the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +69,16 @@ impl<'r> Findings<'r> {
         self.note(Severity::Error, code, pointer.into(), message.into());
     }
 
+    /// Without this member the document has no name, so that nothing can be done with it: no switch makes less of it.
+    pub(super) fn unnamed(&mut self, finding: &document::Finding) {
+        self.found.push(Finding {
+            severity: Severity::Error,
+            code: finding.code,
+            path: finding.path.to_owned(),
+            message: finding.message.to_owned(),
+        });
+    }
+
     /// The portal may take it.
     pub(super) fn warning(
         &mut self,
@@ -82,28 +96,23 @@ impl<'r> Findings<'r> {
         path: String,
         message: String,
     ) {
+        debug_assert!(CODES.contains(&code), "{code} is not among the codes");
         let Some(severity) = self.rules.severity(code, by_rule) else {
             return;
         };
-        // An error always has its place: it is what refuses the document.
-        if self.found.len() >= MAX_FINDINGS {
-            let is_first_error = severity == Severity::Error && !self.refuses();
-            if !is_first_error {
-                return;
-            }
+        let same = self.found.iter().filter(|known| known.severity == severity);
+        let most = match severity {
+            Severity::Error => MAX_ERRORS,
+            Severity::Warning => MAX_WARNINGS,
+        };
+        if same.count() < most {
+            self.found.push(Finding {
+                severity,
+                code,
+                path,
+                message,
+            });
         }
-        self.found.push(Finding {
-            severity,
-            code,
-            path,
-            message,
-        });
-    }
-
-    fn refuses(&self) -> bool {
-        self.found
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
     }
 
     /// Whether there is a finding at this place, by the names of the form.

@@ -148,7 +148,10 @@ pub(super) struct Invoice<'n> {
     pub(super) seller: Party<'n>,
     pub(super) buyer: Party<'n>,
     pub(super) place_of_supply: Option<u8>,
+    /// The first of them.
     pub(super) items: Option<Vec<Item<'n>>>,
+    /// How many there are.
+    pub(super) item_count: usize,
     pub(super) totals: Option<Totals>,
 }
 
@@ -161,7 +164,8 @@ impl<'n> Invoice<'n> {
         let day = details.and_then(|block| text(block, "Dt"));
         let kind = details.and_then(|block| text(block, "Typ"));
         let flag = |name| transaction.and_then(|block| text(block, name)) == Some("Y");
-        let items = root.get("ItemList").and_then(Node::list);
+        let list = root.get("ItemList");
+        let items = list.and_then(Node::list);
         Self {
             root,
             kind: kind.and_then(|text| text.parse().ok()),
@@ -176,9 +180,16 @@ impl<'n> Invoice<'n> {
             seller: Party::read(block(root, "SellerDtls")),
             buyer: Party::read(buyer),
             place_of_supply: buyer.and_then(|block| state(block, "Pos")),
+            item_count: list.and_then(Node::count).unwrap_or_default(),
             items: items.map(|items| items.iter().map(Item::read).collect()),
             totals: block(root, "ValDtls").and_then(Totals::read),
         }
+    }
+
+    /// Whether all lines have been read: sums of fewer are no sums.
+    pub(super) fn has_all_items(&self) -> bool {
+        let read = self.items.as_ref().map_or(0, Vec::len);
+        read == self.item_count
     }
 
     /// A block of the document, if it is there and a block.

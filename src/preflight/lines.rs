@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use rust_decimal::Decimal;
 
 use super::Around;
-use super::findings::Findings;
+use super::findings::{Findings, Severity};
 use super::invoice::{Amounts, Invoice, Item, Supply, shown};
 use super::rules::{Fit, Rules};
+use super::tree::MAX_ELEMENTS;
 use crate::irn::DocumentType;
 
 /// More lines than this are refused (NIC, generate-irn page).
-const MAX_ITEMS: usize = 1_000;
+const MAX_ITEMS: usize = MAX_ELEMENTS;
 
 /// The chapter of the tariff that holds the services.
 const SERVICES: u32 = 99;
@@ -39,7 +40,7 @@ impl Line<'_> {
 /// Notes everything that is wrong with the list and its lines.
 pub(super) fn check(invoice: &Invoice<'_>, around: &Around<'_>, findings: &mut Findings<'_>) {
     let Some(items) = &invoice.items else { return };
-    check_count(items.len(), findings);
+    check_count(invoice.item_count, findings);
     check_serials(items, findings);
     for (index, item) in items.iter().enumerate() {
         let line = Line {
@@ -68,12 +69,18 @@ fn check_count(count: usize, findings: &mut Findings<'_>) {
 }
 
 fn check_serials(items: &[Item<'_>], findings: &mut Findings<'_>) {
-    let mut seen: HashMap<&str, (usize, &str)> = HashMap::with_capacity(items.len());
+    let mut texts: HashMap<&str, usize> = HashMap::with_capacity(items.len());
+    let mut numbers: HashMap<&str, usize> = HashMap::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let Some(serial) = item.serial else { continue };
+        let same_text = *texts.entry(serial).or_insert(index);
         let digits = serial.trim_start_matches('0');
-        let Some((first, written)) = seen.get(digits) else {
-            seen.insert(digits, (index, serial));
+        let same_number = *numbers.entry(digits).or_insert(index);
+        let (first, severity) = if same_text < index {
+            (same_text, Severity::Error)
+        } else if same_number < index {
+            (same_number, Severity::Warning)
+        } else {
             continue;
         };
         let pointer = format!("/ItemList/{index}/SlNo");
@@ -82,11 +89,7 @@ fn check_serials(items: &[Item<'_>], findings: &mut Findings<'_>) {
             index + 1,
             first + 1
         );
-        if *written == serial {
-            findings.error("2233", pointer, message);
-        } else {
-            findings.warning("2233", pointer, message);
-        }
+        findings.note(severity, "2233", pointer, message);
     }
 }
 

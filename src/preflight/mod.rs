@@ -151,7 +151,7 @@ impl Preflight {
     ) -> Report {
         let mut findings = Findings::new(&self.rules);
         for finding in found {
-            findings.error(finding.code, finding.path, finding.message);
+            findings.unnamed(finding);
         }
         let judges = match self.mode {
             config::Preflight::Off => false,

@@ -28,7 +28,7 @@ pub(super) fn check(invoice: &Invoice<'_>, around: &Around<'_>, findings: &mut F
             check_domestic(invoice, supply, findings);
         }
     }
-    if around.rules.is_on("2323") {
+    if around.rules.is_switched_on("2323") {
         check_ship_to(invoice, findings);
     }
 }

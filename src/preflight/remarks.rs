@@ -35,7 +35,7 @@ fn walk(node: &Node<'_>, name: &str, pointer: &str, findings: &mut Findings<'_>)
                 findings.warning("5002", place, message);
             }
         }
-        Node::List(elements) => {
+        Node::List { elements, .. } => {
             for (index, element) in elements.iter().enumerate() {
                 walk(element, name, &format!("{pointer}/{index}"), findings);
             }

@@ -14,6 +14,17 @@ use serde::{Deserialize, Deserializer};
 use super::findings::Severity;
 use crate::gstin::Gstin;
 
+/// The codes of all rules; a switch for another one is a mistake that would switch nothing.
+pub(super) const CODES: [&str; 75] = [
+    "2143", "2144", "2162", "2163", "2169", "2171", "2172", "2173", "2174", "2176", "2177", "2178",
+    "2180", "2182", "2183", "2184", "2185", "2186", "2187", "2189", "2190", "2192", "2193", "2194",
+    "2200", "2202", "2211", "2212", "2218", "2219", "2220", "2227", "2228", "2229", "2232", "2233",
+    "2234", "2235", "2237", "2238", "2239", "2240", "2241", "2243", "2244", "2248", "2258", "2259",
+    "2260", "2261", "2262", "2264", "2265", "2266", "2267", "2294", "2305", "2323", "3030", "4009",
+    "4010", "4011", "4012", "4016", "4017", "4019", "4021", "4022", "4023", "4024", "4028", "4029",
+    "4039", "4040", "5002",
+];
+
 const BUILT_IN: &str = include_str!("../../config/rules.toml");
 
 /// A rules file that cannot be used.
@@ -206,9 +217,12 @@ impl Rules {
         }
     }
 
-    /// Whether a rule that is off by default has been switched on, or not been switched off.
-    pub(super) fn is_on(&self, code: &str) -> bool {
-        self.switches.get(code) != Some(&SwitchedTo::Off)
+    /// Whether a rule that is off without a switch has been switched on.
+    pub(super) fn is_switched_on(&self, code: &str) -> bool {
+        match self.switches.get(code) {
+            Some(SwitchedTo::Error | SwitchedTo::Warning) => true,
+            Some(SwitchedTo::Off) | None => false,
+        }
     }
 
     /// A rate on a date.
@@ -269,6 +283,16 @@ impl ReportingWindow {
 }
 
 impl State {
+    /// Its ranges. A single prefix beside them is a neighbour's that reaches across the border, and does not make the
+    /// neighbour's zone its own; a state of single prefixes has nothing else.
+    fn own_pins(&self) -> impl Iterator<Item = &PinPrefixes> {
+        let is_range = |pins: &PinPrefixes| pins.0.start() < pins.0.end();
+        let has_ranges = self.pins.iter().any(is_range);
+        self.pins
+            .iter()
+            .filter(move |pins| !has_ranges || is_range(pins))
+    }
+
     /// Whether a PIN code is one of this state.
     pub(super) fn fit(&self, pin: u32) -> Fit {
         /// Post offices of the army, wherever it is.
@@ -278,13 +302,17 @@ impl State {
         if self.pins.is_empty() || self.pins.iter().any(|pins| pins.0.contains(&prefix)) {
             return Fit::Good;
         }
-        let in_zone =
-            |pins: &PinPrefixes| pins.0.start() / 100 <= zone && zone <= pins.0.end() / 100;
-        if zone == ARMY_ZONE || self.pins.iter().any(in_zone) {
+        if zone == ARMY_ZONE || self.own_pins().any(|pins| pins.in_zone(zone)) {
             Fit::Doubtful
         } else {
             Fit::Wrong
         }
+    }
+}
+
+impl PinPrefixes {
+    fn in_zone(&self, zone: u32) -> bool {
+        self.0.start() / 100 <= zone && zone <= self.0.end() / 100
     }
 }
 
@@ -312,10 +340,15 @@ fn by_code<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<HashMap<String, SwitchedTo>, D::Error> {
     let switches = Vec::<Switch>::deserialize(deserializer)?;
-    Ok(switches
-        .into_iter()
-        .map(|switch| (switch.code, switch.r#as))
-        .collect())
+    let known = switches.into_iter().map(|switch| {
+        if CODES.contains(&switch.code.as_str()) {
+            Ok((switch.code, switch.r#as))
+        } else {
+            let problem = "is the code of no rule that can be switched";
+            Err(serde::de::Error::custom(fault(&switch.code, problem)))
+        }
+    });
+    known.collect()
 }
 
 fn by_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u8, State>, D::Error> {
@@ -359,6 +392,10 @@ mod tests {
         }
         for (state, pin, fit) in [
             (29, 560_058, Fit::Good),
+            (29, 403_001, Fit::Good),
+            (29, 411_014, Fit::Wrong),
+            (29, 400_001, Fit::Wrong),
+            (30, 411_014, Fit::Doubtful),
             (32, 560_001, Fit::Wrong),
             (29, 500_001, Fit::Doubtful),
             (29, 799_001, Fit::Wrong),
@@ -384,6 +421,7 @@ mod tests {
             ("\"0.25\"", "0.25", "expected a string"),
             ("\"0.25\"", "\"a quarter\"", "is not a rate"),
             ("\"180-194\"", "\"18-194\"", "is not the first three digits"),
+            ("code = \"2323\"", "code = \"2332\"", "of no rule"),
             ("as = \"off\"", "as = \"maybe\"", "unknown variant"),
             (
                 "source = \"ISO 3166-1 and ISO 3166-3\"\n",

@@ -4,7 +4,7 @@
 //! absent, and no value is copied into an error.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use jsonschema::error::ValidationErrorKind;
@@ -13,6 +13,7 @@ use jsonschema::{JsonType, PatternOptions, ValidationError, Validator};
 use rust_decimal::prelude::ToPrimitive as _;
 use serde_json::Value;
 
+use super::findings::MAX_ERRORS;
 use super::tree::{Names, Node, Number, Object};
 
 const INV_01: &str = include_str!("inv01.schema.json");
@@ -83,21 +84,20 @@ impl Schema {
         &self.names
     }
 
-    /// Every place where the document breaks the form.
+    /// The places where the document breaks the form, as many as are told.
     pub(super) fn violations(&self, document: &Node<'_>) -> Vec<Violation> {
         // Whether there is any is quicker to ask than which.
         if self.validator.is_valid(document) {
             return Vec::new();
         }
         let errors = self.validator.iter_errors(document);
-        let mut found: Vec<Violation> = Vec::new();
-        for violation in errors.map(|error| self.violation(&error)) {
-            // A member may break both its length and its pattern: one sentence says what it must be.
-            if !found.iter().any(|known| known.pointer == violation.pointer) {
-                found.push(violation);
-            }
-        }
-        found
+        let mut pointers = HashSet::new();
+        // A member may break both its length and its pattern: one sentence says what it must be.
+        errors
+            .map(|error| self.violation(&error))
+            .filter(|violation| pointers.insert(violation.pointer.clone()))
+            .take(MAX_ERRORS)
+            .collect()
     }
 
     fn violation(&self, error: &ValidationError<'_>) -> Violation {
@@ -256,14 +256,14 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
     fn as_string(&self) -> Option<Cow<'a, str>> {
         match self {
             Node::Text(text) => Some(Cow::Borrowed(text)),
-            Node::Null | Node::Bool | Node::Number(_) | Node::List(_) | Node::Object(_) => None,
+            Node::Null | Node::Bool | Node::Number(_) | Node::List { .. } | Node::Object(_) => None,
         }
     }
 
     fn as_number(&self) -> Option<&'a Number<'a>> {
         match self {
             Node::Number(number) => Some(number),
-            Node::Null | Node::Bool | Node::Text(_) | Node::List(_) | Node::Object(_) => None,
+            Node::Null | Node::Bool | Node::Text(_) | Node::List { .. } | Node::Object(_) => None,
         }
     }
 
@@ -282,7 +282,7 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
             Node::Bool => JsonType::Boolean,
             Node::Number(_) => JsonType::Number,
             Node::Text(_) => JsonType::String,
-            Node::List(_) => JsonType::Array,
+            Node::List { .. } => JsonType::Array,
             Node::Object(_) => JsonType::Object,
         }
     }

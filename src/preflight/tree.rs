@@ -14,6 +14,10 @@ use serde_json::value::RawValue;
 /// Longer than every name of the form.
 const LONGEST_NAME: usize = 24;
 
+/// As many elements of a list are kept: the portal takes no more lines, and a list of millions must not cost the work of
+/// a thousand invoices.
+pub(super) const MAX_ELEMENTS: usize = 1_000;
+
 /// Unknown members are remembered up to this many in one object: enough to see the mistake.
 const MAX_UNKNOWN: usize = 5;
 
@@ -57,7 +61,11 @@ pub(super) enum Node<'a> {
     Bool,
     Number(Number<'a>),
     Text(Cow<'a, str>),
-    List(Vec<Node<'a>>),
+    /// The first elements, and how many there are.
+    List {
+        elements: Vec<Node<'a>>,
+        count: usize,
+    },
     Object(Object<'a>),
 }
 
@@ -74,7 +82,7 @@ pub(super) struct Number<'a> {
 }
 
 impl Number<'_> {
-    /// Its exact value; `None` beyond 28 digits.
+    /// Its value, rounded to 28 digits; `None` where it is larger than they can say.
     pub(super) fn value(&self) -> Option<Decimal> {
         decimal(&self.text)
     }
@@ -85,12 +93,24 @@ impl Number<'_> {
     }
 }
 
-/// A JSON number's value without rounding; `None` beyond 28 digits.
+/// A JSON number's value, rounded to 28 digits: a program that prints its floats in full writes more of them.
 fn decimal(text: &str) -> Option<Decimal> {
-    if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text).ok()
-    } else {
-        Decimal::from_str_exact(text).ok()
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return text.parse().ok();
+    };
+    let mantissa: Decimal = mantissa.parse().ok()?;
+    let exponent: i64 = exponent.parse().ok()?;
+    let shift = |by: i64| {
+        let power = 10_i128.checked_pow(u32::try_from(by).ok()?)?;
+        Decimal::try_from_i128_with_scale(power, 0).ok()
+    };
+    match exponent {
+        _ if mantissa.is_zero() => Some(Decimal::ZERO),
+        29.. => None,
+        0..=28 => mantissa.checked_mul(shift(exponent)?),
+        -28..0 => mantissa.checked_div(shift(-exponent)?),
+        // Nothing of it is left in 28 places, as long as it has no more than as many before its exponent.
+        ..-28 => Some(mantissa / shift(28)? / shift((-exponent - 28).min(28))?),
     }
 }
 
@@ -177,14 +197,22 @@ impl<'a> Node<'a> {
     pub(super) fn object(&self) -> Option<&Object<'a>> {
         match self {
             Self::Object(object) => Some(object),
-            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List(_) => None,
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List { .. } => None,
         }
     }
 
-    /// The elements, when it is a list.
+    /// The elements, when it is a list: of a longer one the first thousand.
     pub(super) fn list(&self) -> Option<&[Self]> {
         match self {
-            Self::List(elements) => Some(elements),
+            Self::List { elements, .. } => Some(elements),
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// How many elements there are, when it is a list.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::List { count, .. } => Some(*count),
             Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
         }
     }
@@ -194,7 +222,7 @@ impl<'a> Node<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(number) => Some(number.text()),
-            Self::Null | Self::Bool | Self::List(_) | Self::Object(_) => None,
+            Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
     }
 
@@ -210,7 +238,7 @@ impl<'a> Node<'a> {
         for step in pointer.split('/').skip(1) {
             written.push('/');
             match here {
-                Some(Self::List(elements)) => {
+                Some(Self::List { elements, .. }) => {
                     written.push_str(step);
                     here = step.parse().ok().and_then(|at: usize| elements.get(at));
                 }
@@ -289,10 +317,21 @@ impl<'a> Visitor<'a> for Seed<'a> {
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Node<'a>, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element_seed(self)? {
+        while list.len() < MAX_ELEMENTS
+            && let Some(element) = elements.next_element_seed(self)?
+        {
             list.push(element);
         }
-        Ok(Node::List(list))
+        let mut count = list.len();
+        while count >= MAX_ELEMENTS
+            && let Some(IgnoredAny) = elements.next_element()?
+        {
+            count += 1;
+        }
+        Ok(Node::List {
+            elements: list,
+            count,
+        })
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Node<'a>, A::Error> {
@@ -335,7 +374,10 @@ impl<'a> Node<'a> {
                 |_| Cow::Borrowed(text.trim_matches('"')),
                 |Key(unescaped)| unescaped,
             )),
-            Some(b'[') => Self::List(Vec::new()),
+            Some(b'[') => Self::List {
+                elements: Vec::new(),
+                count: 0,
+            },
             Some(b'{') => Self::Object(Object::default()),
             Some(_) => Self::Number(Number {
                 text: Cow::Borrowed(text),
@@ -428,6 +470,17 @@ mod tests {
             Some(Decimal::ONE_HUNDRED)
         );
         assert_eq!(decimal("1e400"), None);
+        let float_in_full = "900.1000000000000227373675443232059478759765625";
+        let rounded = decimal(float_in_full).unwrap();
+        assert_eq!(rounded.round_dp(2).to_string(), "900.10");
+        assert_eq!(decimal("1.5E+3"), Some(Decimal::from(1_500)));
+        assert_eq!(
+            decimal("150e-2")
+                .map(|value| value.normalize().to_string())
+                .as_deref(),
+            Some("1.5")
+        );
+        assert_eq!(decimal("1e-400"), Some(Decimal::ZERO));
     }
 
     #[test]

@@ -114,7 +114,10 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn properties(&self, job: &Job, outcome: PriorOutcome) -> Properties {
-        let first_seen = job.first_seen.unwrap_or_else(Timestamp::now);
+        // Nobody has seen a document of a batch that is handed out for the first time: like a job of its own it can
+        // be refused without a call.
+        let is_fresh = !job.redelivered && outcome == PriorOutcome::NotSent;
+        let first_seen = job.first_seen.or_else(|| (!is_fresh).then(Timestamp::now));
         let again = Again {
             portal: None,
             attempt: 1,

@@ -195,7 +195,7 @@ impl Case {
         Again {
             attempt,
             outcome: self.outcome(),
-            first_seen,
+            first_seen: Some(first_seen),
             error,
             portal: self.portal(),
         }

@@ -136,7 +136,7 @@ fn handle(properties: Properties, key: &str, body: &[u8]) {
             let again = Again {
                 attempt: job.attempt,
                 outcome: PriorOutcome::Unknown,
-                first_seen: job.first_seen.unwrap_or(Timestamp::UNIX_EPOCH),
+                first_seen: Some(job.first_seen.unwrap_or(Timestamp::UNIX_EPOCH)),
                 error: job.last_error.as_deref(),
                 portal: job.portal.as_deref().map(Into::into),
             };

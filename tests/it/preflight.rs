@@ -195,3 +195,30 @@ async fn every_fault_of_a_document_that_cannot_be_named_is_told_at_once() -> Res
     assert!(none.is_err());
     Ok(())
 }
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn batch_of_faulty_or_late_documents_costs_no_call() -> Result<()> {
+    let stack = Stack::start_with(1, quick).await?;
+    let faults = FAULTS.iter().filter(|fault| !fault.production_only);
+    let documents: Vec<String> = faults
+        .flat_map(|fault| (0..6).map(|seed| fault.document(seed).to_string()))
+        .collect();
+    ensure!(documents.len() >= 300, "only {} documents", documents.len());
+    let batch = Job::generate("faulty", format!("[{}]", documents.join(",")));
+    stack.erp.publish(&[batch]).await?;
+    for (id, outcome) in stack.outcomes(documents.len(), MANY).await? {
+        ensure!(outcome.status() == "rejected", "{id}: {}", outcome.json);
+    }
+    let good: Vec<String> = (0..20)
+        .map(|seed| valid(Kind::BetweenStates, seed).to_string())
+        .collect();
+    let late = Job::generate("late", format!("[{}]", good.join(",")))
+        .text_header("x-irn-deadline", "2025-09-05T12:00:00Z");
+    stack.erp.publish(&[late]).await?;
+    for (id, outcome) in stack.outcomes(good.len(), MANY).await? {
+        ensure!(outcome.status() == "expired", "{id}: {}", outcome.json);
+    }
+    assert_eq!(stack.sandbox.calls().await?, Calls::default());
+    Ok(())
+}

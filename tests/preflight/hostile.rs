@@ -120,3 +120,66 @@ proptest! {
         prop_assert!(report.refuses(), "{kind:?} {seed} {place}: {}", told(&report));
     }
 }
+
+/// A list of as many elements as fit into a document.
+fn filled(path: &[&str], element: &str) -> String {
+    let mut document = valid(Kind::ManyLines, 1);
+    let mark = "HERE";
+    let mut block = &mut document;
+    for name in path {
+        block = &mut block[*name];
+    }
+    *block = json!(mark);
+    let text = document.to_string();
+    let room = 2_000_000 - text.len();
+    let list = vec![element; room / (element.len() + 1) - 1].join(",");
+    text.replacen("\"HERE\"", &format!("[{list}]"), 1)
+}
+
+#[test]
+fn list_of_a_million_elements_is_judged_like_one_of_a_thousand() {
+    for element in ["0", "{}", "[]", "null", r#"{"Qty":"x"}"#] {
+        let lines = filled(&["ItemList"], element);
+        let report = judge().check(lines.as_bytes(), now(), None);
+        let too_many = report
+            .errors()
+            .any(|error| error.code == "2173" && error.path == "/ItemList");
+        assert!(too_many, "{element}");
+        assert!(report.findings.len() <= 300, "{}", report.findings.len());
+    }
+    for path in [
+        &["AddlDocDtls"][..],
+        &["RefDtls", "PrecDocDtls"],
+        &["RefDtls", "ContrDtls"],
+    ] {
+        let report = judge().check(filled(path, "0").as_bytes(), now(), None);
+        assert!((1..=300).contains(&report.findings.len()), "{path:?}");
+    }
+    let mut lines = valid(Kind::ManyLines, 1);
+    lines["ItemList"][0]["AttribDtls"] = json!([0]);
+    let attributes = lines
+        .to_string()
+        .replacen("[0]", &format!("[{}0]", "0,".repeat(900_000)), 1);
+    let report = judge().check(attributes.as_bytes(), now(), None);
+    assert!((1..=300).contains(&report.findings.len()));
+}
+
+#[test]
+fn thousands_of_oddities_leave_no_error_untold() {
+    let mut document = valid(Kind::ManyLines, 1);
+    let line = document["ItemList"][0].clone();
+    let odd = (0..900).map(|number| {
+        let mut line = line.clone();
+        line["SlNo"] = json!(number.to_string());
+        line["ErpOnly"] = json!(1);
+        line
+    });
+    document["ItemList"] = odd.collect();
+    document["ValDtls"]["TotInvVal"] = json!(1);
+    document["TranDtls"]["SupTyp"] = json!("B2X");
+    let report = report(judge(), &document);
+    assert!(report.warnings().count() <= 100);
+    for code in ["5002", "2182", "2189"] {
+        assert!(report.errors().any(|error| error.code == code), "{code}");
+    }
+}

@@ -274,3 +274,94 @@ fn findings_and_the_judge_print_nothing_of_a_document() {
         "{printed}"
     );
 }
+
+#[test]
+fn member_that_names_the_document_is_never_switched() {
+    let built_in = include_str!("../../config/rules.toml");
+    let switch = |code: &str| {
+        format!(
+            "[[switch]]\ncode = \"{code}\"\nas = \"warning\"\nsource = \"a test\"\ndate = \"2026-01-01\"\n"
+        )
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("rules.toml");
+    std::fs::write(
+        &file,
+        format!("{}{}{built_in}", switch("5002"), switch("2144")),
+    )
+    .unwrap();
+    let config = ValidateConfig {
+        preflight: config::Preflight::Strict,
+        rules_file: Some(file),
+    };
+    let switched = Preflight::new(&config, Environment::Production).unwrap();
+    for (block, member, code) in [
+        ("SellerDtls", "Gstin", "2155"),
+        ("DocDtls", "Typ", "2161"),
+        ("DocDtls", "No", "5002"),
+        ("DocDtls", "Dt", "2144"),
+    ] {
+        let mut document = valid(Kind::BetweenStates, 1);
+        document[block][member] = json!([]);
+        let report = report(&switched, &document);
+        let named = report.errors().any(|error| error.code == code);
+        assert!(named, "{block} {member}: {}", told(&report));
+    }
+}
+
+#[test]
+fn amount_printed_with_all_digits_of_a_float_is_reckoned_all_the_same() {
+    const TAIL: &str = "0000000000227373675443232059478759765625";
+    let document = valid(Kind::BetweenStates, 1);
+    let total = document["ItemList"][0]["TotItemVal"].to_string();
+    let long = |amount: &str| {
+        let point = if amount.contains('.') { "" } else { "." };
+        let written = format!("\"TotItemVal\":{amount}{point}{TAIL}");
+        let text = document.to_string();
+        let changed = text.replacen(&format!("\"TotItemVal\":{total}"), &written, 1);
+        assert_ne!(changed, text);
+        strict().check(changed.as_bytes(), now(), None)
+    };
+    let right = long(&total);
+    assert!(!right.refuses(), "{}", told(&right));
+    assert_eq!(right.warnings().count(), 1, "{}", told(&right));
+    let wrong = long("7");
+    let refused = wrong.errors().any(|error| error.code == "2194");
+    assert!(refused, "{}", told(&wrong));
+}
+
+#[test]
+fn what_the_published_form_leaves_open_passes() {
+    let mut document = valid(Kind::EwayBill, 1);
+    document["EwbDtls"]["Distance"] = json!(840.5);
+    document["PayDtls"] = json!({"Nm": "The \"Payee\"", "PayTerm": "C:\\terms", "CrDay": 30.5});
+    document["ItemList"][0]["OrgCntry"] = json!("in");
+    document["AddlDocDtls"] = json!([{"Info": "6\" pipes"}]);
+    let passed = report(&strict(), &document);
+    assert!(!passed.refuses(), "{}", told(&passed));
+    document["SellerDtls"]["LglNm"] = json!("The \"Seller\"");
+    assert!(report(&strict(), &document).refuses());
+}
+
+#[test]
+fn document_of_a_year_before_gst_is_refused() {
+    let mut document = valid(Kind::BetweenStates, 1);
+    document["DocDtls"]["Dt"] = json!("05/09/2009");
+    let refused = report(&strict(), &document);
+    assert!(
+        refused.errors().any(|error| error.path == "/DocDtls/Dt"),
+        "{}",
+        told(&refused)
+    );
+}
+
+#[test]
+fn third_line_of_a_number_in_another_spelling_is_still_a_second_one() {
+    let mut document = valid(Kind::ManyLines, 1);
+    for (index, serial) in ["01", "1", "1"].into_iter().enumerate() {
+        document["ItemList"][index]["SlNo"] = json!(serial);
+    }
+    let report = report(&strict(), &document);
+    let places: Vec<&str> = report.errors().map(|error| error.path.as_str()).collect();
+    assert_eq!(places, ["/ItemList/2/SlNo"], "{}", told(&report));
+}
