@@ -44,8 +44,8 @@ impl Renewed {
         self.0.extend(later.0);
     }
 
-    /// What becomes of a letter.
-    fn judge(&self, letter: &Letter) -> Judged {
+    /// What becomes of a letter. One in doubt goes to the exchange `doubted`, the others back to their lane.
+    fn judge(&self, letter: &Letter, doubted: &str) -> Judged {
         let dead = DeadLetter::new(&letter.properties);
         let curable = [Reason::CredentialsRefused, Reason::NoCredentials];
         let is_curable = curable
@@ -59,11 +59,14 @@ impl Renewed {
             return Judged::Not;
         }
         match dead.routing_key() {
-            Some(routing_key) if !letter.body.is_empty() => Judged::Replayed(Verdict::Replay {
-                exchange: JOBS_EXCHANGE.to_owned(),
-                routing_key,
-                properties: Box::new(dead.replayed(letter.redelivered)),
-            }),
+            Some(routing_key) if !letter.body.is_empty() => {
+                let in_doubt = letter.redelivered || dead.is_unknown();
+                Judged::Replayed(Verdict::Replay {
+                    exchange: if in_doubt { doubted } else { JOBS_EXCHANGE }.to_owned(),
+                    routing_key,
+                    properties: Box::new(dead.replayed(letter.redelivered)),
+                })
+            }
             Some(_) | None => Judged::Impossible,
         }
     }
@@ -78,10 +81,13 @@ enum Judged {
     Impossible,
 }
 
-/// Replays letters as credentials are renewed, until told to stop by the end of `renewals`.
+/// Replays letters as credentials are renewed, until told to stop by the end of `renewals`. `doubted` is the exchange of
+/// a rung of at least the settle time: a letter in doubt waits there first, because a look-up that comes sooner after
+/// another copy was sent proves nothing.
 pub async fn run(
     endpoint: Endpoint,
     publisher: Publisher,
+    doubted: String,
     mut renewals: mpsc::UnboundedReceiver<Renewed>,
 ) {
     while let Some(mut renewed) = renewals.recv().await {
@@ -90,7 +96,7 @@ pub async fn run(
         tokio::time::sleep(HEAD_START).await;
         while fruitless < FRUITLESS_WALKS {
             publisher.ready().await;
-            let pause = match replay(&endpoint, &publisher, &renewed).await {
+            let pause = match replay(&endpoint, &publisher, &doubted, &renewed).await {
                 Ok(Walked { replayed: 0, .. }) => {
                     fruitless += 1;
                     AGAIN_AFTER
@@ -119,10 +125,11 @@ pub async fn run(
 async fn replay(
     endpoint: &Endpoint,
     publisher: &Publisher,
+    doubted: &str,
     renewed: &Renewed,
 ) -> Result<Walked, WalkError> {
     let mut impossible = 0;
-    let judge = |letter: &Letter| match renewed.judge(letter) {
+    let judge = |letter: &Letter| match renewed.judge(letter, doubted) {
         Judged::Replayed(verdict) => verdict,
         Judged::Not => Verdict::Keep,
         Judged::Impossible => {
@@ -142,6 +149,7 @@ mod tests {
     use crate::job::{Properties, header, long, set, short};
 
     const GSTIN: &str = "29AAGCE4783K1Z1";
+    const DOUBTED: &str = "irn.retry.1m";
 
     fn letter(change: impl FnOnce(&mut FieldTable)) -> Letter {
         let mut headers = FieldTable::default();
@@ -172,13 +180,13 @@ mod tests {
         Renewed(HashMap::from([(gstin, at.parse().expect("a time"))]))
     }
 
-    fn replayed(letter: &Letter) -> (String, Properties) {
-        match renewed("2026-01-02T00:00:00Z").judge(letter) {
+    fn replayed(letter: &Letter) -> (String, String, Properties) {
+        match renewed("2026-01-02T00:00:00Z").judge(letter, DOUBTED) {
             Judged::Replayed(Verdict::Replay {
+                exchange,
                 routing_key,
                 properties,
-                ..
-            }) => (routing_key, *properties),
+            }) => (exchange, routing_key, *properties),
             _ => panic!("not replayed: {letter:?}"),
         }
     }
@@ -190,7 +198,8 @@ mod tests {
 
     #[test]
     fn replay_is_the_job_as_it_was_sent_with_its_outcome_and_no_obituary() {
-        let (key, properties) = replayed(&letter(|_| {}));
+        let (exchange, key, properties) = replayed(&letter(|_| {}));
+        assert_eq!(exchange, JOBS_EXCHANGE);
         assert_eq!(key, "urgent.generate");
         assert_eq!(
             properties.message_id().as_ref().map(|id| id.as_str()),
@@ -215,15 +224,40 @@ mod tests {
         assert_eq!(replays.and_then(|value| value.as_long_long_int()), Some(1));
     }
 
+    fn unknown(letter_headers: &mut FieldTable) {
+        set(letter_headers, header::OUTCOME, long("unknown"));
+        set(letter_headers, header::PORTAL, long("two.example"));
+    }
+
     #[test]
-    fn letter_that_was_handed_out_before_looks_before_it_sends() {
-        let mut handed_out = letter(|_| {});
+    fn letter_that_was_handed_out_before_waits_and_looks_everywhere_before_it_sends() {
+        let mut handed_out = letter(unknown);
         handed_out.redelivered = true;
-        let (_, properties) = replayed(&handed_out);
+        let (exchange, key, properties) = replayed(&handed_out);
+        assert_eq!(
+            (exchange.as_str(), key.as_str()),
+            (DOUBTED, "urgent.generate")
+        );
         assert_eq!(
             text(&properties, header::OUTCOME).as_deref(),
             Some("unknown")
         );
+        assert_eq!(text(&properties, header::PORTAL), None);
+    }
+
+    #[test]
+    fn letter_in_doubt_waits_and_looks_at_the_portal_it_was_sent_to() {
+        let (exchange, key, properties) = replayed(&letter(unknown));
+        assert_eq!(
+            (exchange.as_str(), key.as_str()),
+            (DOUBTED, "urgent.generate")
+        );
+        assert_eq!(
+            text(&properties, header::PORTAL).as_deref(),
+            Some("two.example")
+        );
+        let sent = letter(|headers| set(headers, header::PORTAL, long("two.example")));
+        assert_eq!(text(&replayed(&sent).2, header::PORTAL), None);
     }
 
     #[test]
@@ -237,7 +271,10 @@ mod tests {
             (header::DEAD_AT, "never"),
         ] {
             let other = letter(|headers| set(headers, name, long(value)));
-            assert!(matches!(later.judge(&other), Judged::Not), "{name} {value}");
+            assert!(
+                matches!(later.judge(&other, DOUBTED), Judged::Not),
+                "{name} {value}"
+            );
         }
     }
 
@@ -246,10 +283,16 @@ mod tests {
         let renewed = renewed("2026-01-02T00:00:00Z");
         let mut dropped = letter(|_| {});
         dropped.body.clear();
-        assert!(matches!(renewed.judge(&dropped), Judged::Impossible));
+        assert!(matches!(
+            renewed.judge(&dropped, DOUBTED),
+            Judged::Impossible
+        ));
         let mut nameless = letter(|headers| set(headers, header::ROUTING_KEY, long("irn.dead")));
-        assert!(matches!(renewed.judge(&nameless), Judged::Impossible));
+        assert!(matches!(
+            renewed.judge(&nameless, DOUBTED),
+            Judged::Impossible
+        ));
         nameless.properties = nameless.properties.with_type(short("irn.cancel.v1"));
-        assert_eq!(replayed(&nameless).0, "cancel");
+        assert_eq!(replayed(&nameless).1, "cancel");
     }
 }
