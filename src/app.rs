@@ -112,7 +112,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let renewals = config.credentials.replay_dead_letters.then(|| {
         let (renewals, renewed) = mpsc::unbounded_channel();
         let doubted = assembled.doubted;
-        let replaying = replay::run(endpoint.clone(), publisher, doubted, renewed);
+        let grace = config.irp.request_timeout;
+        let replaying = replay::run(endpoint.clone(), publisher, doubted, grace, renewed);
         background.spawn(ended.clone().run_until_cancelled_owned(replaying));
         renewals
     });
