@@ -111,7 +111,9 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     background.spawn(serve(listener, admin, ended.clone()));
     let renewals = config.credentials.replay_dead_letters.then(|| {
         let (renewals, renewed) = mpsc::unbounded_channel();
-        let replaying = replay::run(endpoint.clone(), publisher, renewed);
+        let doubted = assembled.doubted;
+        let grace = config.irp.request_timeout;
+        let replaying = replay::run(endpoint.clone(), publisher, doubted, grace, renewed);
         background.spawn(ended.clone().run_until_cancelled_owned(replaying));
         renewals
     });

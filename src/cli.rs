@@ -24,6 +24,7 @@ use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
+use resume::ResumeArgs;
 use topology::TopologyCommand;
 
 /// The work failed.
@@ -82,12 +83,9 @@ enum Command {
     },
     /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
     Verify(VerifyArgs),
-    /// Tell every replica that the trouble with a GSTIN is over: what its account was refused for and its errors so far
-    /// are forgotten, and its jobs go on.
-    Resume {
-        /// Whose jobs.
-        gstin: Gstin,
-    },
+    /// Tell every replica that the trouble with a GSTIN or a client is over: what its account was refused for and its
+    /// errors so far are forgotten, and its jobs go on.
+    Resume(ResumeArgs),
     /// Compute an IRN.
     Irn {
         /// The seller.
@@ -210,7 +208,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run => run_worker(&config).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
         Command::Topology(command) => command.run(&config, json).await,
-        Command::Resume { gstin } => resume::run(&config, json, gstin).await,
+        Command::Resume(arguments) => arguments.run(&config, json).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),
         Command::Verify(arguments) => run_verify(&config, json, &arguments),

@@ -2,6 +2,8 @@
 //!
 //! One rule: a message that is not understood whole is not heeded. It may come from a later version, or from anybody.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::gstin::Gstin;
@@ -17,6 +19,8 @@ const VERSION: u32 = 1;
 pub enum Order {
     /// The trouble with this GSTIN is over: forget what its account was refused for and its errors so far.
     Resume(Gstin),
+    /// The trouble with this client is over: forget the errors so far of all its GSTINs together.
+    ResumeClient(String),
 }
 
 /// Why a message is not heeded. Quotes nothing of it.
@@ -31,8 +35,8 @@ pub enum Unheeded {
     /// An action that this version does not know.
     #[error("it asks for an action that this version does not know")]
     Action,
-    /// It names no GSTIN.
-    #[error("it names no GSTIN")]
+    /// It names no GSTIN, and no client instead.
+    #[error("it names no GSTIN, or not one GSTIN or client alone")]
     Gstin,
 }
 
@@ -42,6 +46,9 @@ struct Wire<'a> {
     action: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     gstin: Option<&'a str>,
+    // A name may have characters that JSON escapes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Cow<'a, str>>,
 }
 
 impl Order {
@@ -58,21 +65,29 @@ impl Order {
             return Err(Unheeded::Version);
         }
         match wire.action {
-            "resume" => {
-                let gstin = wire.gstin.and_then(|gstin| gstin.parse().ok());
-                gstin.map(Self::Resume).ok_or(Unheeded::Gstin)
-            }
+            "resume" => match (wire.gstin, wire.client) {
+                (Some(gstin), None) => {
+                    let gstin = gstin.parse().map_err(|_| Unheeded::Gstin)?;
+                    Ok(Self::Resume(gstin))
+                }
+                (None, Some(client)) => Ok(Self::ResumeClient(client.into_owned())),
+                (Some(_), Some(_)) | (None, None) => Err(Unheeded::Gstin),
+            },
             _ => Err(Unheeded::Action),
         }
     }
 
     /// The message.
     pub fn to_json(&self) -> String {
-        let Self::Resume(gstin) = self;
+        let (gstin, client) = match self {
+            Self::Resume(gstin) => (Some(gstin.as_str()), None),
+            Self::ResumeClient(client) => (None, Some(client.as_str().into())),
+        };
         serde_json::json!(Wire {
             version: VERSION,
             action: "resume",
-            gstin: Some(gstin.as_str()),
+            gstin,
+            client,
         })
         .to_string()
     }
@@ -89,6 +104,10 @@ mod tests {
         let later =
             r#"{"reason":"call 4711","version":1,"gstin":"29AAGCE4783K1Z1","action":"resume"}"#;
         assert_eq!(Order::read(later.as_bytes()), Ok(order));
+        for name in ["acme", "Müller \"& Söhne\"\n"] {
+            let order = Order::ResumeClient(name.to_owned());
+            assert_eq!(Order::read(order.to_json().as_bytes()), Ok(order));
+        }
     }
 
     #[test]
@@ -107,6 +126,10 @@ mod tests {
             (br#"{"version":1,"action":"resume"}"#, Unheeded::Gstin),
             (
                 br#"{"version":1,"action":"resume","gstin":"all"}"#,
+                Unheeded::Gstin,
+            ),
+            (
+                br#"{"version":1,"action":"resume","gstin":"29AAGCE4783K1Z1","client":"acme"}"#,
                 Unheeded::Gstin,
             ),
             (long.as_bytes(), Unheeded::Unreadable),

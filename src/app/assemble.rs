@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::admin::{LanesView, PortalView};
-use crate::broker::Publisher;
+use crate::broker::{Publisher, retry_exchange};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, IrpConfig};
 use crate::irp::{Irp, IrpConfigFault};
@@ -25,6 +25,8 @@ pub(super) struct Assembled {
     pub(super) lanes: LanesView,
     pub(super) portal: PortalView,
     pub(super) failover: Option<PortalView>,
+    /// The exchange of the rung on which a job in doubt waits.
+    pub(super) doubted: String,
 }
 
 /// What the worker is given from outside.
@@ -62,6 +64,8 @@ pub(super) fn assemble(
         slots: Arc::clone(&slots),
     };
     let (portal, failover_view) = (view(&primary), failover.as_ref().map(view));
+    let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
+    let doubted = retry_exchange(ladder.at_least(config.irp.settle_time));
     let worker = Arc::new(Worker::new(Parts {
         config: Arc::clone(config),
         credentials: Arc::clone(&credentials),
@@ -70,7 +74,7 @@ pub(super) fn assemble(
         preflight: Arc::new(Preflight::new(&config.validate, config.irp.environment)?),
         limits: Arc::clone(&limits),
         slots,
-        ladder: Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?,
+        ladder,
         publisher: given.publisher,
         replica: given.replica.to_owned(),
         stop: given.stop,
@@ -87,6 +91,7 @@ pub(super) fn assemble(
         lanes,
         portal,
         failover: failover_view,
+        doubted,
     })
 }
 

@@ -55,6 +55,11 @@ impl<'a> DeadLetter<'a> {
         parsed(self.headers(), header::DEAD_AT, "").ok().flatten()
     }
 
+    /// Whether the portal may have registered it.
+    pub fn is_unknown(self) -> bool {
+        header_text(self.headers(), header::OUTCOME) == Some(PriorOutcome::Unknown.as_str())
+    }
+
     /// How often it has been replayed.
     pub fn replays(self) -> u32 {
         integer(self.headers(), header::REPLAYS)
@@ -75,7 +80,7 @@ impl<'a> DeadLetter<'a> {
     }
 
     /// Properties under which it becomes a job again. `in_doubt`: a copy of it may have been replayed before, so the
-    /// worker has to look before it sends, whatever the letter says.
+    /// worker has to look before it sends, whatever the letter says, and at every portal.
     pub fn replayed(self, in_doubt: bool) -> Properties {
         let mut headers = FieldTable::default();
         for (name, value) in carried_headers(self.0).inner() {
@@ -90,6 +95,10 @@ impl<'a> DeadLetter<'a> {
             header::REPLAYS,
             AMQPValue::LongLongInt(replays),
         );
+        let portal = header_text(self.headers(), header::PORTAL);
+        if let Some(portal) = portal.filter(|_| self.is_unknown() && !in_doubt) {
+            set(&mut headers, header::PORTAL, long(portal));
+        }
         if in_doubt {
             let unknown = PriorOutcome::Unknown.as_str();
             set(&mut headers, header::OUTCOME, long(unknown));

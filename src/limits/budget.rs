@@ -68,10 +68,11 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gstin => {
-                "this GSTIN has used up its error budget (limits.error_budget_per_gstin)"
+                "this GSTIN has used up its error budget (limits.error_budget_per_gstin; `irn-worker resume GSTIN`)"
             }
             Self::Client => {
-                "the client of this GSTIN has used up its error budget (limits.error_budget_total)"
+                "the client of this GSTIN has used up its error budget (limits.error_budget_total; `irn-worker resume \
+                 --client NAME`)"
             }
         })
     }

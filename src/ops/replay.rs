@@ -1,7 +1,8 @@
 //! Dead letters go back to work when the credentials they died of are replaced (`credentials.replay_dead_letters`).
 //!
-//! One rule: only letters that died before the new credentials were there. One that dies of these as well stays dead
-//! until the next ones.
+//! One rule: only letters that died of the old credentials. One that dies of the new ones as well stays dead until the
+//! next ones. An attempt that was under way when they came may die of the old ones a little later, which cannot be told
+//! from dying of the new ones: what died within that grace is replayed once, when it is over.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,26 +45,36 @@ impl Renewed {
         self.0.extend(later.0);
     }
 
-    /// What becomes of a letter.
-    fn judge(&self, letter: &Letter) -> Judged {
+    /// Whether it died of the old credentials, as far as that is known now. Once the grace is over, a letter that died
+    /// within it did so by all appearances; not one replayed before, lest it go round.
+    fn died_before(&self, dead: DeadLetter<'_>, grace: Duration, now: Timestamp) -> bool {
+        let since = dead.gstin().and_then(|gstin| self.0.get(&gstin));
+        since.zip(dead.dead_at()).is_some_and(|(since, dead_at)| {
+            let over = since.checked_add(grace).unwrap_or(Timestamp::MAX);
+            let is_late = dead_at < over && over <= now && dead.replays() == 0;
+            dead_at < *since || is_late
+        })
+    }
+
+    /// What becomes of a letter. One in doubt goes to another exchange, the others back to their lane.
+    fn judge(&self, letter: &Letter, way: &Way<'_>) -> Judged {
         let dead = DeadLetter::new(&letter.properties);
         let curable = [Reason::CredentialsRefused, Reason::NoCredentials];
         let is_curable = curable
             .iter()
             .any(|reason| dead.reason() == Some(reason.as_str()));
-        let since = dead.gstin().and_then(|gstin| self.0.get(&gstin));
-        let died_before = since
-            .zip(dead.dead_at())
-            .is_some_and(|(since, dead_at)| dead_at < *since);
-        if !is_curable || !died_before {
+        if !is_curable || !self.died_before(dead, way.grace, way.now) {
             return Judged::Not;
         }
         match dead.routing_key() {
-            Some(routing_key) if !letter.body.is_empty() => Judged::Replayed(Verdict::Replay {
-                exchange: JOBS_EXCHANGE.to_owned(),
-                routing_key,
-                properties: Box::new(dead.replayed(letter.redelivered)),
-            }),
+            Some(routing_key) if !letter.body.is_empty() => {
+                let in_doubt = letter.redelivered || dead.is_unknown();
+                Judged::Replayed(Verdict::Replay {
+                    exchange: if in_doubt { way.doubted } else { JOBS_EXCHANGE }.to_owned(),
+                    routing_key,
+                    properties: Box::new(dead.replayed(letter.redelivered)),
+                })
+            }
             Some(_) | None => Judged::Impossible,
         }
     }
@@ -78,40 +89,82 @@ enum Judged {
     Impossible,
 }
 
-/// Replays letters as credentials are renewed, until told to stop by the end of `renewals`.
+/// What letters are judged by.
+struct Way<'a> {
+    /// Where letters in doubt go.
+    doubted: &'a str,
+    /// How long attempts go on with the old credentials.
+    grace: Duration,
+    now: Timestamp,
+}
+
+/// Replays letters as credentials are renewed, until told to stop by the end of `renewals`. `doubted` is the exchange of
+/// a rung of at least the settle time: a letter in doubt waits there first, because a look-up that comes sooner after
+/// another copy was sent proves nothing. `grace`: how long an attempt may go on with the old credentials.
 pub async fn run(
     endpoint: Endpoint,
     publisher: Publisher,
+    doubted: String,
+    grace: Duration,
     mut renewals: mpsc::UnboundedReceiver<Renewed>,
 ) {
     while let Some(mut renewed) = renewals.recv().await {
-        let mut delays = Backoffs::new(Duration::from_millis(200), AGAIN_AFTER);
-        let mut fruitless = 0;
         tokio::time::sleep(HEAD_START).await;
-        while fruitless < FRUITLESS_WALKS {
-            publisher.ready().await;
-            let pause = match replay(&endpoint, &publisher, &renewed).await {
-                Ok(Walked { replayed: 0, .. }) => {
-                    fruitless += 1;
-                    AGAIN_AFTER
-                }
-                Ok(_) => {
-                    // It was not held by another, then; one more walk.
-                    fruitless = FRUITLESS_WALKS - 1;
-                    AGAIN_AFTER
-                }
-                Err(error) => {
-                    events::replay_failed(&error);
-                    delays.next_delay()
-                }
-            };
-            if fruitless < FRUITLESS_WALKS {
-                tokio::time::sleep(pause).await;
+        let mut is_late = false;
+        loop {
+            walk_until_fruitless(
+                &endpoint,
+                &publisher,
+                (&doubted, grace),
+                &renewed,
+                &renewals,
+            )
+            .await;
+            if is_late && renewals.is_empty() {
+                break;
             }
-            while let Ok(later) = renewals.try_recv() {
-                renewed.add(later);
-                fruitless = 0;
+            match tokio::time::timeout(grace, renewals.recv()).await {
+                Ok(Some(later)) => {
+                    renewed.add(later);
+                    tokio::time::sleep(HEAD_START).await;
+                    is_late = false;
+                }
+                Ok(None) => return,
+                Err(_) => is_late = true,
             }
+        }
+    }
+}
+
+/// Ends early for newer credentials.
+async fn walk_until_fruitless(
+    endpoint: &Endpoint,
+    publisher: &Publisher,
+    way: (&str, Duration),
+    renewed: &Renewed,
+    renewals: &mpsc::UnboundedReceiver<Renewed>,
+) {
+    let mut delays = Backoffs::new(Duration::from_millis(200), AGAIN_AFTER);
+    let mut fruitless = 0;
+    while fruitless < FRUITLESS_WALKS && renewals.is_empty() {
+        publisher.ready().await;
+        let pause = match replay(endpoint, publisher, way, renewed).await {
+            Ok(Walked { replayed: 0, .. }) => {
+                fruitless += 1;
+                AGAIN_AFTER
+            }
+            Ok(_) => {
+                // It was not held by another, then; one more walk.
+                fruitless = FRUITLESS_WALKS - 1;
+                AGAIN_AFTER
+            }
+            Err(error) => {
+                events::replay_failed(&error);
+                delays.next_delay()
+            }
+        };
+        if fruitless < FRUITLESS_WALKS {
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -119,10 +172,16 @@ pub async fn run(
 async fn replay(
     endpoint: &Endpoint,
     publisher: &Publisher,
+    (doubted, grace): (&str, Duration),
     renewed: &Renewed,
 ) -> Result<Walked, WalkError> {
+    let way = Way {
+        doubted,
+        grace,
+        now: Timestamp::now(),
+    };
     let mut impossible = 0;
-    let judge = |letter: &Letter| match renewed.judge(letter) {
+    let judge = |letter: &Letter| match renewed.judge(letter, &way) {
         Judged::Replayed(verdict) => verdict,
         Judged::Not => Verdict::Keep,
         Judged::Impossible => {
@@ -138,10 +197,22 @@ async fn replay(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::FieldTable;
+
+    use crate::broker::{AMQPValue, FieldTable};
     use crate::job::{Properties, header, long, set, short};
 
     const GSTIN: &str = "29AAGCE4783K1Z1";
+    const DOUBTED: &str = "irn.retry.1m";
+
+    /// When the grace of what was renewed at midnight of the second has lasted for so many seconds.
+    fn way(seconds: i64) -> Way<'static> {
+        let renewed: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        Way {
+            doubted: DOUBTED,
+            grace: Duration::from_secs(10),
+            now: renewed + jiff::SignedDuration::from_secs(seconds),
+        }
+    }
 
     fn letter(change: impl FnOnce(&mut FieldTable)) -> Letter {
         let mut headers = FieldTable::default();
@@ -172,13 +243,13 @@ mod tests {
         Renewed(HashMap::from([(gstin, at.parse().expect("a time"))]))
     }
 
-    fn replayed(letter: &Letter) -> (String, Properties) {
-        match renewed("2026-01-02T00:00:00Z").judge(letter) {
+    fn replayed(letter: &Letter) -> (String, String, Properties) {
+        match renewed("2026-01-02T00:00:00Z").judge(letter, &way(10)) {
             Judged::Replayed(Verdict::Replay {
+                exchange,
                 routing_key,
                 properties,
-                ..
-            }) => (routing_key, *properties),
+            }) => (exchange, routing_key, *properties),
             _ => panic!("not replayed: {letter:?}"),
         }
     }
@@ -190,7 +261,8 @@ mod tests {
 
     #[test]
     fn replay_is_the_job_as_it_was_sent_with_its_outcome_and_no_obituary() {
-        let (key, properties) = replayed(&letter(|_| {}));
+        let (exchange, key, properties) = replayed(&letter(|_| {}));
+        assert_eq!(exchange, JOBS_EXCHANGE);
         assert_eq!(key, "urgent.generate");
         assert_eq!(
             properties.message_id().as_ref().map(|id| id.as_str()),
@@ -215,15 +287,40 @@ mod tests {
         assert_eq!(replays.and_then(|value| value.as_long_long_int()), Some(1));
     }
 
+    fn unknown(letter_headers: &mut FieldTable) {
+        set(letter_headers, header::OUTCOME, long("unknown"));
+        set(letter_headers, header::PORTAL, long("two.example"));
+    }
+
     #[test]
-    fn letter_that_was_handed_out_before_looks_before_it_sends() {
-        let mut handed_out = letter(|_| {});
+    fn letter_that_was_handed_out_before_waits_and_looks_everywhere_before_it_sends() {
+        let mut handed_out = letter(unknown);
         handed_out.redelivered = true;
-        let (_, properties) = replayed(&handed_out);
+        let (exchange, key, properties) = replayed(&handed_out);
+        assert_eq!(
+            (exchange.as_str(), key.as_str()),
+            (DOUBTED, "urgent.generate")
+        );
         assert_eq!(
             text(&properties, header::OUTCOME).as_deref(),
             Some("unknown")
         );
+        assert_eq!(text(&properties, header::PORTAL), None);
+    }
+
+    #[test]
+    fn letter_in_doubt_waits_and_looks_at_the_portal_it_was_sent_to() {
+        let (exchange, key, properties) = replayed(&letter(unknown));
+        assert_eq!(
+            (exchange.as_str(), key.as_str()),
+            (DOUBTED, "urgent.generate")
+        );
+        assert_eq!(
+            text(&properties, header::PORTAL).as_deref(),
+            Some("two.example")
+        );
+        let sent = letter(|headers| set(headers, header::PORTAL, long("two.example")));
+        assert_eq!(text(&replayed(&sent).2, header::PORTAL), None);
     }
 
     #[test]
@@ -233,12 +330,29 @@ mod tests {
             (header::REASON, "RETRIES_EXHAUSTED"),
             (header::GSTIN, "27AABCT9421M1ZY"),
             (header::GSTIN, "none"),
-            (header::DEAD_AT, "2026-01-02T00:00:00Z"),
+            (header::DEAD_AT, "2026-01-02T00:00:10Z"),
             (header::DEAD_AT, "never"),
         ] {
             let other = letter(|headers| set(headers, name, long(value)));
-            assert!(matches!(later.judge(&other), Judged::Not), "{name} {value}");
+            assert!(
+                matches!(later.judge(&other, &way(10)), Judged::Not),
+                "{name} {value}"
+            );
         }
+    }
+
+    #[test]
+    fn letter_of_an_attempt_under_way_is_replayed_once_and_when_no_other_can_come() {
+        let renewed = renewed("2026-01-02T00:00:00Z");
+        let late = letter(|headers| set(headers, header::DEAD_AT, long("2026-01-02T00:00:09Z")));
+        assert!(matches!(renewed.judge(&late, &way(9)), Judged::Not));
+        let judged = renewed.judge(&late, &way(10));
+        assert!(matches!(judged, Judged::Replayed(_)));
+        let again = letter(|headers| {
+            set(headers, header::DEAD_AT, long("2026-01-02T00:00:09Z"));
+            set(headers, header::REPLAYS, AMQPValue::LongLongInt(1));
+        });
+        assert!(matches!(renewed.judge(&again, &way(10)), Judged::Not));
     }
 
     #[test]
@@ -246,10 +360,16 @@ mod tests {
         let renewed = renewed("2026-01-02T00:00:00Z");
         let mut dropped = letter(|_| {});
         dropped.body.clear();
-        assert!(matches!(renewed.judge(&dropped), Judged::Impossible));
+        assert!(matches!(
+            renewed.judge(&dropped, &way(10)),
+            Judged::Impossible
+        ));
         let mut nameless = letter(|headers| set(headers, header::ROUTING_KEY, long("irn.dead")));
-        assert!(matches!(renewed.judge(&nameless), Judged::Impossible));
+        assert!(matches!(
+            renewed.judge(&nameless, &way(10)),
+            Judged::Impossible
+        ));
         nameless.properties = nameless.properties.with_type(short("irn.cancel.v1"));
-        assert_eq!(replayed(&nameless).0, "cancel");
+        assert_eq!(replayed(&nameless).1, "cancel");
     }
 }

@@ -1,4 +1,4 @@
-//! `resume`: tells every replica that the trouble with a GSTIN is over.
+//! `resume`: tells every replica that the trouble with a GSTIN or a client is over.
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +8,6 @@ use crate::broker::{
 };
 use crate::config::BrokerSide;
 use crate::control::Order;
-use crate::gstin::Gstin;
 use crate::job::{Properties, short};
 
 /// Why the replicas were not told.
@@ -30,8 +29,8 @@ pub enum ResumeError {
     Publish(PublishError),
 }
 
-/// Tells every replica to forget what this GSTIN's account was refused for and its errors so far.
-pub async fn resume(config: &BrokerSide, gstin: Gstin) -> Result<(), ResumeError> {
+/// Gives this order to every replica.
+pub async fn resume(config: &BrokerSide, order: &Order) -> Result<(), ResumeError> {
     let endpoint = Endpoint::try_new(&config.broker, "resume")?;
     let connection = endpoint.connect("resume").await?;
     takes_orders(&connection).await?;
@@ -39,7 +38,7 @@ pub async fn resume(config: &BrokerSide, gstin: Gstin) -> Result<(), ResumeError
     let publisher = Publisher::default();
     let stop = CancellationToken::new();
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
-    let message = Order::Resume(gstin).to_json();
+    let message = order.to_json();
     let telling = async {
         publisher.ready().await;
         let told = publisher.publish(&publication(&message)).await;

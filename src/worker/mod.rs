@@ -166,6 +166,11 @@ impl Worker {
         }
     }
 
+    /// The same for a client: the errors so far of all its GSTINs together are forgiven.
+    pub fn resume_client(&self, client: &str) {
+        self.limits.resume_client(client);
+    }
+
     /// Whether another system seems to use this GSTIN's API user, too.
     fn is_contended(&self, gstin: &Gstin) -> bool {
         self.portals

@@ -72,6 +72,33 @@ async fn resume_reaches_every_replica_and_a_refused_account_is_tried_again() -> 
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn client_at_its_error_budget_goes_on_when_an_operator_resumes_it() -> Result<()> {
+    let stack = Stack::start_with(1, |config| config.set("limits.error_budget_total", "4/day"));
+    let stack = stack.await?;
+    let rule = json!([{"endpoint": "generate", "kind": "error", "code": "2189", "times": 4}]);
+    stack.sandbox.faults(1, rule).await?;
+    for number in ["R/1", "R/2", "R/3", "R/4"] {
+        assert_eq!(stack.settle(job(number)).await?.errors(), ["irp 2189"]);
+    }
+    let stopped = stack.settle(job("S/1")).await?;
+    assert_eq!(stopped.errors(), ["worker ERROR_BUDGET"]);
+    let text = stopped.json.to_string();
+    assert!(text.contains("resume --client NAME"), "{text}");
+    control_queues(&stack).await?;
+    let resumed = stack
+        .config()?
+        .output("resume", &["--client", "it"])
+        .await?;
+    assert!(resumed.status.success(), "{resumed:?}");
+    stack.workers[0]
+        .until_logged("client it resumed by an operator", SOON)
+        .await?;
+    stack.settle(job("G/1")).await?.assert_signed(false);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn control_messages_that_are_not_understood_are_ignored() -> Result<()> {
     let stack = Stack::start(1).await?;
     let queue = control_queues(&stack).await?.pop().context("no queue")?;
@@ -86,6 +113,10 @@ async fn control_messages_that_are_not_understood_are_ignored() -> Result<()> {
         (
             br#"{"version":1,"action":"resume","gstin":"29AABCT9421M1ZU"}"#,
             "without credentials",
+        ),
+        (
+            br#"{"version":1,"action":"resume","client":"nobody"}"#,
+            "a client that is not known",
         ),
     ] {
         stack.erp.publish_into(&queue, &Job::new("x", body)).await?;
