@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::heard::Heard;
+use crate::gstin::Gstin;
 use crate::outcome::PortalSign;
 use crate::telemetry;
 
@@ -25,6 +27,9 @@ const SHRINK: f64 = 0.7;
 /// A good round adds this part of the cap, one at least: back at the cap ten rounds after the lowest point.
 const GROWTH: f64 = 0.1;
 
+/// A GSTIN is the only one at work when nobody else was answered for so long.
+const ALONE_AFTER: Duration = Duration::from_secs(10);
+
 /// Additive increase, multiplicative decrease. It keeps no clock: whoever tells says what time it is.
 #[derive(Debug)]
 struct Aimd {
@@ -34,6 +39,8 @@ struct Aimd {
     slow: Duration,
     round: Round,
     shrunk: Option<Instant>,
+    answered: Heard,
+    throttled: Heard,
 }
 
 #[derive(Debug)]
@@ -71,6 +78,8 @@ impl Aimd {
             slow,
             round: Round::new(now),
             shrunk: None,
+            answered: Heard::default(),
+            throttled: Heard::default(),
         }
     }
 
@@ -88,17 +97,17 @@ impl Aimd {
         self.round.reached = true;
     }
 
-    /// A call has ended.
-    fn ended(&mut self, now: Instant, taken: Duration, sign: PortalSign) {
-        self.round.calls += 1;
+    /// A call of this GSTIN has ended.
+    fn ended(&mut self, now: Instant, taken: Duration, sign: PortalSign, gstin: &Gstin) {
         match sign {
-            PortalSign::Answered if taken <= self.slow => {}
-            PortalSign::Answered | PortalSign::Unreached | PortalSign::Silent { .. } => {
-                self.round.bad += 1;
+            PortalSign::Throttled { .. } => return self.told_to_slow_down(now, gstin),
+            PortalSign::Answered => {
+                self.answered.note(gstin, now);
+                self.round.bad += usize::from(taken > self.slow);
             }
-            // Overloaded in the portal's own words: no need to hear it twice.
-            PortalSign::Throttled { .. } => return self.shrink(now),
+            PortalSign::Unreached | PortalSign::Silent { .. } => self.round.bad += 1,
         }
+        self.round.calls += 1;
         let long = now.saturating_duration_since(self.round.began) >= ROUND;
         if !long || self.round.calls < SAMPLE.min(self.limit()) {
             return;
@@ -110,6 +119,16 @@ impl Aimd {
             self.limit = (self.limit + (self.cap * GROWTH).max(1.0)).min(self.cap);
         }
         self.round = Round::new(now);
+    }
+
+    /// Overload in the portal's own words, if it is said to two GSTINs or to the only one at work. Said to one of
+    /// several it is about that one's pace, and none of the others' business.
+    fn told_to_slow_down(&mut self, now: Instant, gstin: &Gstin) {
+        self.throttled.note(gstin, now);
+        let several = self.throttled.anybody_but(gstin, now, ROUND);
+        if several || !self.answered.anybody_but(gstin, now, ALONE_AFTER) {
+            self.shrink(now);
+        }
     }
 
     /// Once in a round: the calls on the way were sent under the old limit.
@@ -205,17 +224,22 @@ impl Slots {
         self.freed.notify_waiters();
     }
 
-    /// A call to the portal has ended.
-    pub fn observe(&self, taken: Duration, sign: PortalSign) {
+    /// A call of this GSTIN to the portal has ended.
+    pub fn observe(&self, taken: Duration, sign: PortalSign, gstin: &Gstin) {
         let mut state = self.lock();
         let before = state.aimd.limit();
-        state.aimd.ended(Instant::now(), taken, sign);
+        state.aimd.ended(Instant::now(), taken, sign, gstin);
         let now = state.aimd.limit();
         drop(state);
         if before != now {
             telemetry::concurrency_limit(now);
             self.freed.notify_waiters();
         }
+    }
+
+    /// A job went back because the limit leaves its GSTIN no more: then the limit was in the way, full or not.
+    pub fn found_full(&self) {
+        self.lock().aimd.found_full();
     }
 
     /// How many may be taken now.

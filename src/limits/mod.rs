@@ -9,6 +9,7 @@ mod breakers;
 mod budget;
 mod clock;
 mod concurrency;
+mod heard;
 mod paced;
 mod rate;
 mod refusals;

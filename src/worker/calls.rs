@@ -268,7 +268,7 @@ impl<'a> Calls<'a> {
         };
         under_way.end(sign);
         if let (Scope::Core, Some(sign)) = (scope, sign) {
-            self.worker.slots.observe(taken, sign);
+            self.worker.slots.observe(taken, sign, &self.account.gstin);
         }
         self.case.add_irp_time(taken);
         match &answer {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::gstin::Gstin;
 use crate::irn::Irn;
+use crate::limits::Slots;
 use crate::retry::Ladder;
 
 /// How long a job may wait in its lane while it holds its delivery.
@@ -35,8 +36,7 @@ const WEIGHT: u32 = 4;
 pub(super) struct Lanes {
     /// Attempts of one GSTIN at once.
     concurrency: u32,
-    /// Jobs of one GSTIN that may wait for long, each in a slot.
-    waiters: u32,
+    slots: Arc<Slots>,
     /// The ladder's last rung.
     longest: Duration,
     lanes: DashMap<Gstin, Arc<Lane>>,
@@ -119,13 +119,11 @@ pub(super) enum NoTurn {
 }
 
 impl Lanes {
-    /// Lanes of so many attempts at once each, among so many slots in all.
-    pub(super) fn new(slots: usize, concurrency: usize, ladder: &Ladder) -> Self {
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        let (slots, concurrency) = (number(slots), number(concurrency));
+    /// Lanes of so many attempts at once each, among these slots.
+    pub(super) fn new(slots: Arc<Slots>, concurrency: usize, ladder: &Ladder) -> Self {
         Self {
-            concurrency,
-            waiters: waiters(slots, concurrency),
+            concurrency: number(concurrency).max(1),
+            slots,
             longest: ladder.at_least(Duration::MAX).delay,
             lanes: DashMap::new(),
             documents: Arc::new(DashMap::new()),
@@ -167,7 +165,7 @@ impl Lanes {
         let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
         let spacing = spacing.max(course.pace(self.concurrency).min(hanging));
         // Those that wait go first.
-        let soonest = spacing.saturating_mul(self.waiters + 1).min(PATIENCE);
+        let soonest = spacing.saturating_mul(self.waiters() + 1).min(PATIENCE);
         if again {
             next_return(&mut course.filled_again, soonest, spacing, self.longest)
         } else {
@@ -181,10 +179,9 @@ impl Lanes {
         let Some(lane) = self.lanes.get(gstin).map(|lane| Arc::clone(&lane)) else {
             return (0, 0);
         };
-        let number = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        let free = lane.permits.available_permits();
-        let in_flight = number(self.concurrency).saturating_sub(free);
-        (in_flight, number(lane.waiting.load(Ordering::Relaxed)))
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let (in_flight, waiting) = self.held_in(&lane);
+        (count(in_flight), count(waiting))
     }
 
     /// Forgets documents whose doubt is old enough to be settled, and lanes that nobody is in or comes back to. To be
@@ -212,13 +209,38 @@ impl Lanes {
         Arc::clone(&self.lanes.entry(*gstin).or_insert_with(fresh))
     }
 
+    /// How many of a lane's jobs are being worked on, and how many wait.
+    fn held_in(&self, lane: &Lane) -> (u32, u32) {
+        let free = number(lane.permits.available_permits());
+        let in_flight = self.concurrency.saturating_sub(free);
+        (in_flight, lane.waiting.load(Ordering::Relaxed))
+    }
+
+    /// How many of a GSTIN's jobs may wait for long, each in a slot.
+    fn waiters(&self) -> u32 {
+        waiters(number(self.slots.limit()), self.concurrency)
+    }
+
+    /// Whether a lane has its share already, while the slots are fewer than configured: then one GSTIN gets half of
+    /// those there are, and nobody waits a moment in a slot beyond that.
+    fn has_its_share(&self, lane: &Lane) -> bool {
+        let slots = self.slots.limit();
+        let (in_flight, waiting) = self.held_in(lane);
+        slots < self.slots.cap() && in_flight + waiting > number(slots / 2).max(1)
+    }
+
     async fn permit(&self, lane: &Lane) -> Option<OwnedSemaphorePermit> {
+        // Counted before the look, so that two who come together see each other.
+        let ahead = Waiting::join(&lane.waiting);
+        if self.has_its_share(lane) {
+            self.slots.found_full();
+            return None;
+        }
         if let Ok(permit) = Arc::clone(&lane.permits).try_acquire_owned() {
             return Some(permit);
         }
-        let ahead = Waiting::join(&lane.waiting);
         let pace = lane.course().pace(self.concurrency);
-        let patience = if ahead.position <= self.waiters {
+        let patience = if ahead.position <= self.waiters() {
             PATIENCE
         } else {
             QUICK
@@ -238,6 +260,10 @@ fn waiters(slots: u32, concurrency: u32) -> u32 {
     (slots / 2)
         .saturating_sub(concurrency)
         .clamp(1, concurrency)
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn is_settled(taken: Option<Instant>) -> bool {
@@ -315,6 +341,7 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
     use crate::config::Rung;
+    use crate::outcome::PortalSign;
 
     const SPACING: Duration = Duration::from_millis(100);
 
@@ -323,6 +350,10 @@ mod tests {
     }
 
     fn lanes(slots: usize, concurrency: usize) -> Lanes {
+        lanes_among(Slots::new(slots, PATIENCE), concurrency)
+    }
+
+    fn lanes_among(slots: Arc<Slots>, concurrency: usize) -> Lanes {
         let rung = |seconds: u64| Rung {
             name: format!("{seconds}s"),
             delay: Duration::from_secs(seconds),
@@ -396,6 +427,27 @@ mod tests {
         assert_eq!(lanes.held(&gstin), (8, 8));
         let granted = turns.await.iter().filter(|turn| turn.is_ok()).count();
         assert_eq!((granted, start.elapsed()), (8, PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gstin_holds_no_more_than_half_of_the_slots_that_are_left() {
+        let slots = Slots::new(64, PATIENCE);
+        let lanes = lanes_among(Arc::clone(&slots), 8);
+        let throttled = PortalSign::Throttled { retry_after: None };
+        let mut held = Vec::new();
+        for expected in [8, 4, 1] {
+            while slots.limit() / 2 > expected {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                slots.observe(Duration::ZERO, throttled, &gstin());
+            }
+            for n in 0..9 {
+                let turn = tokio::time::timeout(QUICK, lanes.turn(&gstin(), irn(n))).await;
+                held.extend(turn.ok().and_then(Result::ok));
+            }
+            let share = (slots.limit() / 2).clamp(1, 8);
+            assert_eq!(held.len(), share, "of {}", slots.limit());
+            held.clear();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,7 +101,7 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         Self {
             lanes: Lanes::new(
-                parts.config.irp.concurrency,
+                Arc::clone(&parts.slots),
                 parts.config.irp.concurrency_per_gstin,
                 &parts.ladder,
             ),

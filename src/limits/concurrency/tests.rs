@@ -5,6 +5,14 @@ const SLOW: Duration = Duration::from_secs(15);
 const QUICK: Duration = Duration::from_millis(300);
 const SILENT: PortalSign = PortalSign::Silent { retry_after: None };
 
+fn gstin() -> Gstin {
+    "27AABCT9421M1ZY".parse().unwrap()
+}
+
+fn another() -> Gstin {
+    "29AAGCE4783K1Z1".parse().unwrap()
+}
+
 /// An [`Aimd`] and calls that fill its rounds.
 struct Bench {
     aimd: Aimd,
@@ -29,7 +37,7 @@ impl Bench {
             } else {
                 (QUICK, PortalSign::Answered)
             };
-            self.aimd.ended(self.now, taken, sign);
+            self.aimd.ended(self.now, taken, sign, &gstin());
         }
         self.aimd.limit()
     }
@@ -50,6 +58,25 @@ async fn overload_shrinks_it_once_a_round_and_never_below_one() {
         }
         assert_eq!(bench.aimd.limit(), 1, "{sign:?}");
     }
+}
+
+#[tokio::test]
+async fn one_throttled_gstin_takes_no_slots_from_the_others_and_two_do() {
+    let throttled = PortalSign::Throttled { retry_after: None };
+    let mut bench = Bench::new(64);
+    bench
+        .aimd
+        .ended(bench.now, QUICK, PortalSign::Answered, &another());
+    for _ in 0..100 {
+        bench.now += ALONE_AFTER / 100;
+        bench.aimd.ended(bench.now, QUICK, throttled, &gstin());
+    }
+    assert_eq!(bench.aimd.limit(), 64);
+    bench.aimd.ended(bench.now, QUICK, throttled, &another());
+    assert_eq!(bench.aimd.limit(), 44);
+    bench.now += ALONE_AFTER;
+    bench.aimd.ended(bench.now, QUICK, throttled, &gstin());
+    assert_eq!(bench.aimd.limit(), 31, "nobody else is at work");
 }
 
 #[tokio::test]
@@ -126,7 +153,7 @@ proptest! {
                 bench.aimd.found_full();
             }
             let sign = if good { PortalSign::Answered } else { SILENT };
-            bench.aimd.ended(bench.now, Duration::from_millis(taken), sign);
+            bench.aimd.ended(bench.now, Duration::from_millis(taken), sign, &gstin());
             prop_assert!((1..=cap).contains(&bench.aimd.limit()));
         }
     }
