@@ -191,11 +191,15 @@ impl<'a> Calls<'a> {
             }
             Err(NoSession::PortalDown(_)) => return Err(Box::new(portal::NOT_ASKED)),
         };
+        // The rate comes last: what waits for the portal with its turn in hand goes in a bunch afterwards.
+        self.portal
+            .ready(&self.account.gstin, &self.worker.stop)
+            .await?;
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
                 self.portal
-                    .ready(&self.account.gstin, &self.worker.stop)
+                    .is_ready_still(&self.account.gstin, &self.worker.stop)
                     .await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)
