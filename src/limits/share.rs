@@ -69,6 +69,21 @@ mod tests {
     }
 
     #[test]
+    fn fleet_that_pauses_together_comes_back_as_many_as_it_was() {
+        assert_eq!(
+            seen(&[
+                (3, LONG),
+                (2, None),
+                (0, None),
+                (1, Some(Duration::ZERO)),
+                (2, None),
+                (3, LONG)
+            ]),
+            [3, 3, 3, 3, 3, 3]
+        );
+    }
+
+    #[test]
     fn broker_that_counts_nobody_is_not_believed() {
         assert_eq!(seen(&[(3, LONG), (0, LONG), (0, None)]), [3, 3, 3]);
     }

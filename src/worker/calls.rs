@@ -164,11 +164,15 @@ impl<'a> Calls<'a> {
         }
         self.portal.unless_core_is_down()?;
         let session = self.session().await?;
+        // The rate comes last: calls that had taken theirs and then waited would all go together.
+        self.portal
+            .ready(&self.account.gstin, &self.worker.stop)
+            .await?;
         match self.worker.limits.admit_call(&self.account, PATIENCE).await {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
                 self.portal
-                    .ready(&self.account.gstin, &self.worker.stop)
+                    .is_ready_still(&self.account.gstin, &self.worker.stop)
                     .await?;
                 self.make_room()?;
                 self.still_ours().map(|()| session)

@@ -32,9 +32,12 @@ struct Known {
 }
 
 impl Fleet {
-    /// This replica is among the consumers now, or no longer.
+    /// This replica is among the consumers now, or no longer. Told the same again, it stays one since when it was.
     pub(super) fn consumes(&self, consumes: bool) {
-        self.known(|known| known.consuming_since = consumes.then(Instant::now));
+        self.known(|known| {
+            let since = known.consuming_since.filter(|_| consumes);
+            known.consuming_since = since.or_else(|| consumes.then(Instant::now));
+        });
     }
 
     fn known<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {

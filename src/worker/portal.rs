@@ -66,6 +66,19 @@ impl Portal {
         }
     }
 
+    /// The same after another wait: a GSTIN that was told to wait meanwhile does, but not with its turn in hand.
+    pub(super) async fn is_ready_still(
+        &self,
+        gstin: &Gstin,
+        stop: &CancellationToken,
+    ) -> Result<(), Box<Ending>> {
+        if let Some(wait) = self.breakers.held_for(gstin) {
+            let why = "retry-after";
+            return Err(Box::new(Ending::Deferred { wait, why }));
+        }
+        self.ready(gstin, stop).await
+    }
+
     /// Whether a call of this job failed because the portal is down for everybody.
     pub(super) async fn is_down(&self, case: &Case, error: &IrpError) -> bool {
         let since = case.received;

@@ -69,8 +69,7 @@ pub async fn run(
             Some(Err(error)) => (Loss::from(error), consuming),
             Some(Ok(mut attached)) => {
                 telemetry::broker_connected("consume");
-                worker.fleet.consumes(true);
-                worker.takes(now != Consuming::Nothing);
+                worker.takes(now);
                 let looping = Loop {
                     worker: &worker,
                     tasks: &tasks,
@@ -87,8 +86,7 @@ pub async fn run(
             }
         };
         consuming = next;
-        worker.fleet.consumes(false);
-        worker.takes(false);
+        worker.takes(Consuming::Nothing);
         readiness.set(State::BrokerLost);
         match &loss {
             Loss::Broken(error) => telemetry::broker_lost("consume", error),
@@ -123,8 +121,14 @@ impl Worker {
         }
     }
 
-    fn takes(&self, taking: bool) {
-        self.taking.send_replace(taking);
+    /// What is consumed from now on.
+    fn takes(&self, now: Consuming) {
+        self.taking.send_replace(now != Consuming::Nothing);
+        self.fleet.consumes(match now {
+            Consuming::Both { .. } | Consuming::JobsOneByOne => true,
+            // The replicas are counted at the job queue.
+            Consuming::UrgentOneByOne | Consuming::Nothing => false,
+        });
     }
 
     /// Waits until the broker hands nothing out to us any more, but not for ever. What goes back before that comes
@@ -202,7 +206,7 @@ impl Loop<'_> {
                     Err(error) => return End::Lost(error.into(), wanted),
                 }
                 now = next;
-                self.worker.takes(now != Consuming::Nothing);
+                self.worker.takes(now);
             }
             let careful = !matches!(wanted, Consuming::Both { .. });
             let over = tokio::select! {
@@ -306,7 +310,7 @@ async fn drain(
     if let Some(attached) = &mut attached {
         match tokio::time::timeout_at(grace, attached.stop_consuming()).await {
             Ok(Ok(untouched)) => {
-                worker.takes(false);
+                worker.takes(Consuming::Nothing);
                 for delivery in untouched {
                     let worker = Arc::clone(worker);
                     tasks.spawn(async move { worker.work(delivery).await });
