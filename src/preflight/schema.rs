@@ -96,7 +96,7 @@ impl Schema {
         errors
             .map(|error| self.violation(&error))
             .filter(|violation| pointers.insert(violation.pointer.clone()))
-            .take(MAX_ERRORS)
+            .take(MAX_ERRORS * 3 / 4)
             .collect()
     }
 
