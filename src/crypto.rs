@@ -145,20 +145,21 @@ impl Key {
             buffer[..PIECE].copy_from_slice(piece);
             let (blocks, _) = aes::Block::slice_as_chunks_mut(&mut buffer[..PIECE]);
             cipher.encrypt_blocks(blocks);
-            BASE64_STANDARD.encode_string(&buffer[..PIECE], text);
+            base64_simd::STANDARD.encode_append(&buffer[..PIECE], text);
         }
         let rest = pieces.remainder();
         buffer[..rest.len()].copy_from_slice(rest);
         let sealed = ecb::Encryptor::inner_init(cipher)
             .encrypt_padded::<Pkcs7>(&mut buffer, rest.len())
             .expect("the buffer has a block more than the longest piece, so the padding fits");
-        BASE64_STANDARD.encode_string(sealed, text);
+        base64_simd::STANDARD.encode_append(sealed, text);
     }
 
     fn open(&self, data_base64: &str) -> Result<Wiped<Vec<u8>>, CryptoError> {
         let mut bytes = Wiped::new(
-            TOLERANT
-                .decode(data_base64)
+            base64_simd::STANDARD
+                .decode_to_vec(data_base64)
+                .or_else(|_| TOLERANT.decode(data_base64))
                 .map_err(|_| CryptoError::NotCiphertext)?,
         );
         if bytes.is_empty() || bytes.len() % BLOCK != 0 {

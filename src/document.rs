@@ -8,9 +8,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::Date;
+use memchr::memchr;
 use rust_decimal::Decimal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use simdutf8::compat::from_utf8;
 
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
@@ -102,8 +104,7 @@ pub enum BadDocument {
 
 /// Reads the identifying fields of a document. Member names are matched in any case, as the portal does.
 pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
-    let text =
-        std::str::from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
+    let text = from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
     const BLOCKS: [&str; 4] = ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"];
     // One pass proves that it is JSON and finds its blocks; only what fails it is looked at more closely.
     let (blocks, is_object) = match members_of(text, BLOCKS) {
@@ -211,7 +212,7 @@ fn place_of_bad_utf8(body: &[u8], valid_up_to: usize) -> BadDocument {
 pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
+    if memchr(b'\\', inner.as_bytes()).is_some() {
         serde_json::from_str(text).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))

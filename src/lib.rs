@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 // What holds bytes.
+mod json;
 pub mod wiped;
 
 // Identifiers: no I/O, no time.

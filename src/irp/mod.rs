@@ -203,7 +203,7 @@ impl Irp {
             .key
             .open(&sealed)
             .map_err(|_| IrpError::Undecipherable)?;
-        let json = std::str::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?;
+        let json = simdutf8::basic::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?;
         read(json, envelope.info)
     }
 

@@ -57,7 +57,7 @@ impl<'a> Envelope<'a> {
         if body.trim_ascii().is_empty() {
             return Err(Unreadable::Empty);
         }
-        let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotJson)?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| Unreadable::NotJson)?;
         let [
             status,
             gateway_status,

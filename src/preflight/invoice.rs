@@ -100,6 +100,7 @@ pub(super) struct Item<'n> {
 }
 
 /// The numbers of a line.
+#[derive(Default)]
 pub(super) struct Amounts {
     pub(super) quantity: Option<Decimal>,
     pub(super) unit_price: Decimal,
@@ -245,28 +246,42 @@ impl<'n> Item<'n> {
 }
 
 impl Amounts {
+    /// Goes through the members once: a line has a score of them, and an invoice up to a thousand lines.
     fn read(object: &Object<'_>) -> Option<Self> {
-        let must = |name| amount(object, name).flatten();
-        let may = |name| amount(object, name);
-        let or_zero = |name| may(name).map(Option::unwrap_or_default);
+        let mut amounts = Self::default();
+        // Those that every line must have.
+        let (mut unit_price, mut gross, mut taxable) = (None, None, None);
+        let (mut rate, mut total) = (None, None);
+        for (name, node) in object.iter() {
+            let place = match name {
+                "Qty" => amounts.quantity.insert(Decimal::ZERO),
+                "UnitPrice" => unit_price.insert(Decimal::ZERO),
+                "TotAmt" => gross.insert(Decimal::ZERO),
+                "Discount" => &mut amounts.discount,
+                "AssAmt" => taxable.insert(Decimal::ZERO),
+                "GstRt" => rate.insert(Decimal::ZERO),
+                "IgstAmt" => &mut amounts.igst,
+                "CgstAmt" => &mut amounts.cgst,
+                "SgstAmt" => &mut amounts.sgst,
+                "CesRt" => amounts.cess_rate.insert(Decimal::ZERO),
+                "CesAmt" => &mut amounts.cess,
+                "CesNonAdvlAmt" => &mut amounts.cess_fixed,
+                "StateCesRt" => amounts.state_cess_rate.insert(Decimal::ZERO),
+                "StateCesAmt" => &mut amounts.state_cess,
+                "StateCesNonAdvlAmt" => &mut amounts.state_cess_fixed,
+                "OthChrg" => &mut amounts.other,
+                "TotItemVal" => total.insert(Decimal::ZERO),
+                _ => continue,
+            };
+            *place = amount_of(node)?;
+        }
         Some(Self {
-            quantity: may("Qty")?,
-            unit_price: must("UnitPrice")?,
-            gross: must("TotAmt")?,
-            discount: or_zero("Discount")?,
-            taxable: must("AssAmt")?,
-            rate: must("GstRt")?,
-            igst: or_zero("IgstAmt")?,
-            cgst: or_zero("CgstAmt")?,
-            sgst: or_zero("SgstAmt")?,
-            cess_rate: may("CesRt")?,
-            cess: or_zero("CesAmt")?,
-            cess_fixed: or_zero("CesNonAdvlAmt")?,
-            state_cess_rate: may("StateCesRt")?,
-            state_cess: or_zero("StateCesAmt")?,
-            state_cess_fixed: or_zero("StateCesNonAdvlAmt")?,
-            other: or_zero("OthChrg")?,
-            total: must("TotItemVal")?,
+            unit_price: unit_price?,
+            gross: gross?,
+            taxable: taxable?,
+            rate: rate?,
+            total: total?,
+            ..amounts
         })
     }
 
@@ -307,14 +322,18 @@ impl Totals {
 
 /// `Some(None)` when absent, `None` when it is there and no amount.
 fn amount(object: &Object<'_>, name: &str) -> Option<Option<Decimal>> {
-    let Some(node) = object.get(name) else {
-        return Some(None);
-    };
+    match object.get(name) {
+        Some(node) => amount_of(node).map(Some),
+        None => Some(None),
+    }
+}
+
+fn amount_of(node: &Node<'_>) -> Option<Decimal> {
     let number = node.number()?;
     // Its digits without the point are more than it is: nearly always enough to know, and quicker than to compare.
     let is_amount = number.mantissa().unsigned_abs() <= u128::from(LARGEST.unsigned_abs())
         || number.abs() <= Decimal::from(LARGEST);
-    is_amount.then_some(Some(number))
+    is_amount.then_some(number)
 }
 
 /// A block of an object, if it is there and a block.

@@ -183,7 +183,7 @@ impl Preflight {
             config::Preflight::Off => false,
             config::Preflight::Schema | config::Preflight::Strict => body.len() <= MAX_BYTES,
         };
-        let text = std::str::from_utf8(body).ok().filter(|_| judges);
+        let text = simdutf8::basic::from_utf8(body).ok().filter(|_| judges);
         let parsed = text.map(|text| Node::parse(text, self.schema.names()));
         let findings = match &parsed {
             None => findings.finish(None),

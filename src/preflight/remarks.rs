@@ -43,7 +43,7 @@ fn walk(node: &Node<'_>, name: &str, pointer: &str, findings: &mut Findings<'_>)
                 walk(element, name, &format!("{pointer}/{index}"), findings);
             }
         }
-        Node::Number(_) | Node::Misplaced(_) => {
+        Node::Number(_) => {
             let value = node.number();
             let places = if THREE_PLACES.contains(&name) { 3 } else { 2 };
             if value.is_some_and(|value| value.normalize().scale() > places) {

@@ -265,12 +265,7 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
     fn as_string(&self) -> Option<Cow<'a, str>> {
         match self {
             Node::Text(text) => Some(Cow::Borrowed(text)),
-            Node::Null
-            | Node::Bool
-            | Node::Number(_)
-            | Node::Misplaced(_)
-            | Node::List { .. }
-            | Node::Object(_) => None,
+            Node::Null | Node::Bool | Node::Number(_) | Node::List { .. } | Node::Object(_) => None,
         }
     }
 
@@ -291,7 +286,7 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
         match self {
             Node::Null => JsonType::Null,
             Node::Bool => JsonType::Boolean,
-            Node::Number(_) | Node::Misplaced(_) => JsonType::Number,
+            Node::Number(_) => JsonType::Number,
             Node::Text(_) => JsonType::String,
             Node::List { .. } => JsonType::Array,
             Node::Object(_) => JsonType::Object,

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use rust_decimal::Decimal;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+
+mod reader;
+#[cfg(test)]
+mod tests;
 
 /// Longer than every name of the form.
 const LONGEST_NAME: usize = 24;
@@ -74,8 +76,13 @@ impl Names {
     }
 
     fn find(&self, written: &str) -> Option<&Name> {
-        let mut shelf = self.0.get(usize::from(shelf_of(written)))?.iter();
-        shelf.find(|name| name.canonical.eq_ignore_ascii_case(written))
+        let shelf = self.0.get(usize::from(shelf_of(written)))?;
+        // Nearly everybody writes it as the form does.
+        let as_written = shelf.iter().find(|name| *name.canonical == *written);
+        as_written.or_else(|| {
+            let same = |name: &&Name| name.canonical.eq_ignore_ascii_case(written);
+            shelf.iter().find(same)
+        })
     }
 }
 
@@ -85,8 +92,6 @@ pub(super) enum Node<'a> {
     Null,
     Bool,
     Number(Number<'a>),
-    /// A number where the form has none: its digits.
-    Misplaced(Box<str>),
     Text(Cow<'a, str>),
     /// The first elements, and how many there are.
     List {
@@ -211,11 +216,15 @@ impl<'a> Object<'a> {
     }
 
     fn find(&self, shelf: Shelf, is_it: impl Fn(&Name) -> bool) -> Option<usize> {
-        let candidates = self.shelves.iter().zip(&self.members).enumerate();
-        candidates
-            .filter(|(_, (known, _))| **known == shelf)
-            .find(|(_, (_, member))| is_it(member.name))
-            .map(|(at, _)| at)
+        let mut from = 0;
+        loop {
+            let ahead = self.shelves.get(from..)?;
+            let at = from + ahead.iter().position(|known| *known == shelf)?;
+            if is_it(self.members.get(at)?.name) {
+                return Some(at);
+            }
+            from = at + 1;
+        }
     }
 
     /// How many there are.
@@ -245,13 +254,13 @@ impl<'a> Object<'a> {
     }
 
     /// The last one of a repeated member counts; a `null` takes it away.
-    fn put(&mut self, name: &'a Name, written: Cow<'a, str>, value: Node<'a>) {
+    fn put(&mut self, name: &'a Name, written: &str, value: Node<'a>) {
         if let Some(at) = self.find(name.shelf, |known| std::ptr::eq(known, name)) {
             self.shelves.remove(at);
             self.members.remove(at);
         }
         if !matches!(value, Node::Null) {
-            let written = (written != *name.canonical).then(|| written.into());
+            let written = (*written != *name.canonical).then(|| written.into());
             if self.members.is_empty() {
                 self.shelves.reserve(USUAL_MEMBERS);
                 self.members.reserve(USUAL_MEMBERS);
@@ -277,24 +286,16 @@ impl<'a> Node<'a> {
     /// Reads one JSON text.
     ///
     /// # Errors
-    /// The parser's: not JSON, or nested deeper than any document.
-    pub(super) fn parse(text: &'a str, names: &'a Names) -> Result<Self, serde_json::Error> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let node = Seed { names }.deserialize(&mut json)?;
-        json.end()?;
-        Ok(node)
+    /// Not JSON, or nested deeper than any document. Some texts that are not quite JSON are read as if they were.
+    pub(super) fn parse(text: &'a str, names: &'a Names) -> Result<Self, reader::Unreadable> {
+        reader::read(text, names)
     }
 
     /// The members, when it is an object.
     pub(super) fn object(&self) -> Option<&Object<'a>> {
         match self {
             Self::Object(object) => Some(object),
-            Self::Null
-            | Self::Bool
-            | Self::Number(_)
-            | Self::Misplaced(_)
-            | Self::Text(_)
-            | Self::List { .. } => None,
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List { .. } => None,
         }
     }
 
@@ -302,12 +303,7 @@ impl<'a> Node<'a> {
     pub(super) fn list(&self) -> Option<&[Self]> {
         match self {
             Self::List { elements, .. } => Some(elements),
-            Self::Null
-            | Self::Bool
-            | Self::Number(_)
-            | Self::Misplaced(_)
-            | Self::Text(_)
-            | Self::Object(_) => None,
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
         }
     }
 
@@ -315,7 +311,6 @@ impl<'a> Node<'a> {
     pub(super) fn bare_number(&self) -> Option<Number<'_>> {
         match self {
             Self::Number(number) => Some(*number),
-            Self::Misplaced(digits) => Some(Number::new(digits)),
             Self::Null | Self::Bool | Self::Text(_) | Self::List { .. } | Self::Object(_) => None,
         }
     }
@@ -324,12 +319,7 @@ impl<'a> Node<'a> {
     pub(super) fn count(&self) -> Option<usize> {
         match self {
             Self::List { count, .. } => Some(*count),
-            Self::Null
-            | Self::Bool
-            | Self::Number(_)
-            | Self::Misplaced(_)
-            | Self::Text(_)
-            | Self::Object(_) => None,
+            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
         }
     }
 
@@ -338,7 +328,6 @@ impl<'a> Node<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(number) => Some(number.text()),
-            Self::Misplaced(digits) => Some(digits),
             Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
     }
@@ -347,7 +336,6 @@ impl<'a> Node<'a> {
     pub(super) fn number(&self) -> Option<Decimal> {
         match self {
             Self::Number(number) => number.value(),
-            Self::Misplaced(text) => decimal(text),
             Self::Text(text) => decimal(text),
             Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
@@ -368,10 +356,7 @@ impl<'a> Node<'a> {
                     push_escaped(&mut written, object.spelling(step));
                     here = object.get(step);
                 }
-                Some(
-                    Self::Null | Self::Bool | Self::Number(_) | Self::Misplaced(_) | Self::Text(_),
-                )
-                | None => {
+                Some(Self::Null | Self::Bool | Self::Number(_) | Self::Text(_)) | None => {
                     written.push_str(step);
                     here = None;
                 }
@@ -388,238 +373,6 @@ pub(super) fn push_escaped(pointer: &mut String, name: &str) {
             '~' => pointer.push_str("~0"),
             '/' => pointer.push_str("~1"),
             other => pointer.push(other),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'n> {
-    names: &'n Names,
-}
-
-impl<'a> DeserializeSeed<'a> for Seed<'a> {
-    type Value = Node<'a>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Node<'a>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Seed<'a> {
-    type Value = Node<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Node<'a>, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Node<'a>, E> {
-        Ok(Node::Bool)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node<'a>, E> {
-        Ok(misplaced(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node<'a>, E> {
-        Ok(misplaced(value))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node<'a>, E> {
-        Ok(misplaced(value))
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'a str) -> Result<Node<'a>, E> {
-        Ok(Node::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Node<'a>, E> {
-        Ok(Node::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Node<'a>, A::Error> {
-        let mut list = Vec::new();
-        while list.len() < MAX_ELEMENTS
-            && let Some(element) = elements.next_element_seed(self)?
-        {
-            list.push(element);
-        }
-        let mut count = list.len();
-        while count >= MAX_ELEMENTS
-            && let Some(IgnoredAny) = elements.next_element()?
-        {
-            count += 1;
-        }
-        Ok(Node::List {
-            elements: list,
-            count,
-        })
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Node<'a>, A::Error> {
-        let mut object = Object::default();
-        while let Some(Key(written)) = map.next_key()? {
-            match self.names.find(&written) {
-                Some(name) => {
-                    let value = if name.is_number {
-                        Node::of_number(map.next_value()?)
-                    } else {
-                        map.next_value_seed(self)?
-                    };
-                    object.put(name, written, value);
-                }
-                None => {
-                    let IgnoredAny = map.next_value()?;
-                    object.put_unknown(written);
-                }
-            }
-        }
-        Ok(Node::Object(object))
-    }
-}
-
-/// A number where the form has none: only that it is one matters, and its digits as a text's.
-fn misplaced<'a>(value: impl fmt::Display) -> Node<'a> {
-    Node::Misplaced(value.to_string().into())
-}
-
-impl<'a> Node<'a> {
-    /// The value under a name that should hold a number; its inside does not matter if it is none.
-    fn of_number(raw: &'a RawValue) -> Self {
-        let text = raw.get();
-        match text.as_bytes().first() {
-            Some(b'n') | None => Self::Null,
-            Some(b't' | b'f') => Self::Bool,
-            Some(b'"') => Self::Text(serde_json::from_str(text).map_or_else(
-                |_| Cow::Borrowed(text.trim_matches('"')),
-                |Key(unescaped)| unescaped,
-            )),
-            Some(b'[') => Self::List {
-                elements: Vec::new(),
-                count: 0,
-            },
-            Some(b'{') => Self::Object(Object::default()),
-            Some(_) => Self::Number(Number::new(text)),
-        }
-    }
-}
-
-/// A text, borrowed where it has no escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> de::Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> Names {
-        let mut names = Names::default();
-        for (name, is_number) in [
-            ("SellerDtls", false),
-            ("Gstin", false),
-            ("ItemList", false),
-            ("AssAmt", true),
-        ] {
-            names.add(name, is_number);
-        }
-        names
-    }
-
-    #[test]
-    fn names_are_known_in_any_case_and_pointers_keep_their_spelling() {
-        let names = names();
-        let text =
-            r#"{"SELLERDTLS":{"gstin":"a","GSTIN":"b"},"itemlist":[{},{"assamt":10.50}],"x/~y":1}"#;
-        let node = Node::parse(text, &names).unwrap();
-        let seller = node.object().unwrap().get("SellerDtls").unwrap();
-        assert_eq!(
-            seller.object().unwrap().get("Gstin").unwrap().text(),
-            Some("b")
-        );
-        for (canonical, written) in [
-            ("/ItemList/1/AssAmt", "/itemlist/1/assamt"),
-            ("/ItemList/0/AssAmt", "/itemlist/0/AssAmt"),
-            ("/SellerDtls/Gstin", "/SELLERDTLS/GSTIN"),
-            ("/ValDtls/AssVal", "/ValDtls/AssVal"),
-            ("", ""),
-        ] {
-            assert_eq!(node.as_written(canonical), written);
-        }
-        let unknown: Vec<_> = node.object().unwrap().unknown().collect();
-        assert_eq!(unknown, ["x/~y"]);
-        let mut escaped = String::new();
-        push_escaped(&mut escaped, unknown[0]);
-        assert_eq!(escaped, "x~1~0y");
-    }
-
-    #[test]
-    fn numbers_keep_their_digits_and_nulls_are_absent() {
-        let names = names();
-        let text = r#"{"AssAmt":99999999999999.99,"Gstin":null,"SellerDtls":{"AssAmt":"1e2"}}"#;
-        let node = Node::parse(text, &names).unwrap();
-        let object = node.object().unwrap();
-        let number = object.get("AssAmt").unwrap().number().unwrap();
-        assert_eq!(number.to_string(), "99999999999999.99");
-        assert!(object.get("Gstin").is_none());
-        let quoted = object.get("SellerDtls").unwrap().object().unwrap();
-        assert_eq!(
-            quoted.get("AssAmt").unwrap().number(),
-            Some(Decimal::ONE_HUNDRED)
-        );
-        assert_eq!(decimal("1e400"), None);
-        let float_in_full = "900.1000000000000227373675443232059478759765625";
-        let rounded = decimal(float_in_full).unwrap();
-        assert_eq!(rounded.round_dp(2).to_string(), "900.10");
-        assert_eq!(decimal("1.5E+3"), Some(Decimal::from(1_500)));
-        for text in ["", "-", ".", "1.", ".5", "1.5.2", "12a", "--1", "+1"] {
-            assert_eq!(of_few_digits(text), None, "{text}");
-        }
-        assert_eq!(
-            decimal("150e-2")
-                .map(|value| value.normalize().to_string())
-                .as_deref(),
-            Some("1.5")
-        );
-        assert_eq!(decimal("1e-400"), Some(Decimal::ZERO));
-    }
-
-    #[test]
-    fn a_hostile_document_is_an_error_or_a_tree_and_no_more() {
-        let names = names();
-        let deep =
-            |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
-        assert!(Node::parse(&deep("[", "]"), &names).is_err());
-        assert!(Node::parse(&format!("{{\"Gstin\":{}}}", deep("[", "]")), &names).is_err());
-        for skipped in [
-            format!("{{\"nobody\":{}}}", deep("[", "]")),
-            format!("{{\"AssAmt\":{}}}", deep("[", "]")),
-            format!("{{{}\"a\":1}}", "\"Gstin\":\"x\",".repeat(100_000)),
-        ] {
-            assert!(Node::parse(&skipped, &names).is_ok());
         }
     }
 }

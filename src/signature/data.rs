@@ -5,6 +5,7 @@
 //! verification of its signature.
 
 use crate::document::members_of;
+use crate::json::plain_bytes_of;
 
 const BEGIN: &str = "{\"data\":\"";
 
@@ -25,19 +26,35 @@ pub(super) fn data_of(payload: &str) -> Option<String> {
 /// A JSON string's text, its first quotation mark already read, and what follows its last.
 fn text_until_end(json: &str) -> Option<(String, &str)> {
     let bytes = json.as_bytes();
-    let mut text = Vec::with_capacity(bytes.len());
-    let mut at = 0;
+    // Eight bytes are copied at a time, plain or not, and those that are not are written over.
+    let mut text = vec![0; bytes.len() + 8];
+    let (mut from, mut to) = (0, 0);
     loop {
-        let plain = plain_bytes(&bytes[at..]);
-        text.extend_from_slice(&bytes[at..at + plain]);
-        at += plain;
-        match bytes.get(at)? {
-            b'"' => return Some((String::from_utf8(text).ok()?, &json[at + 1..])),
-            b'\\' => text.push(escaped(*bytes.get(at + 1)?)?),
-            // A control character, which no string may hold as it is.
-            _ => return None,
+        if let Some(word) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
+            *text.get_mut(to..)?.first_chunk_mut()? = *word;
+            let plain = plain_bytes_of(*word);
+            (from, to) = (from + plain, to + plain);
+            if plain == word.len() {
+                continue;
+            }
         }
-        at += 2;
+        match *bytes.get(from)? {
+            b'"' => {
+                text.truncate(to);
+                return Some((String::from_utf8(text).ok()?, &json[from + 1..]));
+            }
+            b'\\' => {
+                *text.get_mut(to)? = escaped(*bytes.get(from + 1)?)?;
+                (from, to) = (from + 2, to + 1);
+            }
+            // A control character, which no string may hold as it is.
+            ..b' ' => return None,
+            // Near the end, byte by byte.
+            plain => {
+                *text.get_mut(to)? = plain;
+                (from, to) = (from + 1, to + 1);
+            }
+        }
     }
 }
 
@@ -50,30 +67,6 @@ fn escaped(letter: u8) -> Option<u8> {
         b't' => Some(b'\t'),
         _ => None,
     }
-}
-
-/// How many bytes come before the first quotation mark, backslash or control character.
-fn plain_bytes(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    for (index, word) in words.iter().enumerate() {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return index * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
-    let plain = rest.iter().position(is_special).unwrap_or(rest.len());
-    bytes.len() - rest.len() + plain
-}
-
-/// Eight bytes at once: the highest bit of each special one is set, of the first one at least correctly (Mycroft's
-/// test for a byte below another).
-fn special_bytes(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * EACH;
-    let below = |word: u64, limit: u64| word.wrapping_sub(limit * EACH) & !word & HIGH;
-    let equals = |byte: u8| below(word ^ (u64::from(byte) * EACH), 1);
-    below(word, 0x20) | equals(b'"') | equals(b'\\')
 }
 
 #[cfg(test)]

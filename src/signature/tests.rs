@@ -1,3 +1,6 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use super::*;
 use crate::config::SigningKeyFile;
 use crate::document::Lines;
