@@ -13,6 +13,7 @@ mod heard;
 mod paced;
 mod rate;
 mod refusals;
+mod scaling;
 mod share;
 mod window;
 
@@ -20,6 +21,7 @@ pub use breaker::{Scope, View, clamped};
 pub use breakers::{Breakers, UnderWay};
 pub use budget::{Allowance, BudgetState, Reservation, Stopped, Usage};
 pub use concurrency::{Slot, Slots};
-pub use rate::{Admission, Limits};
+pub use rate::{Admission, Limits, Pace};
 pub use refusals::{Earlier, Refusals};
+pub use scaling::{Demand, Found, Scaling, Useful};
 pub use share::Replicas;

@@ -26,6 +26,15 @@ pub enum Admission {
     Wait(Duration),
 }
 
+/// What all replicas together may do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// How many GSTINs are at work.
+    pub gstins: usize,
+    /// Calls a second.
+    pub per_second: f64,
+}
+
 /// The rates and error budgets of one process, each its share of the fleet's.
 #[derive(Debug)]
 pub struct Limits {
@@ -92,6 +101,22 @@ impl Limits {
     /// The time between two calls of this account's GSTIN at the rate it has now.
     pub fn spacing(&self, account: &Account) -> Duration {
         self.rate_of(account).spacing(self.replicas())
+    }
+
+    /// What the fleet may do now, for the GSTINs that asked within this time; for all of them where none did.
+    pub fn pace(&self, within: Duration) -> Pace {
+        let (quick, slow) = (self.calls.asked(within), self.slowed.asked(within));
+        let of_gstins = self.calls.per_second(quick) + self.slowed.per_second(slow);
+        let total = self.total.per_second(1);
+        let gstins = quick + slow;
+        Pace {
+            gstins,
+            per_second: if gstins == 0 {
+                total
+            } else {
+                total.min(of_gstins)
+            },
+        }
     }
 
     /// Room in the error budgets for the answer of one call or login; to be kept until that has been counted.
