@@ -99,6 +99,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     ));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch_backlog(Arc::clone(&worker), ended.clone()));
     let admin = Admin {
         replica: replica.as_str().into(),
         readiness: readiness.clone(),

@@ -20,6 +20,7 @@ mod portal;
 mod portals;
 mod resync;
 mod run;
+mod scaling;
 mod settle;
 
 use std::panic::AssertUnwindSafe;
@@ -38,7 +39,7 @@ use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Limits, Refusals, Slots};
+use crate::limits::{Limits, Refusals, Scaling, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
@@ -54,6 +55,7 @@ use settle::{Ending, Settlement, Standing};
 pub use fleet::watch;
 pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
+pub use scaling::watch_backlog;
 
 /// Everything a job needs, shared by all tasks of one process.
 #[derive(Debug)]
@@ -71,6 +73,7 @@ pub struct Worker {
     ladder: Ladder,
     publisher: Publisher,
     fleet: Fleet,
+    scaling: Arc<Scaling>,
     /// Whether the broker may hand out deliveries to us now.
     taking: watch::Sender<bool>,
     replica: String,
@@ -108,6 +111,7 @@ impl Worker {
                 &parts.ladder,
             ),
             resyncs: Resyncs::default(),
+            scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
             credentials: parts.credentials,
             portals: parts.portals,
@@ -289,7 +293,9 @@ impl Worker {
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
         self.crash.at(Point::Settled);
+        let (began, ends_job) = (case.began_to_work(), settlement.ends_job());
         carry::carry_out(self, case, &ending, settlement).await;
+        self.scaling.worked(began.elapsed(), ends_job);
     }
 }
 
