@@ -228,6 +228,10 @@ impl Worker {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
         };
+        if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
+            self.crash.at(Point::Decoded);
+            return batch::split(self, job, acknowledger).await;
+        }
         let opened = match job.operation {
             Operation::Generate => match document::read(job.body.as_bytes()) {
                 Ok(document) => Ok((job, Some(document))),
@@ -245,9 +249,6 @@ impl Worker {
                 let problem =
                     format!("the body is not JSON in UTF-8 (line {line}, column {column})");
                 carry::poison(self, job.into_unreadable(problem), acknowledger).await;
-            }
-            Err((job, BadDocument::Refused(_))) if batch::is_batch(job.body.as_bytes()) => {
-                batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
                 let body = job.body.as_bytes();
