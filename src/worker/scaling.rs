@@ -66,7 +66,8 @@ impl Worker {
         if waiting > 0 {
             u64::from(self.config.broker.prefetch)
         } else {
-            u64::try_from(self.slots.used()).unwrap_or(u64::MAX)
+            // One slot is held for the next delivery.
+            u64::try_from(self.slots.used().saturating_sub(1)).unwrap_or(u64::MAX)
         }
     }
 }

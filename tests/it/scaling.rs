@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::support::amqp::Job;
@@ -15,10 +15,11 @@ use crate::support::worker::{WorkerConfig, WorkerProcess};
 /// Several looks at the backlog, which are five seconds apart.
 const LOOKS: Duration = Duration::from_secs(40);
 
-/// Four places and answers after 200 ms: one replica does 20 jobs a second, and one GSTIN may do 40.
+/// Eight places, four of them for one GSTIN, and answers after a second: one replica does 8 jobs a second, 4 of one
+/// GSTIN, and one GSTIN may do 40.
 fn slow(config: WorkerConfig) -> Result<WorkerConfig> {
     config
-        .set("irp.concurrency", 4)?
+        .set("irp.concurrency", 8)?
         .set("irp.concurrency_per_gstin", 4)?
         .set("limits.per_gstin", "40/s")?
         .set("retry.delays", vec!["1s", "5s", "30s"])?
@@ -59,24 +60,23 @@ async fn until_useful(worker: &mut WorkerProcess, least: u64, most: u64) -> Resu
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn useful_replicas_are_what_the_backlog_needs_up_to_what_the_limits_allow() -> Result<()> {
     let mut stack = Stack::start_with(1, slow).await?;
-    let late = json!([{"endpoint": "generate", "kind": "delay", "ms": 200, "when": "before"}]);
+    let late = json!([{"endpoint": "generate", "kind": "delay", "ms": 1000, "when": "before"}]);
     stack.sandbox.faults(1, late).await?;
     until_useful(stack.worker()?, 1, 1).await?;
 
-    // A hundred a second would be needed, but one GSTIN may do no more than 40.
+    // Two hundred a second would be needed, but one GSTIN may do no more than 40: ten replicas, or a few more where the
+    // machine is busy.
     stack.erp.publish(&jobs(GSTINS[0], "A", 1_000)).await?;
-    let scaling = until_useful(stack.worker()?, 2, 3).await?;
+    let scaling = until_useful(stack.worker()?, 9, 16).await?;
     println!("one GSTIN: {scaling}");
     assert_eq!(scaling["demand"]["allowed"], 40.0);
 
     for (gstin, prefix) in GSTINS.iter().zip(["A", "B", "C", "D", "E"]).skip(1) {
         stack.erp.publish(&jobs(gstin, prefix, 300)).await?;
     }
-    let scaling = until_useful(stack.worker()?, 4, 11).await?;
+    let scaling = until_useful(stack.worker()?, 20, 40).await?;
     println!("five GSTINs: {scaling}");
-    let capacity = scaling["demand"]["capacity_of_one"].as_f64();
-    let capacity = capacity.context("no capacity")?;
-    assert!((14.0..=20.5).contains(&capacity), "{capacity}");
+    assert!(scaling["demand"]["allowed"].as_f64() > Some(40.0));
     Ok(())
 }
 
