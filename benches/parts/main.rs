@@ -28,6 +28,7 @@ use irn_worker::retry::Ladder;
 use irn_worker::signature::{Token, Verdict};
 use irn_worker::worker::measured::{MeasuredLanes, settle_common_endings};
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use crate::tokens::Signer;
 
@@ -116,7 +117,11 @@ fn preflight(c: &mut Criterion) {
 }
 
 fn results(c: &mut Criterion) {
-    let [invoice, qr_code] = [INVOICE_TOKEN, QR_TOKEN].map(|length| "a".repeat(length));
+    let json = |length: usize| {
+        let text = format!("\"{}\"", "a".repeat(length));
+        RawValue::from_string(text).expect("a text in quotation marks is JSON")
+    };
+    let [invoice, qr_code] = [INVOICE_TOKEN, QR_TOKEN].map(json);
     let irn = "f".repeat(64);
     let message = ResultMessage {
         gstin: Some(gstin(0)),
