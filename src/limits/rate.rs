@@ -1,10 +1,12 @@
 //! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::budget::{Allowance, Budget, BudgetState, Stopped, Usage};
+use super::logins::{Announce, Logins};
 use super::paced::Paced;
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
@@ -41,7 +43,7 @@ pub struct Limits {
     calls: Paced<Gstin>,
     slowed: Paced<Gstin>,
     total: Paced<()>,
-    logins: Paced<Gstin>,
+    logins: Logins,
     budget: Budget,
     replicas: AtomicU32,
 }
@@ -57,7 +59,7 @@ impl Limits {
             calls: Paced::new(config.per_gstin),
             slowed: Paced::new(slowed),
             total: Paced::new(config.total),
-            logins: Paced::new(config.auth_per_gstin),
+            logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             replicas: AtomicU32::new(NOT_COUNTED),
         }
@@ -88,9 +90,32 @@ impl Limits {
         }
     }
 
-    /// Waits until a login for this GSTIN is within its rate, but not past `patience`.
+    /// Waits until a login for this GSTIN is within its rate, but not past `patience`. With more replicas than logins
+    /// in a period, a second or so longer: they may all have started just now.
     pub async fn admit_login(&self, gstin: &Gstin, patience: Duration) -> Admission {
-        wait_for(patience, || self.logins.take(*gstin, self.replicas())).await
+        let take = || self.logins.take(*gstin, self.replicas());
+        if !self.logins.is_crowded(self.replicas()) {
+            return wait_for(patience, take).await;
+        }
+        match self.logins.take_among_others(*gstin, take).await {
+            Ok(()) => Admission::Granted,
+            Err(wait) => Admission::Wait(wait),
+        }
+    }
+
+    /// From now on, the other replicas are told of this one's logins.
+    pub fn announce_logins_as(&self, replica: Arc<str>, announce: Box<Announce>) {
+        self.logins.announce_as(replica, announce);
+    }
+
+    /// Another replica logs in for this GSTIN.
+    pub fn heard_login(&self, replica: &str, gstin: Gstin) {
+        self.logins.heard(replica, gstin);
+    }
+
+    /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
+    pub fn own_logins_of_late(&self) -> Vec<Gstin> {
+        self.logins.own_of_late()
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
@@ -203,7 +228,6 @@ async fn wait_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use tokio::time::Instant;
 

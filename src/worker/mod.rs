@@ -142,6 +142,11 @@ impl Worker {
         self.resyncs.forget_the_old();
     }
 
+    /// Its name among the replicas.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
     /// What it was configured with.
     pub fn config(&self) -> &Arc<Config> {
         &self.config

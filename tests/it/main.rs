@@ -13,6 +13,7 @@ mod delivers;
 mod failover;
 mod fleet;
 mod limits;
+mod logins;
 mod neighbour;
 mod reload;
 mod replay;
