@@ -23,6 +23,12 @@ const SPREAD: std::ops::Range<u64> = 200..1_200;
 /// What replicas tell one another arrives within this time. Whoever is about to log in listens for so long.
 const HEARD_WITHIN: Duration = Duration::from_millis(250);
 
+/// So long after a start a fleet may be larger than it seems.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// As large as this.
+const PRESUMED: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
+
 /// A job whose replica may not log in comes back after this time, perhaps to one that has.
 const TO_ANOTHER: Duration = Duration::from_secs(5);
 
@@ -94,9 +100,11 @@ impl Logins {
         of_late.map(|of| *of.key()).collect()
     }
 
-    /// Whether so many replicas could exceed the rate by one login each.
-    pub(super) fn is_crowded(&self, replicas: NonZeroU32) -> bool {
-        replicas > self.rate.count
+    /// Whether so many replicas could exceed the rate by one login each. `since` they were counted for the first time,
+    /// others may have started in the same moment, and none has seen the others yet.
+    pub(super) fn is_crowded(&self, replicas: NonZeroU32, since: Option<Duration>) -> bool {
+        let is_young = since.is_some_and(|since| since < YOUNG);
+        replicas > self.rate.count || (is_young && PRESUMED > self.rate.count)
     }
 
     /// Takes one where others may want theirs at the same moment, or says in how long its job had best come back.
@@ -129,9 +137,7 @@ impl Logins {
 
     /// Takes one login now, or says how long there will be none.
     pub(super) fn take(&self, gstin: Gstin, replicas: NonZeroU32) -> Result<(), Duration> {
-        if replicas.get() > 1
-            && let Some(wait) = self.used_up_for(gstin)
-        {
+        if let Some(wait) = self.used_up_for(gstin) {
             return Err(wait);
         }
         {
@@ -238,13 +244,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn replica_alone_and_one_with_new_credentials_need_not_wait_for_others() {
+    async fn notices_are_counted_once_each_and_new_credentials_need_not_wait_for_them() {
         let logins = replica("a");
         for name in ["b", "b", "c", "d", "e", "f", "g"] {
             logins.heard(name, gstin());
         }
         assert_eq!(logins.fleet.get(&gstin()).map(|known| known.len()), Some(5));
-        assert_eq!(logins.take(gstin(), NonZeroU32::MIN), Ok(()));
         assert!(logins.take(gstin(), FOUR).is_err());
         logins.forget(&gstin());
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));

@@ -1,9 +1,11 @@
 //! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::budget::{Allowance, Budget, BudgetState, Stopped, Usage};
 use super::logins::{Announce, Logins};
@@ -46,6 +48,7 @@ pub struct Limits {
     logins: Logins,
     budget: Budget,
     replicas: AtomicU32,
+    counted_since: OnceLock<Instant>,
 }
 
 impl Limits {
@@ -62,11 +65,13 @@ impl Limits {
             logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             replicas: AtomicU32::new(NOT_COUNTED),
+            counted_since: OnceLock::new(),
         }
     }
 
     /// From now on, so many replicas share every limit.
     pub fn share_among(&self, replicas: NonZeroU32) {
+        self.counted_since.get_or_init(Instant::now);
         if self.replicas.swap(replicas.get(), Ordering::Relaxed) != replicas.get() {
             telemetry::replicas_seen(replicas.get());
         }
@@ -94,7 +99,8 @@ impl Limits {
     /// in a period, a second or so longer: they may all have started just now.
     pub async fn admit_login(&self, gstin: &Gstin, patience: Duration) -> Admission {
         let take = || self.logins.take(*gstin, self.replicas());
-        if !self.logins.is_crowded(self.replicas()) {
+        let since = self.counted_since.get().map(Instant::elapsed);
+        if !self.logins.is_crowded(self.replicas(), since) {
             return wait_for(patience, take).await;
         }
         match self.logins.take_among_others(*gstin, take).await {
@@ -228,8 +234,6 @@ async fn wait_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use tokio::time::Instant;
 
     use crate::config::credentials::{Client, Secret};
 
