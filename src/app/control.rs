@@ -23,9 +23,11 @@ pub(super) async fn heed(endpoint: Endpoint, worker: Arc<Worker>, limits: Arc<Li
     };
     let refused = listen(&endpoint, declare, tell, |message| {
         if let Some((from, notice)) = Notice::read(message) {
-            // What is published reaches its publisher, too.
-            if from != &*replica {
-                note(&worker, &limits, from, &notice, &words);
+            match notice {
+                // What is published reaches its publisher, too: now the others have it as well.
+                Notice::Hello if from == &*replica => limits.hears_of_logins(true),
+                Notice::Login(_) if from == &*replica => {}
+                Notice::Hello | Notice::Login(_) => note(&worker, &limits, from, &notice, &words),
             }
             return;
         }
@@ -34,7 +36,9 @@ pub(super) async fn heed(endpoint: Endpoint, worker: Arc<Worker>, limits: Arc<Li
             Err(why) => events::order_ignored(&why),
         }
     });
-    events::no_control(&refused.await);
+    let refused = refused.await;
+    limits.hears_of_logins(false);
+    events::no_control(&refused);
 }
 
 fn announce_logins(limits: &Limits, replica: &Arc<str>, words: UnboundedSender<String>) {

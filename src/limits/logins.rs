@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use rand::Rng as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::paced::Paced;
@@ -21,7 +22,10 @@ use crate::gstin::Gstin;
 const SPREAD: std::ops::Range<u64> = 200..1_200;
 
 /// What replicas tell one another arrives within this time. Whoever is about to log in listens for so long.
-const HEARD_WITHIN: Duration = Duration::from_millis(250);
+const HEARD_WITHIN: Duration = Duration::from_millis(400);
+
+/// A replica that does not know yet whether it will hear the others waits for that, but not longer.
+const HEARING_WITHIN: Duration = Duration::from_secs(3);
 
 /// So long after a start a fleet may be larger than it seems.
 const YOUNG: Duration = Duration::from_secs(5);
@@ -41,6 +45,15 @@ pub(super) struct Logins {
     own: Paced<Gstin>,
     fleet: DashMap<Gstin, VecDeque<Login>>,
     us: OnceLock<Us>,
+    hearing: watch::Sender<Hearing>,
+}
+
+/// Whether the other replicas are heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    NotYet,
+    Since(Instant),
+    Never,
 }
 
 struct Us {
@@ -68,6 +81,7 @@ impl Logins {
             own: Paced::new(rate),
             fleet: DashMap::new(),
             us: OnceLock::new(),
+            hearing: watch::Sender::new(Hearing::NotYet),
         }
     }
 
@@ -75,6 +89,29 @@ impl Logins {
     pub(super) fn announce_as(&self, replica: Arc<str>, announce: Box<Announce>) {
         // Told twice, the first one stays: there is one exchange.
         drop(self.us.set(Us { replica, announce }));
+    }
+
+    /// What the other replicas say is heard from now on, or never.
+    pub(super) fn hears(&self, others: bool) {
+        self.hearing.send_replace(if others {
+            Hearing::Since(Instant::now())
+        } else {
+            Hearing::Never
+        });
+    }
+
+    /// Waits until the others have had time to answer a hello. `since` this process was first told of the fleet, it has
+    /// tried to hear them.
+    async fn hear_them_out(&self, since: Option<Duration>) {
+        let left = since.map_or(Duration::ZERO, |since| HEARING_WITHIN.saturating_sub(since));
+        let mut hearing = self.hearing.subscribe();
+        let known = hearing.wait_for(|hearing| *hearing != Hearing::NotYet);
+        let known = tokio::time::timeout(left, known).await;
+        let since = match known.map(|known| known.map(|hearing| *hearing)) {
+            Ok(Ok(Hearing::Since(since))) => since,
+            Ok(Ok(Hearing::NotYet | Hearing::Never) | Err(_)) | Err(_) => return,
+        };
+        tokio::time::sleep_until(since + HEARD_WITHIN).await;
     }
 
     /// Another replica logs in. Told again, it is the same login: where the others matter, nobody's share allows two in
@@ -111,8 +148,10 @@ impl Logins {
     pub(super) async fn take_among_others(
         &self,
         gstin: Gstin,
+        since: Option<Duration>,
         take: impl Fn() -> Result<(), Duration>,
     ) -> Result<(), Duration> {
+        self.hear_them_out(since).await;
         // Those that have logged in can do the job: it may come to one of them the next time.
         let elsewhere = |wait: Duration| wait.min(TO_ANOTHER);
         if let Some(wait) = self.used_up_for(gstin) {
@@ -253,6 +292,24 @@ mod tests {
         assert!(logins.take(gstin(), FOUR).is_err());
         logins.forget(&gstin());
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replica_waits_to_hear_the_others_but_not_where_it_never_will() {
+        let second = Duration::from_secs(1);
+        let waited = async |logins: &Logins, since| {
+            let start = Instant::now();
+            logins.hear_them_out(since).await;
+            start.elapsed()
+        };
+        let logins = replica("a");
+        assert_eq!(waited(&logins, Some(second)).await, HEARING_WITHIN - second);
+        assert_eq!(waited(&logins, Some(MINUTE)).await, Duration::ZERO);
+        logins.hears(true);
+        assert_eq!(waited(&logins, Some(second)).await, HEARD_WITHIN);
+        assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
+        logins.hears(false);
+        assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

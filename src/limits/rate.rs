@@ -103,7 +103,7 @@ impl Limits {
         if !self.logins.is_crowded(self.replicas(), since) {
             return wait_for(patience, take).await;
         }
-        match self.logins.take_among_others(*gstin, take).await {
+        match self.logins.take_among_others(*gstin, since, take).await {
             Ok(()) => Admission::Granted,
             Err(wait) => Admission::Wait(wait),
         }
@@ -112,6 +112,11 @@ impl Limits {
     /// From now on, the other replicas are told of this one's logins.
     pub fn announce_logins_as(&self, replica: Arc<str>, announce: Box<Announce>) {
         self.logins.announce_as(replica, announce);
+    }
+
+    /// What the other replicas say of their logins is heard from now on, or never.
+    pub fn hears_of_logins(&self, others: bool) {
+        self.logins.hears(others);
     }
 
     /// Another replica logs in for this GSTIN.
