@@ -4,13 +4,13 @@
 //! only [`Verdict::Verified`] means that the portal said it.
 
 mod claims;
+mod data;
 mod keyring;
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::document::{Lines, members_of, string};
@@ -88,10 +88,10 @@ impl<'a> Token<'a> {
     /// Its `data` claim, a JSON object in a text (NIC) or as it is. Says nothing of who wrote it.
     pub fn data(&self) -> Result<Wiped<String>, Malformed> {
         const PROBLEM: Malformed = Malformed("it has no data claim");
-        if let Ok(Payload { data }) = serde_json::from_slice(&self.payload) {
+        let payload = std::str::from_utf8(&self.payload).map_err(|_| PROBLEM)?;
+        if let Some(data) = data::data_of(payload) {
             return Ok(Wiped::new(data));
         }
-        let payload = std::str::from_utf8(&self.payload).map_err(|_| PROBLEM)?;
         let [data] = members_of(payload, ["data"]).map_err(|_| PROBLEM)?;
         let data = data.ok_or(PROBLEM)?;
         let text = string(data).map_or_else(|| data.get().to_owned(), std::borrow::Cow::into_owned);
@@ -112,12 +112,6 @@ impl<'a> Token<'a> {
     pub fn invoice_lines(&self) -> Option<Lines> {
         Lines::read(&self.data().ok()?)
     }
-}
-
-/// A payload as NIC signs it. Any other form takes two looks.
-#[derive(Deserialize)]
-struct Payload {
-    data: String,
 }
 
 /// Base64url without padding; bits left over at the end must be zero, or two texts would stand for one token.

@@ -42,7 +42,7 @@ pub async fn listen(
     // Whoever may not write to the exchange loses the channel with the first word, and only listens from then on.
     let mut mute = false;
     loop {
-        match endpoint.connect("control").await {
+        match endpoint.connect_for_own("control").await {
             Ok(connection) => match attach(&connection, declare).await {
                 Ok((channel, mut consumer)) => {
                     delays.reset();
