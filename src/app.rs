@@ -90,6 +90,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     telemetry::started(&replica, &listener.address, &endpoint.address(), accounts);
 
     let worker = Arc::clone(&assembled.worker);
+    let limits = Arc::clone(&assembled.lanes.limits);
     let readiness = Readiness::default();
     let reloads = Reloads::default();
     let asked = Arc::new(Notify::new());
@@ -104,6 +105,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
     background.spawn(upkeep(metrics.clone(), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch_backlog(Arc::clone(&worker), ended.clone()));
     let admin = Admin {
         replica: replica.as_str().into(),
         readiness: readiness.clone(),
@@ -124,7 +126,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     });
     let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
-    let heeding = control::heed(endpoint.clone(), Arc::clone(&worker));
+    let heeding = control::heed(endpoint.clone(), Arc::clone(&worker), limits);
     background.spawn(ended.clone().run_until_cancelled_owned(heeding));
 
     // A task of the runtime: what the loop hands over to other tasks then stays on the thread where it is.

@@ -2,11 +2,15 @@
 //!
 //! One rule: a message that is not understood whole is not heeded. It may come from a later version, or from anybody.
 
+mod notice;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::gstin::Gstin;
+
+pub use notice::Notice;
 
 /// Longer than any order can be.
 const LONGEST_BYTES: usize = 4096;

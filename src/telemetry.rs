@@ -28,7 +28,9 @@ use crate::outcome::{Reason, SignatureState, Status};
 mod limits;
 mod portals;
 
-pub use limits::{BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen};
+pub use limits::{
+    BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen, useful_replicas,
+};
 pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
 pub use portals::{
     gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,

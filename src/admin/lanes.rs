@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::credentials::Credentials;
 use crate::gstin::Gstin;
-use crate::limits::{BudgetState, Limits, Stopped, Usage};
+use crate::limits::{BudgetState, Limits, Scaling, Stopped, Usage};
 use crate::sessions::{SessionStatus, Sessions};
 
 /// How many of a GSTIN's jobs are worked on, and how many wait for their turn.
@@ -22,6 +22,8 @@ pub struct LanesView {
     pub sessions: Arc<Sessions>,
     /// Rates and error budgets.
     pub limits: Arc<Limits>,
+    /// How many replicas would be of use.
+    pub scaling: Arc<Scaling>,
     /// Which client a GSTIN belongs to.
     pub credentials: Arc<ArcSwap<Credentials>>,
     /// Jobs in slots.

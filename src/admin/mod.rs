@@ -3,6 +3,7 @@
 mod lanes;
 mod portal;
 mod reloads;
+mod scaling;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use lanes::{Client, Lane};
 pub use lanes::{Held, LanesView};
 use portal::PortalStatus;
 use reloads::LastReload;
+use scaling::ScalingStatus;
 
 pub use portal::PortalView;
 
@@ -113,6 +115,8 @@ struct Status {
     state: String,
     ready: bool,
     replicas: u32,
+    /// The fleet's size as it should be; not before the backlog has been looked at.
+    scaling: Option<ScalingStatus>,
     portal: PortalStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     failover: Option<PortalStatus>,
@@ -131,6 +135,7 @@ async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
         ready: state == State::Consuming,
 
         replicas: admin.lanes.replicas(),
+        scaling: admin.lanes.scaling.latest().map(ScalingStatus::from),
         portal: admin.portal.status(),
         failover: admin.failover.as_ref().map(PortalView::status),
         credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),

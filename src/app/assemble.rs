@@ -83,6 +83,7 @@ pub(super) fn assemble(
     let lanes = LanesView {
         sessions,
         limits,
+        scaling: worker.scaling(),
         credentials,
         held: Arc::new(move |gstin| held.held(gstin)),
     };

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
 use super::connection::timed;
 use super::{BrokerError, Endpoint};
-use crate::job::short;
+use crate::job::{Properties, short};
 use crate::retry::Backoffs;
 
 /// Where orders to every replica are published.
@@ -22,21 +25,44 @@ pub const CONTROL_EXCHANGE: &str = "irn.control";
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
 const SLOWEST_RECONNECT: Duration = Duration::from_secs(5);
 
+/// A channel that ended sooner may have been ended by what was said on it.
+const BRIEF: Duration = Duration::from_secs(1);
+
 /// Gives every message that comes to `heed`, whenever the broker is there, for as long as it is waited for. `declare`:
 /// whether the exchange is ours to declare.
 ///
 /// Returns when the broker does not permit it, or has no such exchange: then there is no point in asking again.
-pub async fn listen(endpoint: &Endpoint, declare: bool, heed: impl Fn(&[u8])) -> BrokerError {
+pub async fn listen(
+    endpoint: &Endpoint,
+    declare: bool,
+    tell: Tell<'_>,
+    heed: impl Fn(&[u8]),
+) -> BrokerError {
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
+    // Whoever may not write to the exchange loses the channel with the first word, and only listens from then on.
+    let mut mute = false;
     loop {
         match endpoint.connect_for_own("control").await {
             Ok(connection) => match attach(&connection, declare).await {
-                Ok((_channel, mut consumer)) => {
+                Ok((channel, mut consumer)) => {
                     delays.reset();
-                    // The end of the stream is the end of the connection, which the worker's own tell of.
-                    while let Some(Ok(delivery)) = consumer.next().await {
-                        heed(&delivery.data);
+                    let attached = Instant::now();
+                    if !mute {
+                        say(&channel, tell.greeting).await;
                     }
+                    // The end of the stream is the end of the connection, which the worker's own tell of.
+                    loop {
+                        tokio::select! {
+                            delivery = consumer.next() => match delivery {
+                                Some(Ok(delivery)) => heed(&delivery.data),
+                                Some(Err(_)) | None => break,
+                            },
+                            Some(word) = tell.words.recv() => if !mute {
+                                say(&channel, &word).await;
+                            }
+                        }
+                    }
+                    mute |= attached.elapsed() < BRIEF;
                 }
                 Err(error @ BrokerError::Topology { .. }) => return error,
                 Err(BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_)) => {}
@@ -46,6 +72,28 @@ pub async fn listen(endpoint: &Endpoint, declare: bool, heed: impl Fn(&[u8])) ->
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
+}
+
+/// What a replica has to tell the others.
+#[derive(Debug)]
+pub struct Tell<'a> {
+    /// Told at the beginning of each connection.
+    pub greeting: &'a str,
+    /// Told as they come.
+    pub words: &'a mut UnboundedReceiver<String>,
+}
+
+/// Not confirmed: whoever does not hear it does without.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no job depends on what replicas tell one another, and a lost word is made up for by each one's share"
+)]
+async fn say(channel: &Channel, word: &str) {
+    let (exchange, options) = (short(CONTROL_EXCHANGE), BasicPublishOptions::default());
+    let properties = Properties::default();
+    let saying = channel.basic_publish(exchange, short(""), options, word.as_bytes(), properties);
+    // An error ends the consumer as well.
+    drop(timed(saying).await);
 }
 
 /// The channel is to be kept: without it the consumer ends.

@@ -15,7 +15,7 @@ pub use acks::Acknowledger;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Attached, Consuming, Delivery, Loss};
-pub use control::{CONTROL_EXCHANGE, listen, takes_orders};
+pub use control::{CONTROL_EXCHANGE, Tell, listen, takes_orders};
 pub use letters::{Letter, Verdict, WalkError, Walked, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use topology::{

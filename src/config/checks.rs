@@ -43,6 +43,7 @@ fn times_are_positive(config: &Config, findings: &Findings) {
         ("irp.request_timeout", config.irp.request_timeout),
         ("shutdown.drain_timeout", config.shutdown.drain_timeout),
         ("dead_letter.ttl", config.dead_letter.ttl),
+        ("scaling.work_off_within", config.scaling.work_off_within),
     ];
     for (key, _) in times.iter().filter(|(_, time)| time.is_zero()) {
         findings.contradiction(&[key], "is zero", "write a duration above zero");

@@ -19,8 +19,8 @@ use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
     LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
-    ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig, ValidateConfig, ValidateSide,
-    addresses, checks, files,
+    ScalingConfig, ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig, ValidateConfig,
+    ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -174,6 +174,9 @@ fn worker(root: &mut Section<'_>) -> Config {
         dead_letter: root.section("dead_letter", |s| DeadLetterConfig {
             payload: s.or("payload", DeadLetterPayload::Keep),
             ttl: s.or("ttl", Duration::from_secs(72 * 3600)),
+        }),
+        scaling: root.section("scaling", |s| ScalingConfig {
+            work_off_within: s.or("work_off_within", Duration::from_secs(300)),
         }),
         shutdown: root.section("shutdown", |s| ShutdownConfig {
             drain_timeout: s.or("drain_timeout", Duration::from_secs(25)),

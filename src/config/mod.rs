@@ -50,6 +50,8 @@ pub struct Config {
     pub validate: ValidateConfig,
     /// What is kept of jobs that were given up.
     pub dead_letter: DeadLetterConfig,
+    /// How large a fleet should be.
+    pub scaling: ScalingConfig,
     /// How to stop.
     pub shutdown: ShutdownConfig,
     /// Where to ask how it is.
@@ -326,6 +328,13 @@ pub enum DeadLetterPayload {
     Keep,
     /// For service providers who may not store the taxpayer's document.
     Drop,
+}
+
+/// `[scaling]`
+#[derive(Clone, Copy, Debug)]
+pub struct ScalingConfig {
+    /// How soon a backlog should be gone.
+    pub work_off_within: Duration,
 }
 
 /// `[shutdown]`

@@ -67,6 +67,18 @@ impl<K: Eq + Hash> Paced<K> {
         spacing(self.rate, replicas)
     }
 
+    /// How many keys were asked for within this time.
+    pub(super) fn asked(&self, within: Duration) -> usize {
+        let lately = |pace: &Pace| pace.asked.elapsed() <= within;
+        self.paces.iter().filter(|pace| lately(pace)).count()
+    }
+
+    /// What all replicas together may take of so many keys in a second.
+    pub(super) fn per_second(&self, keys: usize) -> f64 {
+        let keys = f64::from(u32::try_from(keys).unwrap_or(u32::MAX));
+        keys * f64::from(self.rate.count.get()) / self.rate.period.as_secs_f64()
+    }
+
     /// Lets this key begin anew.
     pub(super) fn forget(&self, key: &K) {
         self.paces.remove(key);

@@ -2,9 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::budget::{Allowance, Budget, BudgetState, Stopped, Usage};
+use super::logins::{Announce, Logins};
 use super::paced::Paced;
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
@@ -26,15 +30,25 @@ pub enum Admission {
     Wait(Duration),
 }
 
+/// What all replicas together may do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// How many GSTINs are at work.
+    pub gstins: usize,
+    /// Calls a second.
+    pub per_second: f64,
+}
+
 /// The rates and error budgets of one process, each its share of the fleet's.
 #[derive(Debug)]
 pub struct Limits {
     calls: Paced<Gstin>,
     slowed: Paced<Gstin>,
     total: Paced<()>,
-    logins: Paced<Gstin>,
+    logins: Logins,
     budget: Budget,
     replicas: AtomicU32,
+    counted_since: OnceLock<Instant>,
 }
 
 impl Limits {
@@ -48,14 +62,16 @@ impl Limits {
             calls: Paced::new(config.per_gstin),
             slowed: Paced::new(slowed),
             total: Paced::new(config.total),
-            logins: Paced::new(config.auth_per_gstin),
+            logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             replicas: AtomicU32::new(NOT_COUNTED),
+            counted_since: OnceLock::new(),
         }
     }
 
     /// From now on, so many replicas share every limit.
     pub fn share_among(&self, replicas: NonZeroU32) {
+        self.counted_since.get_or_init(Instant::now);
         if self.replicas.swap(replicas.get(), Ordering::Relaxed) != replicas.get() {
             telemetry::replicas_seen(replicas.get());
         }
@@ -79,9 +95,38 @@ impl Limits {
         }
     }
 
-    /// Waits until a login for this GSTIN is within its rate, but not past `patience`.
+    /// Waits until a login for this GSTIN is within its rate, but not past `patience`. With more replicas than logins
+    /// in a period, a second or so longer: they may all have started just now.
     pub async fn admit_login(&self, gstin: &Gstin, patience: Duration) -> Admission {
-        wait_for(patience, || self.logins.take(*gstin, self.replicas())).await
+        let take = || self.logins.take(*gstin, self.replicas());
+        let since = self.counted_since.get().map(Instant::elapsed);
+        if !self.logins.is_crowded(self.replicas(), since) {
+            return wait_for(patience, take).await;
+        }
+        match self.logins.take_among_others(*gstin, since, take).await {
+            Ok(()) => Admission::Granted,
+            Err(wait) => Admission::Wait(wait),
+        }
+    }
+
+    /// From now on, the other replicas are told of this one's logins.
+    pub fn announce_logins_as(&self, replica: Arc<str>, announce: Box<Announce>) {
+        self.logins.announce_as(replica, announce);
+    }
+
+    /// What the other replicas say of their logins is heard from now on, or never.
+    pub fn hears_of_logins(&self, others: bool) {
+        self.logins.hears(others);
+    }
+
+    /// Another replica logs in for this GSTIN.
+    pub fn heard_login(&self, replica: &str, gstin: Gstin) {
+        self.logins.heard(replica, gstin);
+    }
+
+    /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
+    pub fn own_logins_of_late(&self) -> Vec<Gstin> {
+        self.logins.own_of_late()
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
@@ -92,6 +137,22 @@ impl Limits {
     /// The time between two calls of this account's GSTIN at the rate it has now.
     pub fn spacing(&self, account: &Account) -> Duration {
         self.rate_of(account).spacing(self.replicas())
+    }
+
+    /// What the fleet may do now, for the GSTINs that asked within this time; for all of them where none did.
+    pub fn pace(&self, within: Duration) -> Pace {
+        let (quick, slow) = (self.calls.asked(within), self.slowed.asked(within));
+        let of_gstins = self.calls.per_second(quick) + self.slowed.per_second(slow);
+        let total = self.total.per_second(1);
+        let gstins = quick + slow;
+        Pace {
+            gstins,
+            per_second: if gstins == 0 {
+                total
+            } else {
+                total.min(of_gstins)
+            },
+        }
     }
 
     /// Room in the error budgets for the answer of one call or login; to be kept until that has been counted.
@@ -178,9 +239,6 @@ async fn wait_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
-    use tokio::time::Instant;
 
     use crate::config::credentials::{Client, Secret};
 

@@ -63,6 +63,11 @@ pub fn budget_resumed(of: BudgetOf<'_>) {
     );
 }
 
+/// How many replicas would be of use.
+pub fn useful_replicas(count: u32) {
+    gauge!("irn_worker_useful_replicas").set(f64::from(count));
+}
+
 /// How many replicas share the limits.
 pub fn replicas_seen(count: u32) {
     gauge!("irn_worker_replicas").set(f64::from(count));

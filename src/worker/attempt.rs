@@ -60,10 +60,12 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     if let Some(ending) = not_worth_a_turn(worker, case, &account) {
         return ending;
     }
+    let asked = Instant::now();
     let turn = tokio::select! {
         turn = worker.lanes.turn(&gstin, document.irn()) => turn,
         () = worker.stop.cancelled() => return Ending::HandedBack,
     };
+    case.add_wait(asked.elapsed());
     let mut turn = match turn {
         Ok(turn) => turn,
         Err(no_turn) => return deferred(worker, case, &account, no_turn),

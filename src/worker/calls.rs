@@ -159,6 +159,13 @@ impl<'a> Calls<'a> {
 
     /// A session and the right to call now.
     async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
+        let asked = Instant::now();
+        let session = self.admitted().await;
+        self.case.add_wait(asked.elapsed());
+        session
+    }
+
+    async fn admitted(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         if let Some(whose) = self.worker.limits.stopped(&self.account) {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }

@@ -49,6 +49,7 @@ pub(super) struct Case {
     refused: AtomicBool,
     duplicate: AtomicBool,
     irp_ms: AtomicU64,
+    waited_micros: AtomicU64,
     code: Mutex<Option<String>>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
@@ -75,6 +76,7 @@ impl Case {
             duplicate: AtomicBool::new(job.last_error.as_deref() == Some(DUPLICATE)),
             refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
             irp_ms: AtomicU64::new(0),
+            waited_micros: AtomicU64::new(0),
             code: Mutex::new(None),
             portal: Mutex::new(pin(&job)),
             job,
@@ -166,6 +168,17 @@ impl Case {
     /// Milliseconds spent waiting for the portal.
     pub(super) fn irp_ms(&self) -> u64 {
         self.irp_ms.load(Ordering::Relaxed)
+    }
+
+    /// Adds the time of one wait for its lane, a session or a limit.
+    pub(super) fn add_wait(&self, taken: Duration) {
+        let micros = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+        self.waited_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// When it would have been received had there been none of those waits.
+    pub(super) fn began_to_work(&self) -> Instant {
+        self.received + Duration::from_micros(self.waited_micros.load(Ordering::Relaxed))
     }
 
     /// The last code the portal or the transport gave, for `x-irn-error`.

@@ -20,6 +20,7 @@ mod portal;
 mod portals;
 mod resync;
 mod run;
+mod scaling;
 mod settle;
 
 use std::panic::AssertUnwindSafe;
@@ -38,7 +39,7 @@ use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
 use crate::job::{self, Body, Operation};
-use crate::limits::{Limits, Refusals, Slots};
+use crate::limits::{Limits, Refusals, Scaling, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
@@ -54,6 +55,7 @@ use settle::{Ending, Settlement, Standing};
 pub use fleet::watch;
 pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
+pub use scaling::watch_backlog;
 
 /// Everything a job needs, shared by all tasks of one process.
 #[derive(Debug)]
@@ -71,6 +73,7 @@ pub struct Worker {
     ladder: Ladder,
     publisher: Publisher,
     fleet: Fleet,
+    scaling: Arc<Scaling>,
     /// Whether the broker may hand out deliveries to us now.
     taking: watch::Sender<bool>,
     replica: String,
@@ -108,6 +111,7 @@ impl Worker {
                 &parts.ladder,
             ),
             resyncs: Resyncs::default(),
+            scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
             credentials: parts.credentials,
             portals: parts.portals,
@@ -136,6 +140,11 @@ impl Worker {
         }
         self.lanes.tidy();
         self.resyncs.forget_the_old();
+    }
+
+    /// Its name among the replicas.
+    pub fn replica(&self) -> &str {
+        &self.replica
     }
 
     /// What it was configured with.
@@ -224,6 +233,10 @@ impl Worker {
             Ok(job) => job,
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
         };
+        if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
+            self.crash.at(Point::Decoded);
+            return batch::split(self, job, acknowledger).await;
+        }
         let opened = match job.operation {
             Operation::Generate => match document::read(job.body.as_bytes()) {
                 Ok(document) => Ok((job, Some(document))),
@@ -241,9 +254,6 @@ impl Worker {
                 let problem =
                     format!("the body is not JSON in UTF-8 (line {line}, column {column})");
                 carry::poison(self, job.into_unreadable(problem), acknowledger).await;
-            }
-            Err((job, BadDocument::Refused(_))) if batch::is_batch(job.body.as_bytes()) => {
-                batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
                 let body = job.body.as_bytes();
@@ -289,7 +299,9 @@ impl Worker {
         };
         let settlement: Settlement = settle::settle(&ending, &standing);
         self.crash.at(Point::Settled);
+        let (began, ends_job) = (case.began_to_work(), settlement.ends_job());
         carry::carry_out(self, case, &ending, settlement).await;
+        self.scaling.worked(began.elapsed(), ends_job);
     }
 }
 

@@ -109,6 +109,16 @@ pub(super) enum Settlement {
     Leave,
 }
 
+impl Settlement {
+    /// Whether the job is done with, one way or the other.
+    pub(super) fn ends_job(&self) -> bool {
+        match self {
+            Self::Answer(_) | Self::DeadLetter(_) => true,
+            Self::Ladder { .. } | Self::HandBack | Self::Leave => false,
+        }
+    }
+}
+
 /// What an ending obliges us to do with the delivery.
 pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
     match ending {

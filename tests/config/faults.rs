@@ -91,6 +91,7 @@ const FAULTS: &[Row] = &[
     ("validate.preflight = true", "validate.preflight", "is true or false", "`strict`"),
     ("dead_letter.payload = \"store\"", "dead_letter.payload", "`store`", "`keep` or `drop`"),
     ("dead_letter.ttl = \"50d\"", "dead_letter.ttl", "TTL", "49d"),
+    ("scaling.work_off_within = \"0s\"", "scaling.work_off_within", "is zero", "above zero"),
     ("shutdown.drain_timeout = \"0s\"", "shutdown.drain_timeout", "is zero", "above zero"),
     ("admin.listen = \"localhost:9464\"", "admin.listen", "IP address", "127.0.0.1:9464"),
     ("log.format = \"xml\"", "log.format", "`xml`", "`text` or `json`"),

@@ -3,6 +3,7 @@
 mod check;
 mod credentials;
 mod faults;
+mod kubernetes;
 mod need;
 mod samples;
 mod secrets;

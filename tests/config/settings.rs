@@ -65,6 +65,7 @@ const ROWS: &[Row] = rows! {
     "validate.rules_file", c => c.validate.rules_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
     "dead_letter.payload", c => c.dead_letter.payload, "Keep", "drop" => "Drop";
     "dead_letter.ttl", c => c.dead_letter.ttl, "259200s", "1d" => "86400s";
+    "scaling.work_off_within", c => c.scaling.work_off_within, "300s", "1m" => "60s";
     "shutdown.drain_timeout", c => c.shutdown.drain_timeout, "25s", "45s" => "45s";
     "admin.listen", c => c.admin.listen, "127.0.0.1:9464", "0.0.0.0:0" => "0.0.0.0:0";
     "log.format", c => c.log.format, "Json", "text" => "Text";

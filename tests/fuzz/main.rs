@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use irn_worker::broker::{AMQPValue, FieldTable};
 use irn_worker::config::{self, Environment, SigningKeyFile, credentials};
-use irn_worker::control::Order;
+use irn_worker::control::{Notice, Order};
 use irn_worker::document;
 use irn_worker::job::{self, Again, DeadLetter, Obituary, PriorOutcome, Properties, set, short};
 use irn_worker::preflight::Preflight;
@@ -229,6 +229,7 @@ fn control_messages_never_panic() {
     ];
     fuzz("control", &seeds, count(110), no_state, |(), input| {
         drop(Order::read(input));
+        drop(Notice::read(input));
     });
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each test owns a virtual host, a sandbox and its workers, so all run in parallel.
 
+mod batches;
 mod budget;
 mod commands;
 mod conflict;
@@ -12,10 +13,12 @@ mod delivers;
 mod failover;
 mod fleet;
 mod limits;
+mod logins;
 mod neighbour;
 mod reload;
 mod replay;
 mod resync;
+mod scaling;
 mod secrecy;
 mod sessions;
 mod settlement;

@@ -1,0 +1,325 @@
+//! How many logins a GSTIN may have: each replica its share of the rate, and all together no more than the rate in any
+//! period, as far as they hear of one another.
+//!
+//! One rule: a replica that hears nothing still keeps its share, which only a start of many at once exceeds.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use rand::Rng as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::paced::Paced;
+use crate::config::Rate;
+use crate::gstin::Gstin;
+
+/// Replicas that start together would all log in at the same moment: each waits for some part of a second first, the
+/// least of it long enough to hear what the others have done.
+const SPREAD: std::ops::Range<u64> = 200..1_200;
+
+/// What replicas tell one another arrives within this time. Whoever is about to log in listens for so long.
+const HEARD_WITHIN: Duration = Duration::from_millis(400);
+
+/// A replica that does not know yet whether it will hear the others waits for that, but not longer.
+const HEARING_WITHIN: Duration = Duration::from_secs(3);
+
+/// So long after a start a fleet may be larger than it seems.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// As large as this.
+const PRESUMED: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
+
+/// A job whose replica may not log in comes back after this time, perhaps to one that has.
+const TO_ANOTHER: Duration = Duration::from_secs(5);
+
+/// Tells the other replicas of a login.
+pub type Announce = dyn Fn(Gstin) + Send + Sync;
+
+/// The logins of one process, and what is known of the others'.
+pub(super) struct Logins {
+    rate: Rate,
+    own: Paced<Gstin>,
+    fleet: DashMap<Gstin, VecDeque<Login>>,
+    us: OnceLock<Us>,
+    hearing: watch::Sender<Hearing>,
+}
+
+/// Whether the other replicas are heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    NotYet,
+    Since(Instant),
+    Never,
+}
+
+struct Us {
+    replica: Arc<str>,
+    announce: Box<Announce>,
+}
+
+#[derive(Clone, Debug)]
+struct Login {
+    at: Instant,
+    /// None: this one.
+    replica: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Logins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Logins({:?})", self.rate)
+    }
+}
+
+impl Logins {
+    pub(super) fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            own: Paced::new(rate),
+            fleet: DashMap::new(),
+            us: OnceLock::new(),
+            hearing: watch::Sender::new(Hearing::NotYet),
+        }
+    }
+
+    /// From now on, the other replicas are told.
+    pub(super) fn announce_as(&self, replica: Arc<str>, announce: Box<Announce>) {
+        // Told twice, the first one stays: there is one exchange.
+        drop(self.us.set(Us { replica, announce }));
+    }
+
+    /// What the other replicas say is heard from now on, or never.
+    pub(super) fn hears(&self, others: bool) {
+        self.hearing.send_replace(if others {
+            Hearing::Since(Instant::now())
+        } else {
+            Hearing::Never
+        });
+    }
+
+    /// Waits until the others have had time to answer a hello. `since` this process was first told of the fleet, it has
+    /// tried to hear them.
+    async fn hear_them_out(&self, since: Option<Duration>) {
+        let left = since.map_or(Duration::ZERO, |since| HEARING_WITHIN.saturating_sub(since));
+        let mut hearing = self.hearing.subscribe();
+        let known = hearing.wait_for(|hearing| *hearing != Hearing::NotYet);
+        let known = tokio::time::timeout(left, known).await;
+        let since = match known.map(|known| known.map(|hearing| *hearing)) {
+            Ok(Ok(Hearing::Since(since))) => since,
+            Ok(Ok(Hearing::NotYet | Hearing::Never) | Err(_)) | Err(_) => return,
+        };
+        tokio::time::sleep_until(since + HEARD_WITHIN).await;
+    }
+
+    /// Another replica logs in. Told again, it is the same login: where the others matter, nobody's share allows two in
+    /// a period.
+    pub(super) fn heard(&self, replica: &str, gstin: Gstin) {
+        let mut logins = self.fleet.entry(gstin).or_default();
+        logins.retain(|login| self.is_recent(login));
+        let known = |login: &Login| login.replica.as_deref() == Some(replica);
+        // More than that change nothing, whoever sends them.
+        if logins.len() > 2 * self.most() || logins.iter().any(known) {
+            return;
+        }
+        logins.push_back(Login {
+            at: Instant::now(),
+            replica: Some(replica.into()),
+        });
+    }
+
+    /// The GSTINs for which this replica has logged in within the period.
+    pub(super) fn own_of_late(&self) -> Vec<Gstin> {
+        let is_own = |login: &Login| login.replica.is_none() && self.is_recent(login);
+        let of_late = self.fleet.iter().filter(|of| of.iter().any(is_own));
+        of_late.map(|of| *of.key()).collect()
+    }
+
+    /// Whether so many replicas could exceed the rate by one login each. `since` they were counted for the first time,
+    /// others may have started in the same moment, and none has seen the others yet.
+    pub(super) fn is_crowded(&self, replicas: NonZeroU32, since: Option<Duration>) -> bool {
+        let is_young = since.is_some_and(|since| since < YOUNG);
+        replicas > self.rate.count || (is_young && PRESUMED > self.rate.count)
+    }
+
+    /// Takes one where others may want theirs at the same moment, or says in how long its job had best come back.
+    pub(super) async fn take_among_others(
+        &self,
+        gstin: Gstin,
+        since: Option<Duration>,
+        take: impl Fn() -> Result<(), Duration>,
+    ) -> Result<(), Duration> {
+        self.hear_them_out(since).await;
+        // Those that have logged in can do the job: it may come to one of them the next time.
+        let elsewhere = |wait: Duration| wait.min(TO_ANOTHER);
+        if let Some(wait) = self.used_up_for(gstin) {
+            return Err(elsewhere(wait));
+        }
+        let wait = rand::rng().random_range(SPREAD);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        take().map_err(elsewhere)?;
+        match self.stand_back(&gstin).await {
+            Some(wait) => Err(elsewhere(wait)),
+            None => Ok(()),
+        }
+    }
+
+    /// How long the logins of all replicas leave room for no other one.
+    fn used_up_for(&self, gstin: Gstin) -> Option<Duration> {
+        let mut logins = self.fleet.entry(gstin).or_default();
+        logins.retain(|login| self.is_recent(login));
+        let oldest = logins.front().filter(|_| logins.len() >= self.most())?;
+        Some(self.rate.period.saturating_sub(oldest.at.elapsed()))
+    }
+
+    /// Takes one login now, or says how long there will be none.
+    pub(super) fn take(&self, gstin: Gstin, replicas: NonZeroU32) -> Result<(), Duration> {
+        if let Some(wait) = self.used_up_for(gstin) {
+            return Err(wait);
+        }
+        {
+            let mut logins = self.fleet.entry(gstin).or_default();
+            self.own.take(gstin, replicas)?;
+            let at = Instant::now();
+            logins.push_back(Login { at, replica: None });
+        }
+        if let Some(us) = self.us.get() {
+            (us.announce)(gstin);
+        }
+        Ok(())
+    }
+
+    /// Listens for a moment after one was taken. Where others took theirs in the same moment and it is one too many,
+    /// those with the lower names go first; the others say how long to wait.
+    async fn stand_back(&self, gstin: &Gstin) -> Option<Duration> {
+        tokio::time::sleep(HEARD_WITHIN).await;
+        let us = self.us.get()?;
+        let mut logins = self.fleet.get_mut(gstin)?;
+        let own = logins.iter().rposition(|login| login.replica.is_none())?;
+        let taken = logins[own].at;
+        let is_ahead = |login: &&Login| {
+            let same_moment = login.at + HEARD_WITHIN >= taken;
+            let other = login.replica.as_ref();
+            self.is_recent(login)
+                && other.map_or(login.at < taken, |name| !same_moment || *name < us.replica)
+        };
+        let ahead = logins.iter().filter(is_ahead).count();
+        if ahead < self.most() {
+            return None;
+        }
+        logins.remove(own);
+        self.own.forget(gstin);
+        Some(self.rate.period)
+    }
+
+    /// The next login of this GSTIN need not wait for those before it.
+    pub(super) fn forget(&self, gstin: &Gstin) {
+        self.own.forget(gstin);
+        self.fleet.remove(gstin);
+    }
+
+    pub(super) fn forget_the_quiet(&self) {
+        self.own.forget_the_quiet();
+        self.fleet
+            .retain(|_, logins| logins.iter().any(|login| self.is_recent(login)));
+        self.fleet.shrink_to_fit();
+    }
+
+    fn is_recent(&self, login: &Login) -> bool {
+        login.at.elapsed() < self.rate.period
+    }
+
+    fn most(&self) -> usize {
+        usize::try_from(self.rate.count.get()).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const FOUR: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
+    fn gstin() -> Gstin {
+        "29AAGCE4783K1Z1".parse().unwrap()
+    }
+
+    fn replica(name: &str) -> Logins {
+        let logins = Logins::new(Rate {
+            count: NonZeroU32::new(2).unwrap(),
+            period: MINUTE,
+        });
+        logins.announce_as(name.into(), Box::new(|_| {}));
+        logins
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_log_in_than_the_rate_allows_all_replicas_together() {
+        let logins = replica("b");
+        logins.heard("c", gstin());
+        tokio::time::advance(MINUTE / 2).await;
+        logins.heard("d", gstin());
+        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE / 2));
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+        assert_eq!(logins.own_of_late(), [gstin()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_that_log_in_at_the_same_moment_one_too_many_stands_back() {
+        let (low, high) = (replica("a"), replica("d"));
+        for logins in [&low, &high] {
+            logins.heard("b", gstin());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+            logins.heard("c", gstin());
+        }
+        assert_eq!(low.stand_back(&gstin()).await, None);
+        assert_eq!(high.stand_back(&gstin()).await, Some(MINUTE));
+        assert!(high.own_of_late().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notices_are_counted_once_each_and_new_credentials_need_not_wait_for_them() {
+        let logins = replica("a");
+        for name in ["b", "b", "c", "d", "e", "f", "g"] {
+            logins.heard(name, gstin());
+        }
+        assert_eq!(logins.fleet.get(&gstin()).map(|known| known.len()), Some(5));
+        assert!(logins.take(gstin(), FOUR).is_err());
+        logins.forget(&gstin());
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replica_waits_to_hear_the_others_but_not_where_it_never_will() {
+        let second = Duration::from_secs(1);
+        let waited = async |logins: &Logins, since| {
+            let start = Instant::now();
+            logins.hear_them_out(since).await;
+            start.elapsed()
+        };
+        let logins = replica("a");
+        assert_eq!(waited(&logins, Some(second)).await, HEARING_WITHIN - second);
+        assert_eq!(waited(&logins, Some(MINUTE)).await, Duration::ZERO);
+        logins.hears(true);
+        assert_eq!(waited(&logins, Some(second)).await, HEARD_WITHIN);
+        assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
+        logins.hears(false);
+        assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_long_ago_is_forgotten() {
+        let logins = replica("a");
+        logins.heard("b", gstin());
+        logins.forget_the_quiet();
+        assert_eq!(logins.fleet.len(), 1);
+        tokio::time::advance(MINUTE).await;
+        logins.forget_the_quiet();
+        assert_eq!(logins.fleet.len(), 0);
+    }
+}
