@@ -19,8 +19,6 @@ const FEWEST: usize = 1_200;
 /// Documents in the order in which they are published, again and again.
 pub(crate) struct Corpus {
     documents: Vec<String>,
-    /// How many sellers.
-    pub(crate) sellers: usize,
     /// The documents, one a line, as the portal takes them.
     pub(crate) file: PathBuf,
     /// Who may log in.
@@ -42,7 +40,6 @@ impl Corpus {
         fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600))?;
         Ok(Self {
             documents,
-            sellers,
             file,
             credentials,
         })

@@ -88,7 +88,9 @@ pub(crate) async fn run(arguments: &FloorArgs) -> Result<()> {
             drop(slot);
         });
     }
-    Err(anyhow::anyhow!("a job failed, or the consumer was cancelled"))
+    Err(anyhow::anyhow!(
+        "a job failed, or the consumer was cancelled"
+    ))
 }
 
 struct Pipeline {
@@ -208,7 +210,8 @@ struct ResultDocument<'a> {
 
 impl Pipeline {
     fn new(arguments: &FloorArgs, results: Channel) -> Result<Self> {
-        let credentials: Credentials = toml::from_str(&fs::read_to_string(&arguments.credentials)?)?;
+        let credentials: Credentials =
+            toml::from_str(&fs::read_to_string(&arguments.credentials)?)?;
         let mut builder = Client::builder().no_proxy();
         if let Some(file) = &arguments.ca_file {
             builder = builder.tls_certs_only(Certificate::from_pem_bundle(&fs::read(file)?)?);
@@ -311,7 +314,10 @@ impl Pipeline {
     )]
     async fn publish(&self, id: &str, result: &[u8]) -> Result<()> {
         let mut headers = FieldTable::default();
-        headers.insert("x-irn-status".into(), AMQPValue::LongString("signed".into()));
+        headers.insert(
+            "x-irn-status".into(),
+            AMQPValue::LongString("signed".into()),
+        );
         let properties = BasicProperties::default()
             .with_delivery_mode(2)
             .with_content_type("application/json".into())

@@ -24,43 +24,50 @@ const PREFETCH: u16 = 2_000;
 /// No result for so long means that none will come.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Connections of the ERP's own.
+/// A connection of the ERP's own.
 pub(crate) struct Erp {
-    channel: Channel,
-    results: Consumer,
-    unacknowledged: usize,
+    pub(crate) jobs: Jobs,
+    pub(crate) results: Results,
     /// Kept open.
     _connection: Connection,
+}
+
+/// The end that publishes.
+pub(crate) struct Jobs(Channel);
+
+/// The end that consumes.
+pub(crate) struct Results {
+    consumer: Consumer,
+    unacknowledged: usize,
 }
 
 impl Erp {
     /// Connects to a virtual host that has the worker's topology, and consumes its results.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-        let channel = connection.create_channel().await?;
+        let publishing = connection.create_channel().await?;
         let options = ConfirmSelectOptions::default();
-        channel.confirm_select(options).await?;
+        publishing.confirm_select(options).await?;
         let consuming = connection.create_channel().await?;
         consuming
             .basic_qos(PREFETCH, BasicQosOptions::default())
             .await?;
-        let options = BasicConsumeOptions::default();
-        let results = consuming
-            .basic_consume(
-                "irn.results".into(),
-                "".into(),
-                options,
-                FieldTable::default(),
-            )
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = consuming
+            .basic_consume("irn.results".into(), "".into(), options, none)
             .await?;
         Ok(Self {
-            channel,
-            results,
-            unacknowledged: 0,
+            jobs: Jobs(publishing),
+            results: Results {
+                consumer,
+                unacknowledged: 0,
+            },
             _connection: connection,
         })
     }
+}
 
+impl Jobs {
     /// Publishes the jobs of these numbers, and waits until the broker has confirmed all.
     pub(crate) async fn publish(&self, corpus: &Corpus, jobs: Range<usize>) -> Result<()> {
         let mut confirms = VecDeque::with_capacity(WINDOW);
@@ -96,7 +103,7 @@ impl Erp {
             ..BasicPublishOptions::default()
         };
         Ok(self
-            .channel
+            .0
             .basic_publish(
                 "irn.jobs".into(),
                 "generate".into(),
@@ -106,7 +113,9 @@ impl Erp {
             )
             .await?)
     }
+}
 
+impl Results {
     /// Takes so many results.
     ///
     /// # Errors
@@ -120,7 +129,7 @@ impl Erp {
 
     /// Takes the next result and returns its job's number.
     pub(crate) async fn next(&mut self) -> Result<usize> {
-        let delivery = timeout(SILENCE, self.results.next())
+        let delivery = timeout(SILENCE, self.consumer.next())
             .await
             .with_context(|| format!("no result for {SILENCE:?}"))?
             .context("the consumer was cancelled")??;
@@ -148,7 +157,10 @@ impl Erp {
     }
 }
 
-async fn accepted(confirm: impl Future<Output = lapin::Result<Confirmation>>) -> Result<()> {
+/// Waits for a confirm.
+pub(crate) async fn accepted(
+    confirm: impl Future<Output = lapin::Result<Confirmation>>,
+) -> Result<()> {
     match confirm.await? {
         Confirmation::Ack(None) => Ok(()),
         unwelcome => bail!("a job was not taken: {unwelcome:?}"),

@@ -3,25 +3,42 @@
 //! `scripts/bench` builds, starts a broker and runs this; docs/benchmarks.md is what it wrote last. Costs are CPU time
 //! a job as the kernel counted it for the process, which other load on the machine moves far less than rates.
 
+mod chart;
 mod corpus;
 mod floor;
+mod latency;
 mod load;
+mod machine;
+mod memory;
 mod point;
 mod process;
+mod report;
 mod stack;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
+mod sweep;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::corpus::Corpus;
 use crate::floor::FloorArgs;
+use crate::latency::{Added, added};
+use crate::machine::Machine;
 use crate::point::{Amount, measure};
+use crate::report::Report;
 use crate::stack::{Portal, Setting, Subject, Workplace};
 use crate::support::broker::Broker;
+use crate::sweep::{Axis, Plan, Point, Row, STANDARD, sweep};
+
+/// How long the portal takes where latency is measured.
+const PORTAL_TAKES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
+/// GSTINs with a live session each, where memory is measured.
+const MANY_SESSIONS: usize = 10_000;
 
 /// What a job costs the worker and the bare pipeline.
 #[derive(Debug, Parser)]
@@ -34,15 +51,21 @@ struct Options {
     /// Process id of the broker, whose CPU time is then counted
     #[arg(long)]
     broker_pid: Option<u32>,
-    /// Only the standard point
+    /// Where the report, its figures and its chart are written
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Only the standard point: a minute instead of twenty
     #[arg(long)]
     quick: bool,
     /// How often each point is measured; the median counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
     /// How many jobs are counted at a point
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 12_000)]
     jobs: usize,
+    /// Over how many jobs the worker's memory is watched
+    #[arg(long, default_value_t = 200_000)]
+    memory_jobs: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,31 +108,73 @@ fn on_one_core(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 async fn run(options: &Options) -> Result<()> {
+    let machine = Machine::of_this_run().await?;
     let place = Workplace::new()?;
-    let corpus = Corpus::make(place.path(), 8_000, 100)?;
-    let portal = Portal::start(&place, &corpus, false).await?;
-    println!("document: {} bytes, {} sellers", corpus.size(), corpus.sellers);
-    let amount = Amount {
-        warm_up: 2_000,
-        counted: options.jobs,
+    let plan = Plan {
+        runs: options.runs,
+        jobs: options.jobs,
+        broker_pid: options.broker_pid,
     };
-    for run in 0..options.runs {
-        for subject in [
-            Subject::Floor,
-            Subject::Worker { preflight: false },
-            Subject::Worker { preflight: true },
-        ] {
-            let broker = Broker::new().await?;
+    let points: Vec<Point> = match options.quick {
+        true => vec![STANDARD],
+        false => Axis::ALL.into_iter().flat_map(Axis::points).collect(),
+    };
+    let told = |row: &Row| {
+        eprintln!(
+            "{:?} {}: {:.1} µs/job, {:.0} jobs/s",
+            row.point, row.subject, row.median.subject_us, row.median.rate
+        );
+    };
+    let rows = sweep(&place, plan, points, told).await?;
+    let (latency, memory) = if options.quick {
+        (Vec::new(), None)
+    } else {
+        (
+            latencies(&place, plan).await?,
+            Some(memory::memory(&place, options.memory_jobs, MANY_SESSIONS).await?),
+        )
+    };
+    let report = Report {
+        machine,
+        runs: plan.runs,
+        jobs: plan.jobs,
+        rows,
+        latency,
+        memory,
+    };
+    report.write(&options.out)?;
+    println!("{}", report.markdown()?);
+    Ok(())
+}
+
+/// At half of full load, for portals that answer at once and that take their time.
+async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
+    let corpus = Corpus::make(place.path(), STANDARD.size, STANDARD.sellers)?;
+    let portal = Portal::start(place, &corpus, false).await?;
+    let mut latencies = Vec::new();
+    for delay in PORTAL_TAKES {
+        for subject in [Subject::Floor, Subject::Worker { preflight: true }] {
+            let (broker, another) = (Broker::new().await?, Broker::new().await?);
             let setting = Setting {
-                place: &place,
+                place,
                 broker_url: &broker.url(),
                 portal: &portal,
                 corpus: &corpus,
-                concurrency: 64,
+                concurrency: STANDARD.concurrency,
+                delay,
             };
-            let measured = measure(&setting, &broker, options.broker_pid, subject, 1, amount).await?;
-            println!("{run} {:<20} {measured:.1?}", subject.name());
+            let amount = Amount {
+                warm_up: plan.jobs / 8,
+                counted: plan.jobs / 2,
+            };
+            let full = measure(&setting, plan.broker_pid, subject, 1, amount).await?;
+            let setting = Setting {
+                broker_url: &another.url(),
+                ..setting
+            };
+            latencies.push(added(&setting, subject, full.rate).await?);
         }
     }
-    Ok(())
+    portal.program.end().await?;
+    Ok(latencies)
 }

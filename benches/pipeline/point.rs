@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::load::Erp;
 use crate::process::{Program, Usage};
 use crate::stack::{Setting, Subject};
-use crate::support::broker::Broker;
 
 /// What one run of a point gave.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -25,6 +24,24 @@ pub(crate) struct Measured {
     pub(crate) peak_mib: f64,
 }
 
+impl Measured {
+    /// The middle one of each figure.
+    pub(crate) fn median(runs: &[Self]) -> Self {
+        let middle = |figure: fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures.get(figures.len() / 2).copied().unwrap_or_default()
+        };
+        Self {
+            rate: middle(|run| run.rate),
+            subject_us: middle(|run| run.subject_us),
+            broker_us: middle(|run| run.broker_us),
+            portal_us: middle(|run| run.portal_us),
+            peak_mib: middle(|run| run.peak_mib),
+        }
+    }
+}
+
 /// How much is done at a point.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amount {
@@ -34,28 +51,26 @@ pub(crate) struct Amount {
     pub(crate) counted: usize,
 }
 
-/// Measures `subject` once, in a virtual host of its own.
+/// Measures `subject` once, in a virtual host that nobody has used.
 pub(crate) async fn measure(
     setting: &Setting<'_>,
-    broker: &Broker,
     broker_pid: Option<u32>,
     subject: Subject,
     replicas: usize,
     amount: Amount,
 ) -> Result<Measured> {
-    setting.portal.reset().await?;
-    setting.declare().await?;
-    let mut erp = Erp::connect(&broker.url()).await?;
+    setting.prepare().await?;
+    let mut erp = Erp::connect(setting.broker_url).await?;
     let jobs = amount.warm_up + amount.counted;
-    erp.publish(setting.corpus, 0..jobs).await?;
+    erp.jobs.publish(setting.corpus, 0..jobs).await?;
 
     let mut programs = Vec::with_capacity(replicas);
     for _ in 0..replicas {
         programs.push(setting.start(subject).await?);
     }
-    erp.take(amount.warm_up).await?;
+    erp.results.take(amount.warm_up).await?;
     let before = Bill::read(&mut programs, broker_pid, setting)?;
-    erp.take(amount.counted).await?;
+    erp.results.take(amount.counted).await?;
     let after = Bill::read(&mut programs, broker_pid, setting)?;
     for program in programs {
         program.end().await?;

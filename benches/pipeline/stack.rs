@@ -89,12 +89,12 @@ impl Portal {
     }
 
     /// Forgets tokens, counters and latency.
-    pub(crate) async fn reset(&self) -> Result<()> {
+    async fn reset(&self) -> Result<()> {
         self.control("reset", &Value::Null).await
     }
 
     /// Answers submits so much later.
-    pub(crate) async fn delay(&self, delay: Duration) -> Result<()> {
+    async fn delay(&self, delay: Duration) -> Result<()> {
         let ms = u64::try_from(delay.as_millis())?;
         let rules = json!([{"endpoint": "generate", "kind": "delay", "ms": ms}]);
         self.control("faults", &json!({ "rules": rules })).await
@@ -132,9 +132,7 @@ pub(crate) enum Subject {
     /// The bare pipeline.
     Floor,
     /// The worker as it is configured by default, its pre-flight on or off.
-    Worker {
-        preflight: bool,
-    },
+    Worker { preflight: bool },
 }
 
 impl Subject {
@@ -155,12 +153,19 @@ pub(crate) struct Setting<'a> {
     pub(crate) broker_url: &'a str,
     pub(crate) portal: &'a Portal,
     pub(crate) corpus: &'a Corpus,
+    /// Of each replica.
     pub(crate) concurrency: u16,
+    /// How long the portal takes over a submit, beyond what it takes by itself.
+    pub(crate) delay: Duration,
 }
 
 impl Setting<'_> {
-    /// Declares the worker's queues in the virtual host.
-    pub(crate) async fn declare(&self) -> Result<()> {
+    /// Has the portal forget what was, and declares the worker's queues in the virtual host.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        self.portal.reset().await?;
+        if !self.delay.is_zero() {
+            self.portal.delay(self.delay).await?;
+        }
         let subject = Subject::Worker { preflight: false };
         let mut command = Command::new(env!("CARGO_BIN_EXE_irn-worker"));
         let status = command
@@ -203,9 +208,7 @@ impl Setting<'_> {
 
     async fn start_worker(&self, subject: Subject) -> Result<Program> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_irn-worker"));
-        command
-            .args(["run", "--config"])
-            .arg(self.config(subject)?);
+        command.args(["run", "--config"]).arg(self.config(subject)?);
         let log = self.place.fresh("worker.log");
         let mut program = Program::start("irn-worker", command, &log)?;
         let up = |line: &str| {

@@ -38,7 +38,10 @@ async fn a_corpus_document_is_registered_each_time_it_comes_and_found_once_it_ca
     let made = data(&session, &first)?;
     let signed = sandbox.verified(made["SignedInvoice"].as_str().unwrap_or_default())?;
     assert_eq!(signed["DocDtls"]["No"], "C/1");
-    assert_eq!((&signed["Irn"], &signed["AckNo"]), (&made["Irn"], &made["AckNo"]));
+    assert_eq!(
+        (&signed["Irn"], &signed["AckNo"]),
+        (&made["Irn"], &made["AckNo"])
+    );
     let qr = sandbox.verified(made["SignedQRCode"].as_str().unwrap_or_default())?;
     assert_eq!(qr["DocNo"], "C/1");
 
@@ -50,10 +53,21 @@ async fn a_corpus_document_is_registered_each_time_it_comes_and_found_once_it_ca
     assert_eq!(data(&session, &client.by_irn(&session, irn).await?)?, made);
 
     let stats = sandbox.stats().await?;
-    let counted = ["generates", "registrations", "duplicate_generates", "blind_generates"];
-    assert_eq!(counted.map(|name| stats[name].clone()), [2, 2, 0, 0].map(Value::from));
+    let counted = [
+        "generates",
+        "registrations",
+        "duplicate_generates",
+        "blind_generates",
+    ];
+    assert_eq!(
+        counted.map(|name| stats[name].clone()),
+        [2, 2, 0, 0].map(Value::from)
+    );
     let document = &stats["documents"][format!("{SELLER}/INV/C/1/2025-26")];
-    assert_eq!((&document["submits"], &document["registered"]), (&json!(2), &json!(true)));
+    assert_eq!(
+        (&document["submits"], &document["registered"]),
+        (&json!(2), &json!(true))
+    );
     Ok(())
 }
 
@@ -64,14 +78,26 @@ async fn a_document_that_is_not_in_the_corpus_is_judged_as_ever() -> Result<()> 
     let client = sandbox.client();
     let session = client.login().await?;
     let other = line("C/2")?;
-    data(&session, &client.generate(&session, other.as_bytes()).await?)?;
-    assert_eq!(codes(&client.generate(&session, other.as_bytes()).await?), ["2150"]);
+    data(
+        &session,
+        &client.generate(&session, other.as_bytes()).await?,
+    )?;
+    assert_eq!(
+        codes(&client.generate(&session, other.as_bytes()).await?),
+        ["2150"]
+    );
 
     // The number of a corpus document with other bytes: whoever comes second is the duplicate.
     let respelt = one.replace(":0,", ":0.0,");
     assert_ne!(respelt, one);
-    data(&session, &client.generate(&session, respelt.as_bytes()).await?)?;
-    assert_eq!(codes(&client.generate(&session, one.as_bytes()).await?), ["2150"]);
+    data(
+        &session,
+        &client.generate(&session, respelt.as_bytes()).await?,
+    )?;
+    assert_eq!(
+        codes(&client.generate(&session, one.as_bytes()).await?),
+        ["2150"]
+    );
 
     let stranger = sandbox.buyer();
     let session = stranger.login().await?;
@@ -88,14 +114,20 @@ async fn faults_and_shapes_apply_to_a_corpus_document() -> Result<()> {
     let made = data(&session, &client.generate(&session, one.as_bytes()).await?)?;
 
     sandbox
-        .control("faults", json!({"rules": [{"number": "C/1", "kind": "bad_signature"}]}))
+        .control(
+            "faults",
+            json!({"rules": [{"number": "C/1", "kind": "bad_signature"}]}),
+        )
         .await?;
     let spoilt = data(&session, &client.generate(&session, one.as_bytes()).await?)?;
     let token = spoilt["SignedInvoice"].as_str().unwrap_or_default();
     assert!(sandbox.verified(token).is_err());
 
     sandbox
-        .control("faults", json!({"shapes": {"ack_no": "string", "status": "string"}}))
+        .control(
+            "faults",
+            json!({"shapes": {"ack_no": "string", "status": "string"}}),
+        )
         .await?;
     let shaped = client.generate(&session, one.as_bytes()).await?;
     assert_eq!(shaped["Status"], "1");
@@ -103,11 +135,16 @@ async fn faults_and_shapes_apply_to_a_corpus_document() -> Result<()> {
     assert_eq!(shaped["AckNo"], made["AckNo"].to_string());
 
     sandbox
-        .control("faults", json!({"rules": [{"kind": "status", "when": "after"}]}))
+        .control(
+            "faults",
+            json!({"rules": [{"kind": "status", "when": "after"}]}),
+        )
         .await?;
     let path = "/eicore/v1.03/Invoice";
     let post = reqwest::Method::POST;
-    let failed = client.call(&session, post, path, Some(one.as_bytes())).await?;
+    let failed = client
+        .call(&session, post, path, Some(one.as_bytes()))
+        .await?;
     assert_eq!(failed.status(), 503);
     assert_eq!(sandbox.stats().await?["registrations"], 4);
     Ok(())
@@ -122,9 +159,18 @@ async fn a_cancelled_corpus_document_is_registered_anew() -> Result<()> {
     let made = data(&session, &client.generate(&session, one.as_bytes()).await?)?;
     let irn = made["Irn"].as_str().unwrap_or_default();
     data(&session, &client.cancel(&session, irn).await?)?;
-    assert_eq!(data(&session, &client.by_irn(&session, irn).await?)?["Status"], "CNL");
-    assert_eq!(data(&session, &client.generate(&session, one.as_bytes()).await?)?, made);
-    assert_eq!(data(&session, &client.by_irn(&session, irn).await?)?["Status"], "ACT");
+    assert_eq!(
+        data(&session, &client.by_irn(&session, irn).await?)?["Status"],
+        "CNL"
+    );
+    assert_eq!(
+        data(&session, &client.generate(&session, one.as_bytes()).await?)?,
+        made
+    );
+    assert_eq!(
+        data(&session, &client.by_irn(&session, irn).await?)?["Status"],
+        "ACT"
+    );
     Ok(())
 }
 

@@ -66,18 +66,13 @@ impl Sandbox {
     fn presigned(&self, plain: &[u8]) -> Result<Presigned> {
         let node = Node::parse(plain).context("it is not valid JSON")?;
         // Such a bill is made anew for each registration.
-        ensure!(
-            node.get("EwbDtls").is_none(),
-            "a corpus holds no EwbDtls"
-        );
+        ensure!(node.get("EwbDtls").is_none(), "a corpus holds no EwbDtls");
         check_form(&node, INVOICE).map_err(|refused| said(&refused))?;
         let invoice = Invoice::read(&node);
         let seller = invoice.seller.gstin.clone();
         self.check_rules(&invoice, &seller)
             .map_err(|refused| said(&refused))?;
-        let name = self
-            .name_of(&node)
-            .context("it has no document number")?;
+        let name = self.name_of(&node).context("it has no document number")?;
         let document = self.sign(&seller, plain, &node, &invoice, self.irn_of(&invoice));
         let registration = document.registration();
         let text = registration_text(&registration);
