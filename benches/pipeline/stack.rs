@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -15,6 +15,8 @@ use crate::support::http;
 
 /// Signing the largest corpus takes some seconds a core.
 const PORTAL_WITHIN: Duration = Duration::from_secs(180);
+/// A limit that does not bind.
+const UNBOUND: &str = "1000000/s";
 const WORKER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A directory that goes with the run, and numbers for the files in it.
@@ -226,38 +228,27 @@ impl Setting<'_> {
             Subject::Worker { preflight: false } | Subject::Floor => "off",
         };
         let state = &self.portal.state;
-        let mut config = toml::toml! {
-            [broker]
-            [credentials]
-            [irp]
-            environment = "sandbox"
-            signatures = "require"
-            [limits]
-            per_gstin = "1000000/s"
-            total = "1000000/s"
-            auth_per_gstin = "1000000/s"
-            [validate]
-            [admin]
-            listen = "127.0.0.1:0"
-            [log]
-            format = "json"
-        };
-        let text = |path: &Path| path.to_str().map(str::to_owned).context("not UTF-8");
-        config["broker"]["url"] = self.broker_url.into();
-        config["credentials"]["path"] = text(&self.corpus.credentials)?.into();
-        config["validate"]["preflight"] = preflight.into();
-        let irp = config["irp"].as_table_mut().context("it is a table")?;
-        irp.insert("base_url".to_owned(), self.portal.url.clone().into());
-        let public_key = text(&state.join("auth_public.pem"))?;
-        irp.insert("public_key_file".to_owned(), public_key.into());
-        let certificate = text(&state.join("signing_certificate.pem"))?;
-        irp.insert("signing_keys".to_owned(), vec![certificate].into());
-        let concurrency = i64::from(self.concurrency);
-        irp.insert("concurrency".to_owned(), concurrency.into());
-        irp.insert("concurrency_per_gstin".to_owned(), concurrency.into());
+        let mut irp = json!({
+            "environment": "sandbox",
+            "base_url": self.portal.url,
+            "public_key_file": state.join("auth_public.pem"),
+            "signing_keys": [state.join("signing_certificate.pem")],
+            "signatures": "require",
+            "concurrency": self.concurrency,
+            "concurrency_per_gstin": self.concurrency,
+        });
         if let Some(file) = &self.portal.ca_file {
-            irp.insert("ca_file".to_owned(), text(file)?.into());
+            irp["ca_file"] = json!(file);
         }
+        let config = json!({
+            "broker": {"url": self.broker_url},
+            "credentials": {"path": self.corpus.credentials},
+            "irp": irp,
+            "limits": {"per_gstin": UNBOUND, "total": UNBOUND, "auth_per_gstin": UNBOUND},
+            "validate": {"preflight": preflight},
+            "admin": {"listen": "127.0.0.1:0"},
+            "log": {"format": "json"},
+        });
         let file = self.place.fresh("worker.toml");
         fs::write(&file, toml::to_string(&config)?)?;
         Ok(file)
