@@ -22,8 +22,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::corpus::Corpus;
 use crate::floor::FloorArgs;
@@ -63,6 +64,9 @@ struct Options {
     /// How many jobs are counted at a point
     #[arg(long, default_value_t = 12_000)]
     jobs: usize,
+    /// It gives up after so many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// Over how many jobs the worker's memory is watched
     #[arg(long, default_value_t = 200_000)]
     memory_jobs: usize,
@@ -80,7 +84,7 @@ fn main() -> ExitCode {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let ran = match &options.command {
         Some(Command::Floor(arguments)) => on_all_cores(floor::run(arguments)),
-        None => on_one_core(run(&options)),
+        None => on_one_core(unless_stopped(&options)),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +109,19 @@ fn on_one_core(work: impl Future<Output = Result<()>>) -> Result<()> {
         .enable_all()
         .build()?
         .block_on(work)
+}
+
+/// Runs until done, told to stop, or out of time. Whatever was started ends with it.
+async fn unless_stopped(options: &Options) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let within = Duration::from_secs(60 * options.minutes);
+    tokio::select! {
+        ran = run(options) => ran,
+        () = tokio::time::sleep(within) => bail!("not done within {within:?}"),
+        _ = terminated.recv() => bail!("stopped"),
+        _ = interrupted.recv() => bail!("stopped"),
+    }
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -39,6 +39,7 @@ impl Report {
     /// The whole as Markdown.
     pub(crate) fn markdown(&self) -> Result<String> {
         let mut text = self.head()?;
+        self.summary(&mut text)?;
         for axis in Axis::ALL {
             self.table(&mut text, axis)?;
         }
@@ -84,6 +85,92 @@ impl Report {
         )?;
         writeln!(text, "![cost of a job](benchmarks.svg)\n")?;
         Ok(text)
+    }
+
+    /// The figures that are promised, as far as they were measured.
+    fn summary(&self, text: &mut String) -> Result<()> {
+        let mut lines = self.cost_lines();
+        lines.extend(self.latency_lines());
+        lines.extend(self.memory_lines());
+        writeln!(text, "| | measured | at most |\n| :--- | ---: | ---: |")?;
+        for (what, measured, limit) in lines {
+            writeln!(text, "| {what} | {measured:.2} | {limit} |")?;
+        }
+        writeln!(text)?;
+        Ok(())
+    }
+
+    fn cost_lines(&self) -> Vec<(&'static str, f64, f64)> {
+        let ratio = |point: Point, subject, to: Point, of| {
+            Some(self.cost(&point, subject)? / self.cost(&to, of)?)
+        };
+        let (plain, strict) = (
+            Subject::Worker { preflight: false },
+            Subject::Worker { preflight: true },
+        );
+        let few = Point {
+            sellers: 1,
+            ..STANDARD
+        };
+        let many = Point {
+            sellers: 10_000,
+            ..STANDARD
+        };
+        let four = Point {
+            replicas: 4,
+            ..STANDARD
+        };
+        let lines = [
+            (
+                "CPU of a job without pre-flight, of the floor's",
+                ratio(STANDARD, plain, STANDARD, Subject::Floor),
+                1.15,
+            ),
+            (
+                "CPU of a job with pre-flight, of the floor's",
+                ratio(STANDARD, strict, STANDARD, Subject::Floor),
+                1.4,
+            ),
+            (
+                "CPU of a job with 10,000 GSTINs, of that with one",
+                ratio(many, plain, few, plain),
+                1.1,
+            ),
+            (
+                "CPU of a job with four replicas, of that with one",
+                ratio(four, plain, STANDARD, plain),
+                1.1,
+            ),
+        ];
+        let measured = lines.into_iter();
+        measured
+            .filter_map(|(what, ratio, limit)| Some((what, ratio?, limit)))
+            .collect()
+    }
+
+    fn latency_lines(&self) -> Vec<(&'static str, f64, f64)> {
+        let ours = |added: &&Added| added.subject != Subject::Floor.name();
+        let worst = self.latency.iter().filter(ours).map(|added| added.p99_ms);
+        let worst = worst.max_by(f64::total_cmp);
+        worst
+            .map(|worst| ("p99 of the added latency at half load, ms", worst, 5.0))
+            .into_iter()
+            .collect()
+    }
+
+    fn memory_lines(&self) -> Vec<(&'static str, f64, f64)> {
+        let Some(memory) = &self.memory else {
+            return Vec::new();
+        };
+        vec![
+            ("most memory with 64 jobs at once, MiB", memory.peak, 48.0),
+            ("memory when idle, MiB", memory.idle, 16.0),
+            (
+                "more memory with 10,000 live sessions, MiB",
+                memory.after_many_gstins - memory.after_one_gstin,
+                40.0,
+            ),
+        ]
     }
 
     fn table(&self, text: &mut String, axis: Axis) -> Result<()> {
