@@ -189,7 +189,9 @@ async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
                 broker_url: &another.url(),
                 ..setting
             };
-            latencies.push(added(&setting, subject, full.rate).await?);
+            let seen = added(&setting, subject, full.rate).await?;
+            eprintln!("{seen:?}");
+            latencies.push(seen);
         }
     }
     portal.program.end().await?;

@@ -73,7 +73,9 @@ async fn over_jobs(place: &Workplace, jobs: usize) -> Result<(f64, Vec<f64>, f64
                 .await?;
         }
         erp.results.take(STEP).await?;
-        seen.push(mib(worker.usage()?.rss));
+        let rss = mib(worker.usage()?.rss);
+        eprintln!("after {} jobs: {rss:.1} MiB", step * STEP);
+        seen.push(rss);
     }
     let peak = mib(worker.usage()?.peak);
     worker.end().await?;
