@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::corpus::Corpus;
@@ -58,6 +58,9 @@ struct Options {
     /// Only the standard point: a minute instead of twenty
     #[arg(long)]
     quick: bool,
+    /// What is measured, of all that
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Costs, Part::Latency, Part::Memory])]
+    parts: Vec<Part>,
     /// How often each point is measured; the median counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -70,6 +73,17 @@ struct Options {
     /// Over how many jobs the worker's memory is watched
     #[arg(long, default_value_t = 200_000)]
     memory_jobs: usize,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// CPU time of a job, over the sweep
+    Costs,
+    /// Added latency at half load
+    Latency,
+    /// Memory: idle, with many sessions, over many jobs
+    Memory,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,9 +146,11 @@ async fn run(options: &Options) -> Result<()> {
         jobs: options.jobs,
         broker_pid: options.broker_pid,
     };
-    let points: Vec<Point> = match options.quick {
-        true => vec![STANDARD],
-        false => Axis::ALL.into_iter().flat_map(Axis::points).collect(),
+    let measured = |part| options.parts.contains(&part) && (!options.quick || part == Part::Costs);
+    let points: Vec<Point> = match (measured(Part::Costs), options.quick) {
+        (false, _) => Vec::new(),
+        (true, true) => vec![STANDARD],
+        (true, false) => Axis::ALL.into_iter().flat_map(Axis::points).collect(),
     };
     let told = |row: &Row| {
         eprintln!(
@@ -143,13 +159,13 @@ async fn run(options: &Options) -> Result<()> {
         );
     };
     let rows = sweep(&place, plan, points, told).await?;
-    let (latency, memory) = if options.quick {
-        (Vec::new(), None)
-    } else {
-        (
-            latencies(&place, plan).await?,
-            Some(memory::memory(&place, options.memory_jobs, MANY_SESSIONS).await?),
-        )
+    let latency = match measured(Part::Latency) {
+        true => latencies(&place, plan).await?,
+        false => Vec::new(),
+    };
+    let memory = match measured(Part::Memory) {
+        true => Some(memory::memory(&place, options.memory_jobs, MANY_SESSIONS).await?),
+        false => None,
     };
     let report = Report {
         machine,
