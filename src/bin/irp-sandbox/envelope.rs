@@ -306,6 +306,34 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_ready_makes_the_same_answer() {
+        let registration = Registration {
+            ack_no: 112_510_000_000_001,
+            ack_dt: "2025-09-05 12:30:00".to_owned(),
+            irn: "ab".to_owned(),
+            signed_invoice: "a.b.c".into(),
+            signed_qr: "d.e.f".into(),
+            text: None,
+            status: "ACT",
+            eway_bill: None,
+        };
+        let ready = Registration {
+            text: Some(registration_text(&registration).into()),
+            ..registration.clone()
+        };
+        let key = Key::random();
+        let body = |registration, shapes: &Shapes| {
+            let payload = Payload::Registration(Box::new(registration));
+            render(&Ok(payload.into()), Some(&key), shapes)
+        };
+        let other = serde_json::from_str(r#"{"ack_no":"string"}"#).unwrap();
+        for shapes in [Shapes::default(), other] {
+            let bodies = [registration.clone(), ready.clone()].map(|one| body(one, &shapes));
+            assert_eq!(bodies[0], bodies[1]);
+        }
+    }
+
+    #[test]
     fn every_shape_of_errors_says_the_same() {
         let entry = json!({"ErrorCode": "2150", "ErrorMessage": "Duplicate IRN"});
         let details = |shape: &str| {
