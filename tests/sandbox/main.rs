@@ -2,6 +2,7 @@
 //! Every test starts its own sandbox, so all run in parallel.
 
 mod client;
+mod corpus;
 mod faults;
 mod login;
 mod process;

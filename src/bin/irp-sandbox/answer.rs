@@ -51,6 +51,8 @@ pub(crate) struct Registration {
     pub(crate) irn: String,
     pub(crate) signed_invoice: Arc<str>,
     pub(crate) signed_qr: Arc<str>,
+    /// All of it as JSON in the documented shape, when that was written beforehand.
+    pub(crate) text: Option<Arc<str>>,
     pub(crate) status: &'static str,
     pub(crate) eway_bill: Option<EwayBill>,
 }

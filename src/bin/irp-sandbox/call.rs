@@ -1,5 +1,7 @@
 //! One request as it arrived: which call of the portal it is, and the headers that matter.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -114,16 +116,16 @@ pub(crate) struct Request {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
-    #[serde(rename = "Data", alias = "data")]
-    data: Option<String>,
+struct Envelope<'a> {
+    #[serde(borrow, rename = "Data", alias = "data")]
+    data: Cow<'a, str>,
 }
 
 impl Request {
     /// The `Data` member of the body, unless it is missing or empty.
-    pub(crate) fn data(&self) -> Option<String> {
-        let envelope: Envelope = serde_json::from_slice(&self.body).ok()?;
-        envelope.data.filter(|data| !data.is_empty())
+    pub(crate) fn data(&self) -> Option<Cow<'_, str>> {
+        let envelope: Envelope<'_> = serde_json::from_slice(&self.body).ok()?;
+        Some(envelope.data).filter(|data| !data.is_empty())
     }
 }
 

@@ -75,7 +75,7 @@ async fn documents(State(app): State<App>) -> Json<Value> {
 
 async fn document_body(State(app): State<App>, Path(irn): Path<String>) -> Response {
     match app.sandbox.documents().find(&irn) {
-        Some(document) => document.raw.clone().into_response(),
+        Some(document) => document.raw.to_vec().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

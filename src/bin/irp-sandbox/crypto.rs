@@ -36,13 +36,20 @@ impl Key {
 
     /// Encrypts and encodes, as the `Data` member carries it.
     pub(crate) fn seal(&self, plain: &[u8]) -> String {
+        let mut text = String::with_capacity(sealed_length(plain.len()));
+        self.seal_into(plain, &mut text);
+        text
+    }
+
+    /// The same, appended to `text`.
+    pub(crate) fn seal_into(&self, plain: &[u8], text: &mut String) {
         let mut buffer = Vec::with_capacity(plain.len() + 16);
         buffer.extend_from_slice(plain);
         buffer.resize(plain.len() + 16, 0);
         let sealed = ecb::Encryptor::<Aes256>::new(&self.0.into())
             .encrypt_padded::<Pkcs7>(&mut buffer, plain.len())
             .expect("a whole spare block is room enough for the padding");
-        BASE64_STANDARD.encode(sealed)
+        BASE64_STANDARD.encode_string(sealed, text);
     }
 
     /// Decodes and decrypts a `Data` member; `None` when it was not sealed under this key.
@@ -60,6 +67,11 @@ impl Key {
     pub(crate) fn wrapped_under(&self, app_key: &Key) -> String {
         app_key.seal(&self.0)
     }
+}
+
+/// How many characters a payload of `plain` bytes has once it is sealed.
+pub(crate) const fn sealed_length(plain: usize) -> usize {
+    ((plain / 16 + 1) * 16).div_ceil(3) * 4
 }
 
 /// Undoes what a client does to its login: base64 of RSA of base64 of JSON. `None` when any step fails.

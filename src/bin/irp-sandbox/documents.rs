@@ -31,6 +31,7 @@ impl Status {
 }
 
 /// One registered document.
+#[derive(Clone)]
 pub(crate) struct Document {
     pub(crate) irn: String,
     /// Whose token registered it.
@@ -42,7 +43,7 @@ pub(crate) struct Document {
     /// As sent, `dd/mm/yyyy`.
     pub(crate) day: String,
     /// The decrypted bytes as they came.
-    pub(crate) raw: Vec<u8>,
+    pub(crate) raw: Arc<[u8]>,
     pub(crate) ack_no: u64,
     pub(crate) ack_dt: String,
     pub(crate) registered: Timestamp,
@@ -62,6 +63,7 @@ impl Document {
             irn: self.irn.clone(),
             signed_invoice: Arc::clone(&self.signed_invoice),
             signed_qr: Arc::clone(&self.signed_qr),
+            text: None,
             status: self.status.code(),
             eway_bill: self.eway_bill.clone().filter(|bill| bill.active),
         }
@@ -144,6 +146,18 @@ impl Documents {
         }
         self.by_irn.insert(document.irn.clone(), document);
         Ok(())
+    }
+
+    /// Registers `document` as of `now`, or registers it anew.
+    pub(crate) fn put(&mut self, document: &Document, now: Timestamp) {
+        match self.by_irn.get_mut(&document.irn) {
+            Some(there) if there.status == Status::Active => there.registered = now,
+            _ => {
+                let mut document = document.clone();
+                document.registered = now;
+                self.by_irn.insert(document.irn.clone(), document);
+            }
+        }
     }
 
     /// All documents, oldest first.

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, EwayBill, Granted, Info, Payload, PortalError, Refused, Registration};
-use crate::crypto::Key;
+use crate::crypto::{Key, sealed_length};
 
 /// The variants of every shape; `Default` is what NIC's own portal sends.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Shapes {
     status: NumberShape,
@@ -24,7 +24,7 @@ pub(crate) struct Shapes {
     auth_data: LoginShape,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum NumberShape {
     #[default]
@@ -32,7 +32,7 @@ enum NumberShape {
     String,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CodeShape {
     #[default]
@@ -40,7 +40,7 @@ enum CodeShape {
     Number,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ErrorShape {
     #[default]
@@ -52,7 +52,7 @@ enum ErrorShape {
     Null,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum InfoShape {
     #[default]
@@ -63,7 +63,7 @@ enum InfoShape {
     Absent,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum DescShape {
     #[default]
@@ -71,7 +71,7 @@ enum DescShape {
     JsonString,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LoginShape {
     #[default]
@@ -95,6 +95,9 @@ struct Envelope {
 
 /// The body of an answer; what is secret in it is sealed under `key`.
 pub(crate) fn render(answer: &Answer, key: Option<&Key>, shapes: &Shapes) -> String {
+    if let Some(body) = render_ready(answer, key, shapes) {
+        return body;
+    }
     let (status, data, error_details, info) = match answer {
         Ok(Granted { payload, info }) => (1, data(payload, key, shapes), Value::Null, info),
         Err(Refused { errors, info }) => (0, Value::Null, error_details(errors, shapes), info),
@@ -112,6 +115,35 @@ pub(crate) fn render(answer: &Answer, key: Option<&Key>, shapes: &Shapes) -> Str
             .then(|| json!({"nested": [1, {"deep": null}]})),
     };
     serde_json::to_string(&envelope).expect("values of JSON are always JSON")
+}
+
+/// A registration whose text is ready, in the documented shape: by far the most frequent answer under load, written
+/// into one buffer.
+fn render_ready(answer: &Answer, key: Option<&Key>, shapes: &Shapes) -> Option<String> {
+    let (Ok(Granted { payload, info }), Some(key)) = (answer, key) else {
+        return None;
+    };
+    let Payload::Registration(registration) = payload else {
+        return None;
+    };
+    if !info.is_empty() || *shapes != Shapes::default() {
+        return None;
+    }
+    let plain = registration.text.as_deref()?;
+    let (head, tail) = (
+        r#"{"Status":1,"Data":""#,
+        r#"","ErrorDetails":null,"InfoDtls":null}"#,
+    );
+    let mut body = String::with_capacity(head.len() + sealed_length(plain.len()) + tail.len());
+    body.push_str(head);
+    key.seal_into(plain.as_bytes(), &mut body);
+    body.push_str(tail);
+    Some(body)
+}
+
+/// A registration as JSON in the documented shape.
+pub(crate) fn registration_text(registration: &Registration) -> String {
+    registration_json(registration, &Shapes::default())
 }
 
 fn number(number: u64, shape: NumberShape) -> Value {
@@ -271,6 +303,34 @@ mod tests {
                 r#""InfoDtls":[{"Desc":{"AckNo":112510000000001,"Irn":"ab"},"InfCd":"DUPIRN"}]}"#
             )
         );
+    }
+
+    #[test]
+    fn a_text_that_is_ready_makes_the_same_answer() {
+        let registration = Registration {
+            ack_no: 112_510_000_000_001,
+            ack_dt: "2025-09-05 12:30:00".to_owned(),
+            irn: "ab".to_owned(),
+            signed_invoice: "a.b.c".into(),
+            signed_qr: "d.e.f".into(),
+            text: None,
+            status: "ACT",
+            eway_bill: None,
+        };
+        let ready = Registration {
+            text: Some(registration_text(&registration).into()),
+            ..registration.clone()
+        };
+        let key = Key::random();
+        let body = |registration, shapes: &Shapes| {
+            let payload = Payload::Registration(Box::new(registration));
+            render(&Ok(payload.into()), Some(&key), shapes)
+        };
+        let other = serde_json::from_str(r#"{"ack_no":"string"}"#).unwrap();
+        for shapes in [Shapes::default(), other] {
+            let bodies = [registration.clone(), ready.clone()].map(|one| body(one, &shapes));
+            assert_eq!(bodies[0], bodies[1]);
+        }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::answer::{Answer, Granted, Payload, Refused, Registration};
-use crate::call::{Call, DocumentQuery, Headers, Request};
+use crate::call::{Call, DocumentQuery, Endpoint, Headers, Request};
 use crate::clock::{financial_year, http_date, parse_day};
+use crate::corpus::Presigned;
 use crate::crypto::Key;
 use crate::envelope::{Shapes, render};
 use crate::faults::{Ending, Failure, Incoming, Pause, Plan, Spoil, When};
@@ -41,8 +42,18 @@ impl Sandbox {
         let gstin = request.headers.gstin.as_str();
         self.stats.arrived(endpoint, gstin);
         let plain = self.open(&request);
-        let node = plain.as_deref().and_then(Node::parse);
-        let subject = self.subject(&request, node.as_ref());
+        let presigned = plain
+            .as_deref()
+            .filter(|_| endpoint == Endpoint::Generate)
+            .and_then(|plain| self.in_corpus(plain, gstin));
+        let node = match &presigned {
+            Some(_) => None,
+            None => plain.as_deref().and_then(Node::parse),
+        };
+        let subject = match &presigned {
+            Some(presigned) => Subject::of_corpus(presigned),
+            None => self.subject(&request, node.as_ref()),
+        };
         let flight = subject
             .document
             .zip(subject.irn.clone())
@@ -59,6 +70,7 @@ impl Sandbox {
             request: &request,
             plain: plain.as_deref(),
             node: node.as_ref(),
+            presigned: presigned.as_deref(),
             document: flight.as_ref().map(|flight| flight.document()),
         };
         let irn = subject.irn.as_deref();
@@ -104,6 +116,11 @@ impl Sandbox {
                 Subject::default()
             }
         }
+    }
+
+    /// The name of a document in the counters.
+    pub(crate) fn name_of(&self, node: &Node<'_>) -> Option<String> {
+        self.subject_of_document(node).document
     }
 
     fn subject_of_document(&self, node: &Node<'_>) -> Subject {
@@ -339,6 +356,7 @@ impl Sandbox {
     }
 
     fn forge(&self, spoil: Spoil, registration: &mut Registration) -> Result<()> {
+        registration.text = None;
         for token in [
             &mut registration.signed_invoice,
             &mut registration.signed_qr,
@@ -370,6 +388,17 @@ struct Subject {
     /// Its name in the counters, when it is submitted for registration.
     document: Option<String>,
     irn: Option<String>,
+}
+
+impl Subject {
+    /// Not submitted as others are: it is registered however often it comes, so that no submit of it is blind.
+    fn of_corpus(presigned: &Presigned) -> Self {
+        Self {
+            number: Some(presigned.document.number.clone()),
+            document: None,
+            irn: Some(presigned.document.irn.clone()),
+        }
+    }
 }
 
 fn half(body: &str) -> String {

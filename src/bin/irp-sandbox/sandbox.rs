@@ -9,6 +9,7 @@ use jiff::civil::Date;
 
 use crate::accounts::Accounts;
 use crate::clock::{Clock, ist};
+use crate::corpus::Corpus;
 use crate::documents::Documents;
 use crate::faults::{FaultSet, Faults};
 use crate::held::Held;
@@ -26,6 +27,8 @@ pub(crate) struct Sandbox {
     pub(crate) faults: Faults,
     pub(crate) held: Held,
     pub(crate) stats: Stats,
+    /// Documents that were signed at start.
+    pub(crate) corpus: Corpus,
     stranger: OnceLock<Signer>,
     at_start: Settings,
     settings: Mutex<Settings>,
@@ -43,6 +46,7 @@ impl Sandbox {
             faults: Faults::default(),
             held: Held::default(),
             stats: Stats::default(),
+            corpus: Corpus::default(),
             stranger: OnceLock::new(),
             at_start: settings.clone(),
             settings: Mutex::new(settings),
@@ -94,7 +98,7 @@ impl Sandbox {
         Ok(self.stranger.get_or_init(|| made))
     }
 
-    /// Forgets documents, tokens, counters, faults, registry, clock and switches. Keys and passwords stay.
+    /// Forgets documents, tokens, counters, faults, registry, clock and switches. Keys, passwords and corpus stay.
     pub(crate) fn reset(&self) {
         self.faults.replace(FaultSet::default());
         self.held.release_all();

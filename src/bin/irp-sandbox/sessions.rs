@@ -59,7 +59,9 @@ impl Sessions {
                 return session.clone();
             }
         }
-        self.revoke(|session| session.holder == holder);
+        if let Some(ended) = self.token_of.remove(&holder) {
+            self.by_token.remove(&ended);
+        }
         let session = Session {
             token: rand::rng()
                 .sample_iter(Alphanumeric)

@@ -219,6 +219,22 @@ impl Stats {
         }
     }
 
+    /// A document of the corpus has been registered, once more perhaps.
+    pub(crate) fn repeated(&self, gstin: &str, document: &str) {
+        let mut counts = self.counts();
+        counts.each(gstin, |counters| counters.registrations += 1);
+        if let Some(counters) = counts.documents.get_mut(document) {
+            counters.submits += 1;
+        } else {
+            let first = DocumentCounters {
+                submits: 1,
+                registered: true,
+                ..DocumentCounters::default()
+            };
+            counts.documents.insert(document.to_owned(), first);
+        }
+    }
+
     /// The client has been told that a document it submitted is not registered.
     pub(crate) fn fate_told(&self, document: &str) {
         if let Some(counters) = self.counts().documents.get_mut(document) {

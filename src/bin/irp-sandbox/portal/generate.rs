@@ -20,6 +20,9 @@ use crate::settings::Environment;
 
 impl Sandbox {
     pub(super) fn generate(&self, session: &Session, opened: &Opened<'_>) -> Answer {
+        if let Some(presigned) = opened.presigned {
+            return self.repeat(presigned);
+        }
         let node = opened.checked()?;
         check_form(node, INVOICE)?;
         let invoice = Invoice::read(node);
@@ -27,7 +30,9 @@ impl Sandbox {
         let irn = self.irn_of(&invoice);
         refuse_taken(&self.documents(), &irn)?;
 
-        let document = self.sign(session, opened, &invoice, irn.clone());
+        let owner = &session.holder.gstin;
+        let plain = opened.plain.unwrap_or_default();
+        let document = self.sign(owner, plain, node, &invoice, irn.clone());
         // A twin may have been quicker while this one was being signed.
         if self.documents().insert(document).is_err() {
             refuse_taken(&self.documents(), &irn)?;
@@ -48,7 +53,7 @@ impl Sandbox {
         })
     }
 
-    fn check_rules(&self, invoice: &Invoice, caller: &str) -> Result<(), Refused> {
+    pub(super) fn check_rules(&self, invoice: &Invoice, caller: &str) -> Result<(), Refused> {
         let (reporting_window_days, environment) = {
             let settings = self.settings();
             (settings.reporting_window_days, settings.environment)
@@ -72,7 +77,7 @@ impl Sandbox {
     }
 
     /// The IRN by the portal's rule: the number in upper case since June 2025.
-    fn irn_of(&self, invoice: &Invoice) -> String {
+    pub(super) fn irn_of(&self, invoice: &Invoice) -> String {
         let year = invoice.date.map(financial_year).unwrap_or_default();
         let number = self.hashed_number(&invoice.number);
         irn(&invoice.seller.gstin, &year, &invoice.typ, &number)
@@ -87,10 +92,12 @@ impl Sandbox {
         }
     }
 
-    fn sign(
+    /// The register's entry of a document that `owner` may register.
+    pub(super) fn sign(
         &self,
-        session: &Session,
-        opened: &Opened<'_>,
+        owner: &str,
+        plain: &[u8],
+        node: &Node<'_>,
         invoice: &Invoice,
         irn: String,
     ) -> Document {
@@ -101,19 +108,17 @@ impl Sandbox {
         } else {
             nearest_minute(now)
         };
-        let empty = Node::Null;
-        let node = opened.node.unwrap_or(&empty);
         let data = invoice_data(node, ack_no, now, &irn);
         let qr = qr_data(node, invoice, &irn, now);
         Document {
             signed_invoice: self.keys.signer.sign(&data).into(),
             signed_qr: self.keys.signer.sign(&qr).into(),
-            owner: session.holder.gstin.clone(),
+            owner: owner.to_owned(),
             seller: invoice.seller.gstin.clone(),
             typ: invoice.typ.clone(),
             number: invoice.number.clone(),
             day: invoice.day.clone(),
-            raw: opened.plain.unwrap_or_default().to_vec(),
+            raw: plain.into(),
             ack_dt: stamp(rounded),
             registered: now,
             status: Status::Active,
@@ -142,7 +147,7 @@ impl Sandbox {
 }
 
 /// 2278 when the IRN is cancelled here, 2295 when another portal has it, 2150 when it is registered here.
-fn refuse_taken(documents: &Documents, irn: &str) -> Result<(), Refused> {
+pub(super) fn refuse_taken(documents: &Documents, irn: &str) -> Result<(), Refused> {
     if let Some(portal) = documents.registrar_elsewhere(irn) {
         let desc = json!({"AckNo": null, "AckDt": null, "Irn": irn, "IrnDtl": {"RegIrp": portal}});
         let message =

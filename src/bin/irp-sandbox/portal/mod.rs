@@ -7,11 +7,13 @@ mod gate;
 mod generate;
 mod login;
 mod lookup;
+mod presign;
 
 pub(crate) use eway_bill::without_inner_base64;
 
 use crate::answer::{Answer, Refused};
 use crate::call::{Call, Request};
+use crate::corpus::Presigned;
 use crate::crypto::Key;
 use crate::node::Node;
 use crate::rules::{Findings, fields::Field, form};
@@ -28,6 +30,8 @@ pub(crate) struct Opened<'a> {
     pub(crate) plain: Option<&'a [u8]>,
     /// The same, when it is JSON.
     pub(crate) node: Option<&'a Node<'a>>,
+    /// The same, when it is a document of the corpus: then it was not read.
+    pub(crate) presigned: Option<&'a Presigned>,
     /// The name under which a document is counted.
     pub(crate) document: Option<&'a str>,
 }

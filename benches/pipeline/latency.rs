@@ -1,0 +1,122 @@
+//! Added latency: how long a job is under way beyond the portal's own time, when jobs come at a steady rate.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use crate::corpus::Corpus;
+use crate::load::{Erp, Jobs, Results, accepted};
+use crate::stack::{Setting, Subject};
+
+/// Jobs before those that are counted: logins and connections.
+const WARM_UP: usize = 2_000;
+/// How long jobs are published.
+const FOR: Duration = Duration::from_secs(10);
+/// How many publishes may be unconfirmed.
+const WINDOW: usize = 1_000;
+
+/// What was seen at one rate.
+#[derive(Debug, Serialize)]
+pub(crate) struct Added {
+    pub(crate) subject: &'static str,
+    /// How long the portal takes, as it was told.
+    pub(crate) portal_ms: u64,
+    /// Jobs a second, half of what was carried at full load.
+    pub(crate) rate: f64,
+    pub(crate) jobs: usize,
+    /// Milliseconds from the moment the schedule names to the result, without the portal's.
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
+}
+
+/// Publishes at half of `full_load` jobs a second, whether or not results come, and times each.
+pub(crate) async fn added(
+    setting: &Setting<'_>,
+    subject: Subject,
+    full_load: f64,
+) -> Result<Added> {
+    setting.prepare().await?;
+    let mut erp = Erp::connect(setting.broker_url).await?;
+    let program = setting.start(subject).await?;
+    erp.jobs.publish(setting.corpus, 0..WARM_UP).await?;
+    erp.results.take(WARM_UP).await?;
+
+    let rate = full_load / 2.0;
+    let schedule = Schedule {
+        start: Instant::now() + Duration::from_millis(100),
+        between: Duration::from_secs_f64(1.0 / rate),
+        jobs: (rate * FOR.as_secs_f64()) as usize,
+    };
+    let (published, took) = tokio::join!(
+        schedule.publish(&erp.jobs, setting.corpus),
+        schedule.time(&mut erp.results)
+    );
+    published?;
+    let mut took = took?;
+    program.end().await?;
+
+    took.sort_unstable();
+    let at = |share: f64| {
+        let index = (took.len() as f64 * share) as usize;
+        let took = took.get(index.min(took.len() - 1));
+        let own = took
+            .copied()
+            .unwrap_or_default()
+            .saturating_sub(setting.delay);
+        own.as_secs_f64() * 1e3
+    };
+    Ok(Added {
+        subject: subject.name(),
+        portal_ms: u64::try_from(setting.delay.as_millis())?,
+        rate,
+        jobs: schedule.jobs,
+        p50_ms: at(0.5),
+        p99_ms: at(0.99),
+        max_ms: at(1.0),
+    })
+}
+
+/// When each job is due.
+struct Schedule {
+    start: Instant,
+    between: Duration,
+    jobs: usize,
+}
+
+impl Schedule {
+    fn due(&self, number: usize) -> Instant {
+        self.start + self.between.mul_f64(number as f64)
+    }
+
+    async fn publish(&self, jobs: &Jobs, corpus: &Corpus) -> Result<()> {
+        let mut confirms = VecDeque::with_capacity(WINDOW);
+        for number in 0..self.jobs {
+            // Late ones go out at once: the schedule does not wait for whoever is slow.
+            sleep_until(self.due(number)).await;
+            confirms.push_back(jobs.send(number, corpus.document(number)).await?);
+            if confirms.len() == WINDOW
+                && let Some(oldest) = confirms.pop_front()
+            {
+                accepted(oldest).await?;
+            }
+        }
+        for confirm in confirms {
+            accepted(confirm).await?;
+        }
+        Ok(())
+    }
+
+    /// How long after it was due each job's result came.
+    async fn time(&self, results: &mut Results) -> Result<Vec<Duration>> {
+        let mut took = Vec::with_capacity(self.jobs);
+        for _ in 0..self.jobs {
+            let number = results.next().await?;
+            took.push(self.due(number).elapsed());
+        }
+        Ok(took)
+    }
+}

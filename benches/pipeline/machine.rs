@@ -1,0 +1,90 @@
+//! On what a run was taken: machine, versions, commit.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::support::http;
+
+/// All that a reader needs to place the figures.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    /// Of the first core.
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: f64,
+    pub(crate) kernel: String,
+    pub(crate) rabbitmq: String,
+    pub(crate) erlang: String,
+    pub(crate) rustc: String,
+    /// Short, with a plus sign when the working tree was not clean.
+    pub(crate) commit: String,
+    /// UTC, to the minute.
+    pub(crate) date: String,
+}
+
+#[derive(Deserialize)]
+struct Overview {
+    rabbitmq_version: String,
+    erlang_version: String,
+}
+
+impl Machine {
+    /// Asks the kernel, the broker's management API, rustc and git.
+    ///
+    /// # Errors
+    /// When the kernel or the broker does not answer.
+    pub(crate) async fn of_this_run() -> Result<Self> {
+        let management = std::env::var("RABBITMQ_MANAGEMENT_URL")
+            .context("RABBITMQ_MANAGEMENT_URL is not set: run scripts/bench")?;
+        let url = format!("{}/api/overview", management.trim_end_matches('/'));
+        let overview: Overview = http::json(&http::client()?, &url).await?;
+        let now = jiff::Timestamp::now();
+        Ok(Self {
+            cpu: field("/proc/cpuinfo", "model name")?,
+            cores: thread::available_parallelism()?.get(),
+            memory_gib: memory()?,
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            rabbitmq: overview.rabbitmq_version,
+            erlang: overview.erlang_version,
+            rustc: said("rustc", &["--version"]),
+            commit: commit(),
+            date: now.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        })
+    }
+}
+
+fn field(file: &str, name: &str) -> Result<String> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.split_once(':'));
+    Ok(value
+        .map_or("unknown", |(_, value)| value.trim())
+        .to_owned())
+}
+
+fn memory() -> Result<f64> {
+    let total = field("/proc/meminfo", "MemTotal")?;
+    let kib: f64 = total.trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0 / 1024.0)
+}
+
+fn commit() -> String {
+    let commit = said("git", &["rev-parse", "--short", "HEAD"]);
+    let clean = said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
+    if clean { commit } else { format!("{commit}+") }
+}
+
+/// What a program prints, or nothing where there is no such program.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(
+        |_| "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}

@@ -1,0 +1,215 @@
+//! What a job costs: the worker against a bare pipeline of the same libraries, over everything that could change it.
+//!
+//! `scripts/bench` builds, starts a broker and runs this; docs/benchmarks.md is what it wrote last. Costs are CPU time
+//! a job as the kernel counted it for the process, which other load on the machine moves far less than rates.
+
+mod chart;
+mod corpus;
+mod floor;
+mod latency;
+mod load;
+mod machine;
+mod memory;
+mod point;
+mod process;
+mod report;
+mod stack;
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+mod sweep;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::corpus::Corpus;
+use crate::floor::FloorArgs;
+use crate::latency::{Added, added};
+use crate::machine::Machine;
+use crate::point::{Amount, measure};
+use crate::report::Report;
+use crate::stack::{Portal, Setting, Subject, Workplace};
+use crate::support::broker::Broker;
+use crate::sweep::{Axis, Plan, Point, Row, STANDARD, sweep};
+
+/// How long the portal takes where latency is measured.
+const PORTAL_TAKES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
+/// GSTINs with a live session each, where memory is measured.
+const MANY_SESSIONS: usize = 10_000;
+
+/// What a job costs the worker and the bare pipeline.
+#[derive(Debug, Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What `cargo bench` passes to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Process id of the broker, whose CPU time is then counted
+    #[arg(long)]
+    broker_pid: Option<u32>,
+    /// Where the report, its figures and its chart are written
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Only the standard point: a minute instead of twenty
+    #[arg(long)]
+    quick: bool,
+    /// What is measured, of all that
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Costs, Part::Latency, Part::Memory])]
+    parts: Vec<Part>,
+    /// How often each point is measured; the median counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// How many jobs are counted at a point
+    #[arg(long, default_value_t = 12_000)]
+    jobs: usize,
+    /// It gives up after so many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Over how many jobs the worker's memory is watched
+    #[arg(long, default_value_t = 200_000)]
+    memory_jobs: usize,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// CPU time of a job, over the sweep
+    Costs,
+    /// Added latency at half load
+    Latency,
+    /// Memory: idle, with many sessions, over many jobs
+    Memory,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The bare pipeline itself, as a process of its own
+    #[command(hide = true)]
+    Floor(FloorArgs),
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let ran = match &options.command {
+        Some(Command::Floor(arguments)) => on_all_cores(floor::run(arguments)),
+        None => on_one_core(unless_stopped(&options)),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// As the worker runs.
+fn on_all_cores(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// The driver shares the machine with what it measures.
+fn on_one_core(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// Runs until done, told to stop, or out of time. Whatever was started ends with it.
+async fn unless_stopped(options: &Options) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let within = Duration::from_secs(60 * options.minutes);
+    tokio::select! {
+        ran = run(options) => ran,
+        () = tokio::time::sleep(within) => bail!("not done within {within:?}"),
+        _ = terminated.recv() => bail!("stopped"),
+        _ = interrupted.recv() => bail!("stopped"),
+    }
+}
+
+async fn run(options: &Options) -> Result<()> {
+    let machine = Machine::of_this_run().await?;
+    let place = Workplace::new()?;
+    let plan = Plan {
+        runs: options.runs,
+        jobs: options.jobs,
+        broker_pid: options.broker_pid,
+    };
+    let measured = |part| options.parts.contains(&part) && (!options.quick || part == Part::Costs);
+    let points: Vec<Point> = match (measured(Part::Costs), options.quick) {
+        (false, _) => Vec::new(),
+        (true, true) => vec![STANDARD],
+        (true, false) => Axis::ALL.into_iter().flat_map(Axis::points).collect(),
+    };
+    let told = |row: &Row| {
+        eprintln!(
+            "{:?} {}: {:.1} µs/job, {:.0} jobs/s",
+            row.point, row.subject, row.median.subject_us, row.median.rate
+        );
+    };
+    let rows = sweep(&place, plan, points, told).await?;
+    let latency = match measured(Part::Latency) {
+        true => latencies(&place, plan).await?,
+        false => Vec::new(),
+    };
+    let memory = match measured(Part::Memory) {
+        true => Some(memory::memory(&place, options.memory_jobs, MANY_SESSIONS).await?),
+        false => None,
+    };
+    let report = Report {
+        machine,
+        runs: plan.runs,
+        jobs: plan.jobs,
+        rows,
+        latency,
+        memory,
+    };
+    report.write(&options.out)?;
+    println!("{}", report.markdown()?);
+    Ok(())
+}
+
+/// At half of full load, for portals that answer at once and that take their time.
+async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
+    let corpus = Corpus::make(place.path(), STANDARD.size, STANDARD.sellers)?;
+    let portal = Portal::start(place, &corpus, false).await?;
+    let mut latencies = Vec::new();
+    for delay in PORTAL_TAKES {
+        for subject in [Subject::Floor, Subject::Worker { preflight: true }] {
+            let (broker, another) = (Broker::new().await?, Broker::new().await?);
+            let setting = Setting {
+                place,
+                broker_url: &broker.url(),
+                portal: &portal,
+                corpus: &corpus,
+                concurrency: STANDARD.concurrency,
+                delay,
+            };
+            let amount = Amount {
+                warm_up: plan.jobs / 8,
+                counted: plan.jobs / 2,
+            };
+            let full = measure(&setting, plan.broker_pid, subject, 1, amount).await?;
+            let setting = Setting {
+                broker_url: &another.url(),
+                ..setting
+            };
+            let seen = added(&setting, subject, full.rate).await?;
+            eprintln!("{seen:?}");
+            latencies.push(seen);
+        }
+    }
+    portal.program.end().await?;
+    Ok(latencies)
+}

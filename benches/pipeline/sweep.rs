@@ -1,0 +1,233 @@
+//! Which points are measured: one thing is varied at a time around the standard point.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::corpus::Corpus;
+use crate::point::{Amount, Measured, measure};
+use crate::stack::{Portal, Setting, Subject, Workplace};
+use crate::support::broker::Broker;
+
+/// What a measurement is taken at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Point {
+    /// Jobs at once, of each replica.
+    pub(crate) concurrency: u16,
+    /// Bytes of a document, about.
+    pub(crate) size: usize,
+    /// GSTINs, each with a login of its own.
+    pub(crate) sellers: usize,
+    /// Workers.
+    pub(crate) replicas: usize,
+    /// Whether the portal speaks HTTPS.
+    pub(crate) tls: bool,
+}
+
+/// What the others are compared with.
+pub(crate) const STANDARD: Point = Point {
+    concurrency: 64,
+    size: 8_000,
+    sellers: 100,
+    replicas: 1,
+    tls: false,
+};
+
+/// What is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Axis {
+    Concurrency,
+    Size,
+    Sellers,
+    Replicas,
+    Scheme,
+}
+
+impl Axis {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Concurrency,
+        Self::Size,
+        Self::Sellers,
+        Self::Replicas,
+        Self::Scheme,
+    ];
+
+    /// As a table's first column calls it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Concurrency => "jobs at once",
+            Self::Size => "document",
+            Self::Sellers => "GSTINs",
+            Self::Replicas => "replicas",
+            Self::Scheme => "portal",
+        }
+    }
+
+    /// Where a point lies on it.
+    pub(crate) fn value(self, point: &Point) -> String {
+        match self {
+            Self::Concurrency => point.concurrency.to_string(),
+            Self::Size => format!("{} KB", point.size / 1_000),
+            Self::Sellers => point.sellers.to_string(),
+            Self::Replicas => point.replicas.to_string(),
+            Self::Scheme => if point.tls { "https" } else { "http" }.to_owned(),
+        }
+    }
+
+    /// The points on it, the standard one among them.
+    pub(crate) fn points(self) -> Vec<Point> {
+        match self {
+            Self::Concurrency => [1, 16, 64, 256]
+                .map(|concurrency| Point {
+                    concurrency,
+                    ..STANDARD
+                })
+                .into(),
+            Self::Size => [3_000, 8_000, 40_000, 400_000]
+                .map(|size| Point { size, ..STANDARD })
+                .into(),
+            Self::Sellers => [1, 10, 100, 1_000, 10_000]
+                .map(|sellers| Point {
+                    sellers,
+                    ..STANDARD
+                })
+                .into(),
+            Self::Replicas => [1, 2, 3, 4]
+                .map(|replicas| Point {
+                    replicas,
+                    ..STANDARD
+                })
+                .into(),
+            Self::Scheme => [false, true].map(|tls| Point { tls, ..STANDARD }).into(),
+        }
+    }
+}
+
+impl Point {
+    /// So many jobs that CPU time, which is counted in hundredths of a second, is known to about a hundredth.
+    fn amount(&self, jobs: usize) -> Amount {
+        let share = match (self.size, self.concurrency) {
+            (100_000.., _) => 20,
+            (20_000.., _) => 3,
+            (_, 1) => 5,
+            _ => 1,
+        };
+        Amount {
+            // Every GSTIN has logged in by then.
+            warm_up: (jobs / share / 8).max(self.sellers),
+            counted: jobs / share,
+        }
+    }
+
+    /// What is measured here. Pre-flight costs the same wherever the document is the same.
+    fn subjects(&self) -> &'static [Subject] {
+        const FLOOR: Subject = Subject::Floor;
+        const PLAIN: Subject = Subject::Worker { preflight: false };
+        const STRICT: Subject = Subject::Worker { preflight: true };
+        let same_documents = Point {
+            size: self.size,
+            ..STANDARD
+        };
+        if *self == same_documents {
+            &[FLOOR, PLAIN, STRICT]
+        } else {
+            &[FLOOR, PLAIN]
+        }
+    }
+
+    /// Points that one running portal serves.
+    fn portal(&self) -> (usize, usize, bool) {
+        (self.size, self.sellers, self.tls)
+    }
+}
+
+/// What a subject cost at a point.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) point: Point,
+    pub(crate) subject: &'static str,
+    /// Bytes of a document, exactly.
+    pub(crate) document_bytes: usize,
+    /// Of all runs.
+    pub(crate) median: Measured,
+    pub(crate) runs: Vec<Measured>,
+}
+
+/// How the whole is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) runs: usize,
+    pub(crate) jobs: usize,
+    pub(crate) broker_pid: Option<u32>,
+}
+
+/// Measures all points that `points` names, each once, and tells of each as it is done.
+pub(crate) async fn sweep(
+    place: &Workplace,
+    plan: Plan,
+    points: impl IntoIterator<Item = Point>,
+    mut done: impl FnMut(&Row),
+) -> Result<Vec<Row>> {
+    let mut by_portal: BTreeMap<_, Vec<Point>> = BTreeMap::new();
+    for point in points {
+        let of_portal = by_portal.entry(point.portal()).or_default();
+        if !of_portal.contains(&point) {
+            of_portal.push(point);
+        }
+    }
+    let mut rows = Vec::new();
+    for ((size, sellers, tls), points) in by_portal {
+        let corpus = Corpus::make(place.path(), size, sellers)?;
+        let portal = Portal::start(place, &corpus, tls).await?;
+        for point in points {
+            let first = rows.len();
+            rows.extend(measure_all(place, plan, point, &portal, &corpus).await?);
+            rows[first..].iter().for_each(&mut done);
+        }
+        portal.program.end().await?;
+    }
+    Ok(rows)
+}
+
+/// All subjects in turn, and that as often as the plan says: what else the machine does then meets each alike.
+async fn measure_all(
+    place: &Workplace,
+    plan: Plan,
+    point: Point,
+    portal: &Portal,
+    corpus: &Corpus,
+) -> Result<Vec<Row>> {
+    let subjects = point.subjects();
+    let mut rows: Vec<Row> = subjects
+        .iter()
+        .map(|subject| Row {
+            point,
+            subject: subject.name(),
+            document_bytes: corpus.size(),
+            median: Measured::default(),
+            runs: Vec::new(),
+        })
+        .collect();
+    for _ in 0..plan.runs {
+        for (subject, row) in subjects.iter().zip(&mut rows) {
+            let broker = Broker::new().await?;
+            let setting = Setting {
+                place,
+                broker_url: &broker.url(),
+                portal,
+                corpus,
+                concurrency: point.concurrency,
+                delay: Duration::ZERO,
+            };
+            let amount = point.amount(plan.jobs);
+            let measured = measure(&setting, plan.broker_pid, *subject, point.replicas, amount);
+            row.runs.push(measured.await?);
+        }
+    }
+    for row in &mut rows {
+        row.median = Measured::median(&row.runs);
+    }
+    Ok(rows)
+}
