@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Confirmation, Connection, Event};
+use lapin::{Channel, Confirmation, Connection, Event, Queue};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,19 @@ impl Publisher {
 
     /// How many consumers a queue has; `None` if that cannot be learnt now.
     pub async fn consumers(&self, queue: &str) -> Option<u32> {
+        self.look_at(queue)
+            .await
+            .map(|queue| queue.consumer_count())
+    }
+
+    /// How many messages of a queue are in nobody's hands; `None` if that cannot be learnt now.
+    pub async fn messages(&self, queue: &str) -> Option<u64> {
+        self.look_at(queue)
+            .await
+            .map(|queue| queue.message_count().into())
+    }
+
+    async fn look_at(&self, queue: &str) -> Option<Queue> {
         // A blocked connection holds questions back as well.
         let live = self.0.borrow().clone().filter(|live| !live.blocked)?;
         let options = QueueDeclareOptions {
@@ -139,7 +152,7 @@ impl Publisher {
             .asking
             .queue_declare(short(queue), options, FieldTable::default());
         match timed(asked).await {
-            Ok(Ok(queue)) => Some(queue.consumer_count()),
+            Ok(Ok(queue)) => Some(queue),
             Ok(Err(_)) => {
                 live.silenced.notify_one();
                 None

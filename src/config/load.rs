@@ -18,7 +18,7 @@ use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
-    LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
+    LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung, Share,
     ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig, ValidateConfig, ValidateSide,
     addresses, checks, files,
 };
@@ -199,6 +199,7 @@ fn broker(s: &mut Section<'_>, concurrency: usize) -> BrokerConfig {
             0 => u16::try_from(2 * concurrency).unwrap_or(u16::MAX),
             prefetch => prefetch,
         },
+        share_per_gstin: s.or("share_per_gstin", Share::HALF),
     }
 }
 

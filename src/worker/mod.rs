@@ -45,7 +45,7 @@ use crate::signature::Keyring;
 use case::Case;
 use fleet::Fleet;
 use gate::Gate;
-use lanes::Lanes;
+use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
@@ -103,6 +103,10 @@ impl Worker {
             lanes: Lanes::new(
                 Arc::clone(&parts.slots),
                 parts.config.irp.concurrency_per_gstin,
+                Window {
+                    prefetch: parts.config.broker.prefetch,
+                    share: parts.config.broker.share_per_gstin,
+                },
                 &parts.ladder,
             ),
             resyncs: Resyncs::default(),
@@ -178,6 +182,15 @@ impl Worker {
             .any(|portal| portal.sessions.is_contended(gstin))
     }
 
+    /// What the lanes cannot see of the world around them.
+    fn around(&self) -> Around {
+        Around {
+            alone: self.credentials.load().accounts.len() <= 1,
+            replicas: self.limits.replicas().get(),
+            queue: self.fleet.queue(),
+        }
+    }
+
     /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
     pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
         self.lanes.held(gstin)
@@ -241,6 +254,7 @@ impl Worker {
                 carry::poison(self, job.into_unreadable(problem), acknowledger).await;
             }
             Err((job, BadDocument::Refused(_))) if batch::is_batch(job.body.as_bytes()) => {
+                let _slot = self.slots.acquire(job.class()).await;
                 batch::split(self, job, acknowledger).await;
             }
             Err((job, BadDocument::Refused(findings))) => {
