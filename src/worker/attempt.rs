@@ -52,15 +52,15 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let gstin = case.gstin.unwrap_or(document.seller);
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
     // Before all that costs more: of a GSTIN with many jobs, most come too early.
-    let entered = account_now().map(|account| {
-        let entered = worker
+    let entry = match account_now() {
+        Some(account) => match worker
             .lanes
-            .enter(&gstin, case.job.class(), worker.around());
-        entered.map_err(|_| swept(worker, case, &account))
-    });
-    let entry = match entered.transpose() {
-        Ok(entry) => entry,
-        Err(ending) => return ending,
+            .enter(&gstin, case.job.class(), worker.around())
+        {
+            Ok(entry) => Some(entry),
+            Err(NoTurn::Full | NoTurn::Twin) => return swept(worker, case, &account),
+        },
+        None => None,
     };
     let refused = match judged_before(worker, case) {
         Ok(refused) => refused,
