@@ -24,7 +24,7 @@ pub struct LanesView {
     pub limits: Arc<Limits>,
     /// Which client a GSTIN belongs to.
     pub credentials: Arc<ArcSwap<Credentials>>,
-    /// Jobs in slots.
+    /// Jobs in the lanes.
     pub held: Arc<Held>,
 }
 

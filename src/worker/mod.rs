@@ -1,8 +1,8 @@
 //! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
 //!
-//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look
-//! up if in doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always
-//! last.
+//! The life of a job: decode → view the document → room in the GSTIN's lane → pre-flight → its turn, and a slot →
+//! session and rate → look up if in doubt → submit → check what is signed → settle (a pure decision) → publish,
+//! confirmed → acknowledge, always last.
 
 mod accept;
 mod attempt;
@@ -191,7 +191,7 @@ impl Worker {
         }
     }
 
-    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn.
     pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
         self.lanes.held(gstin)
     }

@@ -20,6 +20,7 @@ mod secrecy;
 mod sessions;
 mod settlement;
 mod support;
+mod urgent;
 
 mod breaker;
 mod broker_faults;
