@@ -7,6 +7,7 @@ mod reload;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ use reload::Reload;
 
 /// How often the worker drops what has become of no use.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// How often samples are folded: a few thousand jobs' worth at most are waiting.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Why the worker could not start. All of them are faults of the configuration or the machine.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         ended.clone(),
     ));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
+    background.spawn(upkeep(metrics.clone(), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
     let admin = Admin {
         replica: replica.as_str().into(),
@@ -189,6 +194,17 @@ async fn housekeeping(worker: Arc<Worker>, ended: CancellationToken) {
         .is_some()
     {
         worker.tidy();
+    }
+}
+
+/// Folds the samples of histograms into their buckets: where nobody fetches the metrics they would pile up for ever.
+async fn upkeep(metrics: PrometheusHandle, ended: CancellationToken) {
+    while ended
+        .run_until_cancelled(tokio::time::sleep(UPKEEP))
+        .await
+        .is_some()
+    {
+        metrics.run_upkeep();
     }
 }
 

@@ -104,10 +104,19 @@ pub enum BadDocument {
 pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
     let text =
         std::str::from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
-    let top: &RawValue = serde_json::from_str(text).map_err(|error| BadDocument::NotJson {
-        line: error.line(),
-        column: error.column(),
-    })?;
+    const BLOCKS: [&str; 4] = ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"];
+    // One pass proves that it is JSON and finds its blocks; only what fails it is looked at more closely.
+    let (blocks, is_object) = match members_of(text, BLOCKS) {
+        Ok(blocks) => (blocks, true),
+        Err(_) => {
+            let top: &RawValue =
+                serde_json::from_str(text).map_err(|error| BadDocument::NotJson {
+                    line: error.line(),
+                    column: error.column(),
+                })?;
+            (members(top, BLOCKS), top.get().starts_with('{'))
+        }
+    };
     if body.len() > MAX_BYTES {
         return Err(BadDocument::Refused(vec![Finding {
             path: "",
@@ -115,15 +124,14 @@ pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
             message: "the document is larger than the 2 MB the portal takes; split it or shorten its texts",
         }]));
     }
-    if !top.get().starts_with('{') {
+    if !is_object {
         return Err(BadDocument::Refused(vec![Finding {
             path: "",
             code: "5002",
             message: "the body must be one JSON object, the invoice in form INV-01",
         }]));
     }
-    let [details, seller, buyer, values] =
-        members(top, ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"]);
+    let [details, seller, buyer, values] = blocks;
     let [kind, number, date] = inner(details, ["Typ", "No", "Dt"]);
     let [seller] = inner(seller, ["Gstin"]);
     let [buyer] = inner(buyer, ["Gstin"]);

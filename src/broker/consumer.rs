@@ -6,13 +6,12 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Acker, Channel, Connection, Consumer, Event};
+use lapin::{Channel, Connection, Consumer, Event};
 use tokio_util::sync::CancellationToken;
 
+use super::acks::{Acknowledger, Acks};
 use super::connection::timed;
 use super::{BrokerError, Endpoint, JOBS_QUEUE, Topology, URGENT_QUEUE};
 use crate::job::{Properties, short};
@@ -26,6 +25,7 @@ pub struct Attached {
     urgent: Option<Consumer>,
     jobs: Option<Consumer>,
     events: Events,
+    acks: Acks,
     lost: CancellationToken,
 }
 
@@ -115,6 +115,7 @@ impl Attached {
         let (channel, urgent, jobs, events) = timed(opening).await??;
         Ok(Self {
             connection,
+            acks: Acks::of(channel.clone()),
             channel,
             urgent,
             jobs,
@@ -169,10 +170,11 @@ impl Attached {
             redelivered: delivery.redelivered,
             properties: delivery.properties,
             body: delivery.data,
-            acknowledger: Acknowledger {
-                acker: delivery.acker,
-                lost: self.lost.clone(),
-            },
+            acknowledger: self.acks.acknowledger(
+                delivery.delivery_tag,
+                delivery.acker,
+                self.lost.clone(),
+            ),
         }
     }
 
@@ -258,54 +260,5 @@ async fn next_of(
     match consumer {
         Some(consumer) => consumer.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// The right to acknowledge one delivery.
-#[derive(Debug)]
-pub struct Acknowledger {
-    acker: Acker,
-    lost: CancellationToken,
-}
-
-impl Acknowledger {
-    /// Ends when the delivery is no longer ours: the broker will hand it to somebody else.
-    pub async fn lost(&self) {
-        self.lost.cancelled().await;
-    }
-
-    /// Whether an acknowledgement would still reach the broker.
-    pub fn is_live(&self) -> bool {
-        !self.lost.is_cancelled() && self.acker.usable()
-    }
-
-    /// A way to settle the delivery when whoever holds the right to acknowledge it has panicked.
-    pub fn last_resort(&self) -> LastResort {
-        LastResort(self.acker.clone())
-    }
-
-    /// Acknowledges; false if it is no longer ours, so that it will be redelivered.
-    pub async fn ack(self) -> bool {
-        // lapin answers Ok(false) for a channel that is gone, and an error for one that goes just now.
-        matches!(
-            timed(self.acker.ack(BasicAckOptions::default())).await,
-            Ok(Ok(true))
-        )
-    }
-}
-
-/// Rejects a delivery that nobody will acknowledge any more, so that it does not stay with us for ever.
-#[derive(Debug)]
-pub struct LastResort(Acker);
-
-impl LastResort {
-    /// Has the broker move the message to `irn.poison`. Nothing happens if it was acknowledged after all.
-    pub async fn reject(self) {
-        let options = BasicNackOptions {
-            multiple: false,
-            requeue: false,
-        };
-        // Lost as well: then the broker hands it out again.
-        drop(timed(self.0.nack(options)).await);
     }
 }

@@ -3,6 +3,7 @@
 //! One rule: this module owns its loops. lapin's own recovery stays off, because a reconnect that the consumer loop
 //! cannot see hands the same job out twice within one process.
 
+mod acks;
 mod connection;
 mod consumer;
 mod control;
@@ -10,9 +11,10 @@ mod letters;
 mod publisher;
 mod topology;
 
+pub use acks::Acknowledger;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
-pub use consumer::{Acknowledger, Attached, Consuming, Delivery, Loss};
+pub use consumer::{Attached, Consuming, Delivery, Loss};
 pub use control::{CONTROL_EXCHANGE, listen, takes_orders};
 pub use letters::{Letter, Verdict, WalkError, Walked, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};

@@ -71,13 +71,14 @@ pub struct Publisher(Arc<watch::Sender<Option<Live>>>);
 
 #[derive(Clone)]
 struct Live {
-    channel: Channel,
+    /// Shared: a channel's own clone copies two dozen counters.
+    channel: Arc<Channel>,
     blocked: bool,
     broken: CancellationToken,
     /// One of the worker's own queues is missing.
     missing: Arc<Notify>,
     /// For questions: a refused one closes its channel, and publishing must not suffer from it.
-    asking: Channel,
+    asking: Arc<Channel>,
     /// That channel is gone.
     silenced: Arc<Notify>,
 }
@@ -251,11 +252,11 @@ impl Publisher {
         let channel = timed(connection.create_channel()).await??;
         timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
         let live = Live {
-            channel,
+            channel: Arc::new(channel),
             blocked: false,
             broken: CancellationToken::new(),
             missing: Arc::new(Notify::new()),
-            asking: timed(connection.create_channel()).await??,
+            asking: Arc::new(timed(connection.create_channel()).await??),
             silenced: Arc::new(Notify::new()),
         };
         self.0.send_replace(Some(live.clone()));
@@ -293,7 +294,7 @@ impl Publisher {
     }
 
     async fn ask_anew(&self, connection: &Connection) -> Result<(), BrokerError> {
-        let asking = timed(connection.create_channel()).await??;
+        let asking = Arc::new(timed(connection.create_channel()).await??);
         self.0.send_modify(|live| {
             if let Some(live) = live {
                 live.asking = asking;

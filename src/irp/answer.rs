@@ -3,10 +3,12 @@
 //! One rule: what the portal sent stays as it was. Acknowledgement numbers are digits, not numbers; the signed
 //! texts are copied and not looked into here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -115,6 +117,45 @@ fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
         .min(MAX_LIFETIME)
 }
 
+/// A signed text, kept as the JSON it came in: so it goes into the result without being written anew.
+pub struct SignedText {
+    /// With its quotation marks, without escapes.
+    json: Zeroizing<String>,
+}
+
+impl fmt::Debug for SignedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedText(..)")
+    }
+}
+
+impl SignedText {
+    fn read(raw: Option<&RawValue>) -> Self {
+        let json = match raw.and_then(|raw| Some((raw, string(raw)?))) {
+            Some((raw, Cow::Borrowed(_))) => raw.get().to_owned(),
+            Some((_, Cow::Owned(text))) => Value::from(text).to_string(),
+            None => "\"\"".to_owned(),
+        };
+        Self {
+            json: Zeroizing::new(json),
+        }
+    }
+
+    /// The text; a JWT where it is not empty, and so without anything that JSON would escape.
+    pub fn as_str(&self) -> &str {
+        self.json.trim_matches('"')
+    }
+
+    /// The text as JSON.
+    pub fn as_json(&self) -> Option<&RawValue> {
+        serde_json::from_str(&self.json).ok()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.as_str().is_empty()
+    }
+}
+
 /// A registered document, as the portal answers a registration or a look-up.
 pub struct Registration {
     /// `Irn`
@@ -126,9 +167,9 @@ pub struct Registration {
     /// `Status`: `ACT`, `CNL` (cancelled) or `REJ` (lost to another portal); `ACT` where it is not said.
     pub status: String,
     /// `SignedInvoice`: a JWT; empty only where the status is not `ACT`.
-    pub signed_invoice: Zeroizing<String>,
+    pub signed_invoice: SignedText,
     /// `SignedQRCode`: a JWT; empty only where the status is not `ACT`.
-    pub signed_qr_code: Zeroizing<String>,
+    pub signed_qr_code: SignedText,
     /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, if there is an e-way bill.
     pub eway_bill: Option<Box<RawValue>>,
     /// Additional information.
@@ -143,7 +184,16 @@ impl fmt::Debug for Registration {
 
 impl Registration {
     pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
-        let [irn, ack_no, ack_date, status, invoice, qr_code, inner_info] = members_of(
+        let [
+            irn,
+            ack_no,
+            ack_date,
+            status,
+            invoice,
+            qr_code,
+            inner_info,
+            eway_bill @ ..,
+        ] = members_of(
             json,
             [
                 "Irn",
@@ -153,6 +203,10 @@ impl Registration {
                 "SignedInvoice",
                 "SignedQRCode",
                 "InfoDtls",
+                EWAY_BILL[0],
+                EWAY_BILL[1],
+                EWAY_BILL[2],
+                EWAY_BILL[3],
             ],
         )
         .map_err(|_| IrpError::Undecipherable)?;
@@ -160,7 +214,8 @@ impl Registration {
             .and_then(text_of)
             .and_then(|irn| irn.trim().parse().ok());
         let status = owned_text(status).unwrap_or_else(|| "ACT".to_owned());
-        let (signed_invoice, signed_qr_code) = (signed_text(invoice), signed_text(qr_code));
+        let (signed_invoice, signed_qr_code) =
+            (SignedText::read(invoice), SignedText::read(qr_code));
         if status == "ACT" && (signed_invoice.is_empty() || signed_qr_code.is_empty()) {
             return Err(IrpError::Unintelligible {
                 why: "a registration without its signed data",
@@ -179,7 +234,7 @@ impl Registration {
             status,
             signed_invoice,
             signed_qr_code,
-            eway_bill: eway_bill(json),
+            eway_bill: eway_bill_of(eway_bill),
             info,
         })
     }
@@ -195,21 +250,15 @@ impl Registration {
     }
 }
 
-fn signed_text(raw: Option<&RawValue>) -> Zeroizing<String> {
-    Zeroizing::new(
-        raw.and_then(string)
-            .map_or_else(String::new, |text| text.into_owned()),
-    )
-}
+/// The members of an e-way bill.
+const EWAY_BILL: [&str; 4] = ["EwbNo", "EwbDt", "EwbValidTill", "Remarks"];
 
 /// The e-way bill's members with their values as sent.
-fn eway_bill(json: &str) -> Option<Box<RawValue>> {
-    const NAMES: [&str; 4] = ["EwbNo", "EwbDt", "EwbValidTill", "Remarks"];
-    let values = members_of(json, NAMES).ok()?;
+fn eway_bill_of(values: [Option<&RawValue>; 4]) -> Option<Box<RawValue>> {
     values[0]
         .and_then(text_of)
         .filter(|number| !matches!(number.trim(), "" | "0"))?;
-    let members: Vec<String> = NAMES
+    let members: Vec<String> = EWAY_BILL
         .iter()
         .zip(values)
         .filter_map(|(name, value)| Some((name, value.filter(|value| !is_null(value))?)))

@@ -131,22 +131,30 @@ fn extra_headers(pairs: &[(String, Secret)]) -> Result<HeaderMap, IrpConfigFault
 
 /// The base URL, without a trailing slash.
 pub(super) fn base_url(config: &IrpConfig) -> Result<String, IrpConfigFault> {
-    let fault = |problem: &str| IrpConfigFault {
-        key: "irp.base_url",
-        file: None,
-        problem: problem.to_owned(),
-        remedy: "write the scheme and host the portal gave you, for example https://portal.example",
-    };
-    let url = Url::parse(&config.base_url).map_err(|_| fault("not a URL"))?;
+    let url = address(&config.base_url)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(fault("not an http or https URL"));
+        return Err(bad_address("not an http or https URL"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(fault(
+        return Err(bad_address(
             "it has a query or fragment, and paths are appended to it",
         ));
     }
     Ok(config.base_url.trim_end_matches('/').to_owned())
+}
+
+/// A URL under `irp.base_url`.
+pub(super) fn address(url: &str) -> Result<Url, IrpConfigFault> {
+    Url::parse(url).map_err(|_| bad_address("not a URL"))
+}
+
+fn bad_address(problem: &str) -> IrpConfigFault {
+    IrpConfigFault {
+        key: "irp.base_url",
+        file: None,
+        problem: problem.to_owned(),
+        remedy: "write the scheme and host the portal gave you, for example https://portal.example",
+    }
 }
 
 pub(super) fn read_file(key: &'static str, file: &Path) -> Result<String, IrpConfigFault> {

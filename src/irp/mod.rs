@@ -21,7 +21,7 @@ use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::outcome::Info;
 
-pub use answer::{AuthToken, Cancellation, GstinDetails, Login, Registration};
+pub use answer::{AuthToken, Cancellation, GstinDetails, Login, Registration, SignedText};
 pub use codes::Call;
 pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;
@@ -65,7 +65,7 @@ impl Irp {
             problem: error.to_string(),
             remedy: "use the key for API logins that the portal gave you for this environment",
         })?;
-        let nic = Nic::new(http::client(config)?, base_url, config.header_style);
+        let nic = Nic::new(http::client(config)?, base_url, config.header_style)?;
         Ok(Self {
             nic,
             login_key,

@@ -4,7 +4,7 @@
 //! prints them.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, IntoUrl, RequestBuilder, Url};
 use zeroize::Zeroizing;
 
 use crate::config::HeaderStyle;
@@ -14,33 +14,43 @@ use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::irp::Access;
 use crate::irp::error::IrpError;
+use crate::irp::http::{IrpConfigFault, address};
 
 const USER_NAME: HeaderName = HeaderName::from_static("user_name");
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("authtoken");
 const GSTIN: HeaderName = HeaderName::from_static("gstin");
 const SUPPLIER: HeaderName = HeaderName::from_static("sup_gstin");
 
+const GENERATE: &str = "/eicore/v1.03/Invoice";
+
 /// Addresses and headers of one portal.
 #[derive(Debug)]
 pub(super) struct Nic {
     http: Client,
     base_url: String,
+    /// Of registrations: parsed once, and not for every document.
+    generate: Url,
     client_id: HeaderName,
     client_secret: HeaderName,
 }
 
 impl Nic {
-    pub(super) fn new(http: Client, base_url: String, style: HeaderStyle) -> Self {
+    pub(super) fn new(
+        http: Client,
+        base_url: String,
+        style: HeaderStyle,
+    ) -> Result<Self, IrpConfigFault> {
         let (id, secret) = match style {
             HeaderStyle::Underscore => ("client_id", "client_secret"),
             HeaderStyle::Hyphen => ("client-id", "client-secret"),
         };
-        Self {
+        Ok(Self {
             http,
+            generate: address(&format!("{base_url}{GENERATE}"))?,
             base_url,
             client_id: HeaderName::from_static(id),
             client_secret: HeaderName::from_static(secret),
-        }
+        })
     }
 
     /// Authentication (NIC, "Authentication" v1.04).
@@ -60,11 +70,8 @@ impl Nic {
         document: &[u8],
     ) -> Result<RequestBuilder, IrpError> {
         let headers = self.session_headers(access)?;
-        Ok(self.post(
-            "/eicore/v1.03/Invoice",
-            headers,
-            sealed_body(access.key, document),
-        ))
+        let body = sealed_body(access.key, document);
+        Ok(self.post_to(self.generate.clone(), headers, body))
     }
 
     /// Look-up by document (NIC, "Get IRN by document details").
@@ -130,12 +137,13 @@ impl Nic {
         ))
     }
 
-    fn post(&self, path: &str, mut headers: HeaderMap, body: String) -> RequestBuilder {
+    fn post(&self, path: &str, headers: HeaderMap, body: String) -> RequestBuilder {
+        self.post_to(format!("{}{path}", self.base_url), headers, body)
+    }
+
+    fn post_to(&self, url: impl IntoUrl, mut headers: HeaderMap, body: String) -> RequestBuilder {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.http
-            .post(format!("{}{path}", self.base_url))
-            .headers(headers)
-            .body(body)
+        self.http.post(url).headers(headers).body(body)
     }
 
     fn get(&self, path: &str, headers: HeaderMap) -> RequestBuilder {

@@ -3,6 +3,7 @@
 //! One rule: whoever calls asks [`Breakers::ready`] first and tells the end through [`Breakers::begin`]; nobody
 //! remembers for himself that the portal is down.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +29,12 @@ pub struct Breakers {
     eway_bill: Guarded,
     /// GSTINs that were told to wait.
     held: DashMap<Gstin, Instant>,
-    /// Changes with the end of every call.
+    /// Changes with every state, and with the end of every call while one of them is not closed.
     changed: watch::Sender<()>,
+    /// Changes with the end of every call.
+    ended: watch::Sender<()>,
+    /// A bit for each that is not closed.
+    troubled: AtomicU8,
 }
 
 #[derive(Debug)]
@@ -49,6 +54,15 @@ pub struct UnderWay<'a> {
     gstin: Gstin,
     epoch: Epoch,
     sign: Option<PortalSign>,
+}
+
+/// A breaker's place in `troubled`.
+fn bit_of(scope: Scope) -> u8 {
+    match scope {
+        Scope::Login => 1,
+        Scope::Core => 2,
+        Scope::EwayBill => 4,
+    }
 }
 
 impl UnderWay<'_> {
@@ -94,6 +108,8 @@ impl Breakers {
             eway_bill: of(Scope::EwayBill),
             held: DashMap::new(),
             changed: watch::Sender::new(()),
+            ended: watch::Sender::new(()),
+            troubled: AtomicU8::new(0),
         }
     }
 
@@ -108,7 +124,7 @@ impl Breakers {
     /// Waits until a call may go, but not past `patience` nor for an open breaker; then says when to ask again.
     pub async fn ready(&self, scope: Scope, patience: Duration) -> Result<(), Duration> {
         let deadline = Instant::now() + patience;
-        let mut changes = self.changed.subscribe();
+        let mut changes = self.ended.subscribe();
         loop {
             if let View::Open { until } = self.view(scope) {
                 return Err(until.saturating_duration_since(Instant::now()));
@@ -159,7 +175,7 @@ impl Breakers {
     pub async fn is_to_blame(&self, scope: Scope, began: Instant) -> bool {
         let failed = Instant::now();
         let deadline = failed + VERDICT_PATIENCE;
-        let mut changes = self.changed.subscribe();
+        let mut changes = self.ended.subscribe();
         loop {
             {
                 let inner = self.lock(scope);
@@ -214,7 +230,11 @@ impl Breakers {
         let view = inner.breaker.view(now);
         self.tell(call.scope, &mut inner, view);
         drop(inner);
-        self.changed.send_replace(());
+        self.ended.send_replace(());
+        // The consume loop listens: with all breakers closed, no call's end concerns it.
+        if self.troubled.load(Ordering::Relaxed) != 0 {
+            self.changed.send_replace(());
+        }
     }
 
     fn tell(&self, scope: Scope, inner: &mut Inner, view: View) {
@@ -228,8 +248,16 @@ impl Breakers {
         };
         if inner.told != state {
             inner.told = state;
+            let bit = bit_of(scope);
+            match state {
+                BreakerState::Closed => self.troubled.fetch_and(!bit, Ordering::Relaxed),
+                BreakerState::HalfOpen | BreakerState::Open => {
+                    self.troubled.fetch_or(bit, Ordering::Relaxed)
+                }
+            };
             telemetry::breaker_changed((self.name)(scope), state, wait);
             self.changed.send_replace(());
+            self.ended.send_replace(());
         }
     }
 

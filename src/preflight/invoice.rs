@@ -3,7 +3,7 @@
 //! One rule: what is missing or of the wrong form is `None`, and a rule that needs it says nothing: the schema has
 //! said what is wrong with it.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -330,7 +330,17 @@ fn state(object: &Object<'_>, name: &str) -> Option<u8> {
     has_form.then(|| code.parse().ok()).flatten()
 }
 
+/// An amount to be written without needless zeros.
+#[derive(Clone, Copy)]
+pub(super) struct Shown(Decimal);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.normalize().fmt(f)
+    }
+}
+
 /// An amount without needless zeros, for a sentence.
-pub(super) fn shown(amount: Decimal) -> Cow<'static, str> {
-    Cow::Owned(amount.normalize().to_string())
+pub(super) fn shown(amount: Decimal) -> Shown {
+    Shown(amount)
 }

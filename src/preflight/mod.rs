@@ -88,6 +88,15 @@ impl Report {
     }
 }
 
+/// What somebody wants to know of a document.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    /// All that can be said of it.
+    Everything,
+    /// What refuses it.
+    Refusal,
+}
+
 /// What the rules have to know beside the document.
 struct Around<'a> {
     rules: &'a Rules,
@@ -138,7 +147,7 @@ impl Preflight {
     ///
     /// Takes microseconds for a common document; does no I/O.
     pub fn check(&self, body: &[u8], now: Timestamp, caller: Option<Gstin>) -> Report {
-        self.check_after(&[], body, now, caller)
+        self.judged(&[], body, now, caller, Asked::Everything)
     }
 
     /// As [`Preflight::check`], for a document in which these members, that identify it, have been found wrong.
@@ -148,6 +157,23 @@ impl Preflight {
         body: &[u8],
         now: Timestamp,
         caller: Option<Gstin>,
+    ) -> Report {
+        self.judged(found, body, now, caller, Asked::Everything)
+    }
+
+    /// As [`Preflight::check`], for one who asks only whether the document is refused: what can be no more than a
+    /// remark is not looked for.
+    pub fn check_refusal(&self, body: &[u8], now: Timestamp, caller: Option<Gstin>) -> Report {
+        self.judged(&[], body, now, caller, Asked::Refusal)
+    }
+
+    fn judged(
+        &self,
+        found: &[document::Finding],
+        body: &[u8],
+        now: Timestamp,
+        caller: Option<Gstin>,
+        asked: Asked,
     ) -> Report {
         let mut findings = Findings::new(&self.rules);
         for finding in found {
@@ -163,6 +189,9 @@ impl Preflight {
             None => findings.finish(None),
             Some(Ok(document)) => {
                 self.judge(document, now, caller, &mut findings);
+                if self.wants_remarks(asked) {
+                    remarks::check(document, &mut findings);
+                }
                 findings.finish(Some(document))
             }
             Some(Err(_)) => {
@@ -202,7 +231,16 @@ impl Preflight {
             totals::check(&invoice, findings);
             eway_bill::check(&invoice, &around, findings);
         }
-        remarks::check(document, findings);
+    }
+
+    /// Remarks refuse nothing, but where an operator has made errors of them.
+    fn wants_remarks(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Everything => true,
+            Asked::Refusal => {
+                self.rules.severity(remarks::CODE, Severity::Warning) == Some(Severity::Error)
+            }
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 use super::findings::Findings;
 use super::tree::{Node, push_escaped};
 
+/// Under which they are told: the portal speaks of the form with it.
+pub(super) const CODE: &str = "5002";
+
 /// Members with three decimal places; all other amounts have two.
 const THREE_PLACES: [&str; 6] = [
     "Qty",
@@ -32,7 +35,7 @@ fn walk(node: &Node<'_>, name: &str, pointer: &str, findings: &mut Findings<'_>)
                 push_escaped(&mut place, name);
                 let message =
                     "the form has no such member: the portal ignores it, so check its spelling";
-                findings.warning("5002", place, message);
+                findings.warning(CODE, place, message);
             }
         }
         Node::List { elements, .. } => {
@@ -49,7 +52,7 @@ fn walk(node: &Node<'_>, name: &str, pointer: &str, findings: &mut Findings<'_>)
                 let message = format!(
                     "has more than the {places} decimal places of the form; the portal may round it"
                 );
-                findings.warning("5002", pointer, message);
+                findings.warning(CODE, pointer, message);
             }
         }
         Node::Null | Node::Bool | Node::Text(_) => {}

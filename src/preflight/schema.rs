@@ -14,7 +14,7 @@ use rust_decimal::prelude::ToPrimitive as _;
 use serde_json::Value;
 
 use super::findings::MAX_ERRORS;
-use super::tree::{Names, Node, Number, Object};
+use super::tree::{Names, Node, Number, Object, shelf_of};
 
 const INV_01: &str = include_str!("inv01.schema.json");
 
@@ -223,16 +223,25 @@ impl Reader<'_> {
 /// Our documents, as the validator's kind of JSON.
 struct Tree;
 
+/// A name of the form, with its shelf.
+struct Key {
+    name: Box<str>,
+    shelf: usize,
+}
+
 impl Json for Tree {
     type Node<'a> = &'a Node<'a>;
-    type PreparedKey = Box<str>;
+    type PreparedKey = Key;
     type StringBuffer = ();
 
     const KEYS_PER_LOOKUP: usize = 2;
     const ACYCLIC: bool = true;
 
-    fn prepare_key(key: &str) -> Box<str> {
-        key.into()
+    fn prepare_key(key: &str) -> Key {
+        Key {
+            name: key.into(),
+            shelf: shelf_of(key),
+        }
     }
 
     fn with_string_node<T>((): &mut (), text: &str, f: impl FnOnce(Self::Node<'_>) -> T) -> T {
@@ -308,8 +317,8 @@ impl<'a> json::Object<'a, Tree> for &'a Object<'a> {
         Object::len(self)
     }
 
-    fn get(&self, key: &Box<str>) -> Option<&'a Node<'a>> {
-        Object::get(self, key)
+    fn get(&self, key: &Key) -> Option<&'a Node<'a>> {
+        self.on_shelf(key.shelf, &key.name)
     }
 
     fn members(&self) -> Self::MembersIter {

@@ -4,7 +4,6 @@
 //! One rule: a tree borrows from the document and is never printed. What it cannot place (an unknown member) it skips.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use rust_decimal::Decimal;
@@ -18,6 +17,9 @@ const LONGEST_NAME: usize = 24;
 /// a thousand invoices.
 pub(super) const MAX_ELEMENTS: usize = 1_000;
 
+/// Room for so many members is made at once: most blocks have fewer.
+const USUAL_MEMBERS: usize = 16;
+
 /// Unknown members are remembered up to this many in one object: enough to see the mistake.
 const MAX_UNKNOWN: usize = 5;
 
@@ -26,31 +28,50 @@ const MAX_UNKNOWN: usize = 5;
 pub(super) struct Name {
     pub(super) canonical: Box<str>,
     pub(super) is_number: bool,
+    shelf: usize,
 }
 
-/// The names of the form, by their lower-case spelling.
-#[derive(Debug, Default)]
-pub(super) struct Names(HashMap<Box<str>, Name>);
+/// The names of the form, known in any case: on shelves by length and last letter, so that a look at one or two of
+/// them finds a name, which no hash of it would do as quickly.
+#[derive(Debug)]
+pub(super) struct Names(Vec<Vec<Name>>);
+
+const SHELVES: usize = (LONGEST_NAME + 1) * 32;
+
+/// Where a name stands, whatever case it is written in: letters of both cases have the same lowest five bits.
+pub(super) fn shelf_of(name: &str) -> usize {
+    let last = name.bytes().last().unwrap_or_default();
+    (name.len() * 32 + usize::from(last & 31)).min(SHELVES)
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(vec![Vec::new(); SHELVES])
+    }
+}
 
 impl Names {
     /// Takes a name in; one that is a number anywhere is read as one everywhere.
     pub(super) fn add(&mut self, canonical: &str, is_number: bool) {
-        let name = self
+        let at = shelf_of(canonical);
+        let shelf = self
             .0
-            .entry(canonical.to_ascii_lowercase().into_boxed_str())
-            .or_insert_with(|| Name {
+            .get_mut(at)
+            .expect("a test sees to it that no name of the form is longer than the longest");
+        let same = |name: &&mut Name| name.canonical.eq_ignore_ascii_case(canonical);
+        match shelf.iter_mut().find(same) {
+            Some(name) => name.is_number |= is_number,
+            None => shelf.push(Name {
                 canonical: canonical.into(),
                 is_number,
-            });
-        name.is_number |= is_number;
+                shelf: at,
+            }),
+        }
     }
 
     fn find(&self, written: &str) -> Option<&Name> {
-        let mut lower = [0; LONGEST_NAME];
-        let lower = lower.get_mut(..written.len())?;
-        lower.copy_from_slice(written.as_bytes());
-        lower.make_ascii_lowercase();
-        self.0.get(std::str::from_utf8(lower).ok()?)
+        let mut shelf = self.0.get(shelf_of(written))?.iter();
+        shelf.find(|name| name.canonical.eq_ignore_ascii_case(written))
     }
 }
 
@@ -79,12 +100,18 @@ impl fmt::Debug for Node<'_> {
 #[derive(Clone)]
 pub(super) struct Number<'a> {
     text: Cow<'a, str>,
+    value: Option<Decimal>,
 }
 
-impl Number<'_> {
+impl<'a> Number<'a> {
+    fn new(text: Cow<'a, str>) -> Self {
+        let value = decimal(&text);
+        Self { text, value }
+    }
+
     /// Its value, rounded to 28 digits; `None` where it is larger than they can say.
     pub(super) fn value(&self) -> Option<Decimal> {
-        decimal(&self.text)
+        self.value
     }
 
     /// Its digits.
@@ -93,8 +120,14 @@ impl Number<'_> {
     }
 }
 
+/// As many digits as fit a machine's whole number with room for one more.
+const FEW_DIGITS: usize = 18;
+
 /// A JSON number's value, rounded to 28 digits: a program that prints its floats in full writes more of them.
 fn decimal(text: &str) -> Option<Decimal> {
+    if let Some(value) = of_few_digits(text) {
+        return Some(value);
+    }
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return text.parse().ok();
     };
@@ -114,6 +147,29 @@ fn decimal(text: &str) -> Option<Decimal> {
     }
 }
 
+/// Nearly every amount, without the generality that costs the parser its time; `None` says nothing of the text.
+fn of_few_digits(text: &str) -> Option<Decimal> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (digits, ""),
+    };
+    if whole.is_empty() || digits.len() > FEW_DIGITS {
+        return None;
+    }
+    let mut mantissa = 0_i64;
+    for byte in whole.bytes().chain(fraction.bytes()) {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        mantissa = mantissa * 10 + i64::from(byte - b'0');
+    }
+    let sign = if digits.len() < text.len() { -1 } else { 1 };
+    let scale = u32::try_from(fraction.len()).ok()?;
+    Some(Decimal::new(mantissa * sign, scale))
+}
+
 /// The members of an object that the form knows, and the names of a few that it does not.
 #[derive(Clone, Default)]
 pub(super) struct Object<'a> {
@@ -123,7 +179,7 @@ pub(super) struct Object<'a> {
 
 #[derive(Clone)]
 struct Member<'a> {
-    name: &'a str,
+    name: &'a Name,
     /// Its spelling in the document, where that is another one.
     written: Option<Cow<'a, str>>,
     value: Node<'a>,
@@ -132,8 +188,17 @@ struct Member<'a> {
 impl<'a> Object<'a> {
     /// The value under a name of the form. A `null` counts as absent, as it does at the portal.
     pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
-        let found = self.members.iter().find(|member| member.name == name)?;
-        Some(&found.value)
+        self.on_shelf(shelf_of(name), name)
+    }
+
+    /// As [`Object::get`], for a name whose shelf is known.
+    pub(super) fn on_shelf(&self, shelf: usize, name: &str) -> Option<&Node<'a>> {
+        Some(&self.member(shelf, name)?.value)
+    }
+
+    fn member(&self, shelf: usize, name: &str) -> Option<&Member<'a>> {
+        let mut members = self.members.iter();
+        members.find(|member| member.name.shelf == shelf && *member.name.canonical == *name)
     }
 
     /// How many there are.
@@ -145,7 +210,7 @@ impl<'a> Object<'a> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &Node<'a>)> {
         self.members
             .iter()
-            .map(|member| (member.name, &member.value))
+            .map(|member| (&*member.name.canonical, &member.value))
     }
 
     /// Names that the form does not know, as written.
@@ -155,17 +220,22 @@ impl<'a> Object<'a> {
 
     /// How the document spells this name of the form.
     fn spelling<'s>(&'s self, name: &'s str) -> &'s str {
-        let member = self.members.iter().find(|member| member.name == name);
-        member
+        self.member(shelf_of(name), name)
             .and_then(|member| member.written.as_deref())
             .unwrap_or(name)
     }
 
     /// The last one of a repeated member counts; a `null` takes it away.
-    fn put(&mut self, name: &'a str, written: Cow<'a, str>, value: Node<'a>) {
-        self.members.retain(|member| member.name != name);
+    fn put(&mut self, name: &'a Name, written: Cow<'a, str>, value: Node<'a>) {
+        let same = |member: &Member<'_>| std::ptr::eq(member.name, name);
+        if let Some(at) = self.members.iter().position(same) {
+            self.members.remove(at);
+        }
         if !matches!(value, Node::Null) {
-            let written = (written != name).then_some(written);
+            let written = (written != *name.canonical).then_some(written);
+            if self.members.is_empty() {
+                self.members.reserve(USUAL_MEMBERS);
+            }
             self.members.push(Member {
                 name,
                 written,
@@ -228,7 +298,11 @@ impl<'a> Node<'a> {
 
     /// The number, also one in quotation marks.
     pub(super) fn number(&self) -> Option<Decimal> {
-        self.text().and_then(decimal)
+        match self {
+            Self::Number(number) => number.value(),
+            Self::Text(text) => decimal(text),
+            Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
+        }
     }
 
     /// A JSON Pointer (RFC 6901) by the names of the form, in the document's own spelling where it has the member.
@@ -344,7 +418,7 @@ impl<'a> Visitor<'a> for Seed<'a> {
                     } else {
                         map.next_value_seed(self)?
                     };
-                    object.put(&name.canonical, written, value);
+                    object.put(name, written, value);
                 }
                 None => {
                     let IgnoredAny = map.next_value()?;
@@ -358,9 +432,7 @@ impl<'a> Visitor<'a> for Seed<'a> {
 
 /// A number where the form has none: only that it is one matters, and its digits as a text's.
 fn misplaced<'a>(value: impl fmt::Display) -> Node<'a> {
-    Node::Number(Number {
-        text: Cow::Owned(value.to_string()),
-    })
+    Node::Number(Number::new(Cow::Owned(value.to_string())))
 }
 
 impl<'a> Node<'a> {
@@ -379,9 +451,7 @@ impl<'a> Node<'a> {
                 count: 0,
             },
             Some(b'{') => Self::Object(Object::default()),
-            Some(_) => Self::Number(Number {
-                text: Cow::Borrowed(text),
-            }),
+            Some(_) => Self::Number(Number::new(Cow::Borrowed(text))),
         }
     }
 }
@@ -474,6 +544,9 @@ mod tests {
         let rounded = decimal(float_in_full).unwrap();
         assert_eq!(rounded.round_dp(2).to_string(), "900.10");
         assert_eq!(decimal("1.5E+3"), Some(Decimal::from(1_500)));
+        for text in ["", "-", ".", "1.", ".5", "1.5.2", "12a", "--1", "+1"] {
+            assert_eq!(of_few_digits(text), None, "{text}");
+        }
         assert_eq!(
             decimal("150e-2")
                 .map(|value| value.normalize().to_string())

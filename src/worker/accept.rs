@@ -66,8 +66,8 @@ fn check(
     lines: Option<&Lines>,
     registration: &Registration,
 ) -> Result<Checked, Malformed> {
-    let invoice = Token::parse(&registration.signed_invoice)?;
-    let qr_code = Token::parse(&registration.signed_qr_code)?;
+    let invoice = Token::parse(registration.signed_invoice.as_str())?;
+    let qr_code = Token::parse(registration.signed_qr_code.as_str())?;
     let verdict = match worker.config.irp.signatures {
         SignaturePolicy::Off => None,
         SignaturePolicy::Require | SignaturePolicy::Warn if worker.keyring.is_empty() => None,

@@ -188,7 +188,9 @@ fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
 /// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
 fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
     let body = case.job.body.as_bytes();
-    let report = worker.preflight.check(body, Timestamp::now(), case.gstin);
+    let report = worker
+        .preflight
+        .check_refusal(body, Timestamp::now(), case.gstin);
     report
         .refuses()
         .then(|| super::refused_by_preflight(&report))

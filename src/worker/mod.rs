@@ -14,6 +14,8 @@ mod doubt;
 mod fleet;
 mod gate;
 mod lanes;
+#[doc(hidden)]
+pub mod measured;
 mod portal;
 mod portals;
 mod resync;

@@ -155,7 +155,10 @@ async fn document_arrives_byte_for_byte_and_the_registration_comes_back_as_sent(
         Some("2025-09-05T12:30:00+05:30")
     );
     assert_eq!(
-        (&**answer.signed_invoice, &**answer.signed_qr_code),
+        (
+            answer.signed_invoice.as_str(),
+            answer.signed_qr_code.as_str()
+        ),
         ("a.b.c", "d.e.f")
     );
     let bill = answer.eway_bill.as_ref().unwrap().get();

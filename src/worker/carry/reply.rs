@@ -52,8 +52,8 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         ack_no: said.ack_no,
         ack_date: said.ack_date.as_deref(),
         irn_status: registration.map(|known| known.status.as_str()),
-        signed_invoice: registration.map(|known| known.signed_invoice.as_str()),
-        signed_qr_code: registration.map(|known| known.signed_qr_code.as_str()),
+        signed_invoice: registration.and_then(|known| known.signed_invoice.as_json()),
+        signed_qr_code: registration.and_then(|known| known.signed_qr_code.as_json()),
         signature: said.signature,
         recovered: said.recovered,
         eway_bill: registration.and_then(|known| known.eway_bill.as_deref()),
@@ -105,8 +105,7 @@ pub(super) async fn publish_result(
     message: &ResultMessage<'_>,
     to: ReplyTo<'_>,
 ) -> Result<(), Lost> {
-    // Serialising into memory cannot fail for these types; an empty body would be noticed by every reader.
-    let body = Zeroizing::new(serde_json::to_vec(message).unwrap_or_default());
+    let body = body_of(message);
     let mut headers = to.headers;
     set(
         &mut headers,
@@ -146,6 +145,21 @@ pub(super) async fn publish_result(
         ..result
     };
     publish(worker, &marked, to.acknowledger, to.about).await
+}
+
+/// Room for the rest of a result beside the signed texts.
+const USUAL_REST: usize = 2 * 1024;
+
+fn body_of(message: &ResultMessage<'_>) -> Zeroizing<Vec<u8>> {
+    let signed = [message.signed_invoice, message.signed_qr_code];
+    let signed: usize = signed.iter().flatten().map(|text| text.get().len()).sum();
+    // A buffer that grows leaves copies of what it held behind it.
+    let mut body = Zeroizing::new(Vec::with_capacity(signed + USUAL_REST));
+    if serde_json::to_writer(&mut *body, message).is_err() {
+        // Cannot be, for these types; an empty body would be noticed by every reader.
+        body.clear();
+    }
+    body
 }
 
 /// What an ending has to say of the registration.
