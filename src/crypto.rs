@@ -22,6 +22,8 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::wiped::Wiped;
+
 const KEY_LENGTH: usize = 32;
 const BLOCK: usize = 16;
 
@@ -101,7 +103,7 @@ impl AppKey {
     }
 
     /// Opens what was sealed with this key: some portals seal the whole answer to a login.
-    pub fn open(&self, data_base64: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    pub fn open(&self, data_base64: &str) -> Result<Wiped<Vec<u8>>, CryptoError> {
         self.0.open(data_base64)
     }
 }
@@ -120,7 +122,7 @@ impl SessionKey {
     }
 
     /// Opens an answer's `Data`.
-    pub fn open(&self, data_base64: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    pub fn open(&self, data_base64: &str) -> Result<Wiped<Vec<u8>>, CryptoError> {
         self.0.open(data_base64)
     }
 }
@@ -153,8 +155,8 @@ impl Key {
         BASE64_STANDARD.encode_string(sealed, text);
     }
 
-    fn open(&self, data_base64: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-        let mut bytes = Zeroizing::new(
+    fn open(&self, data_base64: &str) -> Result<Wiped<Vec<u8>>, CryptoError> {
+        let mut bytes = Wiped::new(
             TOLERANT
                 .decode(data_base64)
                 .map_err(|_| CryptoError::NotCiphertext)?,

@@ -7,6 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+// What holds bytes.
+pub mod wiped;
+
 // Identifiers: no I/O, no time.
 pub mod gstin;
 

@@ -4,6 +4,7 @@
 //! only [`Verdict::Verified`] means that the portal said it.
 
 mod claims;
+mod data;
 mod keyring;
 
 use std::fmt;
@@ -11,9 +12,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 use crate::document::{Lines, members_of, string};
+use crate::wiped::Wiped;
 
 pub use claims::{InvoiceData, Mismatch, QrData, compare, compare_lines};
 pub use keyring::{KeyFault, KeySummary, Keyring};
@@ -37,7 +38,7 @@ pub struct Malformed(&'static str);
 /// A decoded, not yet verified token (RFC 7515, compact form).
 pub struct Token<'a> {
     signed: &'a str,
-    payload: Zeroizing<Vec<u8>>,
+    payload: Wiped<Vec<u8>>,
     signature: Vec<u8>,
     kid: Option<String>,
     x5t: Option<String>,
@@ -85,13 +86,16 @@ impl<'a> Token<'a> {
     }
 
     /// Its `data` claim, a JSON object in a text (NIC) or as it is. Says nothing of who wrote it.
-    pub fn data(&self) -> Result<Zeroizing<String>, Malformed> {
+    pub fn data(&self) -> Result<Wiped<String>, Malformed> {
         const PROBLEM: Malformed = Malformed("it has no data claim");
         let payload = std::str::from_utf8(&self.payload).map_err(|_| PROBLEM)?;
+        if let Some(data) = data::data_of(payload) {
+            return Ok(Wiped::new(data));
+        }
         let [data] = members_of(payload, ["data"]).map_err(|_| PROBLEM)?;
         let data = data.ok_or(PROBLEM)?;
         let text = string(data).map_or_else(|| data.get().to_owned(), std::borrow::Cow::into_owned);
-        Ok(Zeroizing::new(text))
+        Ok(Wiped::new(text))
     }
 
     /// Reads it as a signed QR code.
@@ -111,11 +115,11 @@ impl<'a> Token<'a> {
 }
 
 /// Base64url without padding; bits left over at the end must be zero, or two texts would stand for one token.
-fn decode(part: &str) -> Result<Zeroizing<Vec<u8>>, Malformed> {
+fn decode(part: &str) -> Result<Wiped<Vec<u8>>, Malformed> {
     let bytes = BASE64_URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| Malformed("it is not base64url"))?;
-    Ok(Zeroizing::new(bytes))
+    Ok(Wiped::new(bytes))
 }
 
 fn owned(raw: Option<&RawValue>) -> Option<String> {

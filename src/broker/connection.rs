@@ -24,6 +24,10 @@ const HEARTBEAT_SECONDS: u16 = 15;
 /// the ERPs' own, lapin could not read what they are free to publish.
 const FRAME_MAX: u32 = 128 * 1024;
 
+/// Enough for the properties of whatever the worker publishes: those of a job have 16 KiB at most, ours two more. lapin
+/// keeps buffers of 64 frames, and the processor's caches are small.
+const OWN_FRAME_MAX: u32 = 32 * 1024;
+
 /// Why talking to the broker failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -143,17 +147,25 @@ impl Endpoint {
         &self.uri.authority.userinfo.username
     }
 
-    /// Opens a connection for one role, `consume` or `publish`.
+    /// Opens a connection for one role, one that messages of others come in on.
     pub async fn connect(&self, role: &str) -> Result<Connection, BrokerError> {
+        self.connect_at(self.uri.clone(), role).await
+    }
+
+    /// Opens a connection for one role, one that carries the worker's own messages only.
+    pub async fn connect_for_own(&self, role: &str) -> Result<Connection, BrokerError> {
+        let mut uri = self.uri.clone();
+        let frame_max = uri.query.frame_max.get_or_insert(OWN_FRAME_MAX);
+        *frame_max = OWN_FRAME_MAX.min(*frame_max);
+        self.connect_at(uri, role).await
+    }
+
+    async fn connect_at(&self, uri: AMQPUri, role: &str) -> Result<Connection, BrokerError> {
         let name = format!("irn-worker {} {role}", self.replica);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
-        let connecting = Connection::connect_uri_with_config(
-            self.uri.clone(),
-            properties,
-            self.tls.clone(),
-            runtime,
-        );
+        let connecting =
+            Connection::connect_uri_with_config(uri, properties, self.tls.clone(), runtime);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),

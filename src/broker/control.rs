@@ -29,7 +29,7 @@ const SLOWEST_RECONNECT: Duration = Duration::from_secs(5);
 pub async fn listen(endpoint: &Endpoint, declare: bool, heed: impl Fn(&[u8])) -> BrokerError {
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     loop {
-        match endpoint.connect("control").await {
+        match endpoint.connect_for_own("control").await {
             Ok(connection) => match attach(&connection, declare).await {
                 Ok((_channel, mut consumer)) => {
                     delays.reset();

@@ -8,11 +8,11 @@ use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection};
-use zeroize::Zeroizing;
 
 use super::connection::timed;
 use super::{BrokerError, Endpoint, Payload, Publication, PublishError, Publisher};
 use crate::job::{Properties, short};
+use crate::wiped::Wiped;
 
 /// Letters published and not confirmed yet: as many bodies are in memory at once. Few enough for their acknowledgements
 /// to be passed on at once: of more than 32, RabbitMQ keeps some back, and would lose them with the channel.
@@ -23,7 +23,7 @@ pub struct Letter {
     /// AMQP properties and headers.
     pub properties: Properties,
     /// The body; empty where it may not be stored.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: Wiped<Vec<u8>>,
     /// Handed out before: whoever had it may have published it and been cut off then.
     pub redelivered: bool,
 }
@@ -164,7 +164,7 @@ async fn next(channel: &Channel, queue: &str) -> Result<Option<(Letter, Acker)>,
         let delivery = got.delivery;
         let letter = Letter {
             properties: delivery.properties,
-            body: Zeroizing::new(delivery.data),
+            body: Wiped::new(delivery.data),
             redelivered: delivery.redelivered,
         };
         (letter, delivery.acker)

@@ -245,7 +245,7 @@ impl Publisher {
         endpoint: &Endpoint,
         declared: Option<&Topology>,
     ) -> Result<(Connection, Live), BrokerError> {
-        let connection = endpoint.connect("publish").await?;
+        let connection = endpoint.connect_for_own("publish").await?;
         if let Some(topology) = declared {
             timed(topology.apply(&connection)).await??;
         }

@@ -20,6 +20,7 @@ use crate::irp::error::IrpError;
 use crate::irp::ist;
 use crate::irp::wire::{is_null, owned_text, read_info, text_of};
 use crate::outcome::Info;
+use crate::wiped::Wiped;
 
 /// Longer than any token of the portal lives; an expiry beyond it is a clock gone wrong.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -119,8 +120,19 @@ fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
 
 /// A signed text, kept as the JSON it came in: so it goes into the result without being written anew.
 pub struct SignedText {
-    /// With its quotation marks, without escapes.
-    json: Zeroizing<String>,
+    /// With its quotation marks, without escapes; none where there is no text.
+    json: Option<Box<RawValue>>,
+}
+
+impl Drop for SignedText {
+    fn drop(&mut self) {
+        // It holds the document.
+        let json = self
+            .json
+            .take()
+            .map(|json| String::from(Box::<str>::from(json)));
+        drop(json.map(Wiped::new));
+    }
 }
 
 impl fmt::Debug for SignedText {
@@ -132,23 +144,24 @@ impl fmt::Debug for SignedText {
 impl SignedText {
     fn read(raw: Option<&RawValue>) -> Self {
         let json = match raw.and_then(|raw| Some((raw, string(raw)?))) {
-            Some((raw, Cow::Borrowed(_))) => raw.get().to_owned(),
-            Some((_, Cow::Owned(text))) => Value::from(text).to_string(),
-            None => "\"\"".to_owned(),
+            Some((raw, Cow::Borrowed(_))) => Some(raw.to_owned()),
+            Some((_, Cow::Owned(text))) => {
+                RawValue::from_string(Value::from(text).to_string()).ok()
+            }
+            None => None,
         };
-        Self {
-            json: Zeroizing::new(json),
-        }
+        Self { json }
     }
 
     /// The text; a JWT where it is not empty, and so without anything that JSON would escape.
     pub fn as_str(&self) -> &str {
-        self.json.trim_matches('"')
+        let json = self.json.as_deref().map_or("", RawValue::get);
+        json.trim_matches('"')
     }
 
     /// The text as JSON.
     pub fn as_json(&self) -> Option<&RawValue> {
-        serde_json::from_str(&self.json).ok()
+        self.json.as_deref()
     }
 
     fn is_empty(&self) -> bool {

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, RequestBuilder, Response, Url, redirect};
-use zeroize::Zeroizing;
 
 use crate::config::IrpConfig;
 use crate::config::credentials::Secret;
 use crate::irp::codes::Call;
 use crate::irp::error::{IrpError, Unreadable};
+use crate::wiped::Wiped;
 
 /// The largest answer that is read. A signed invoice of the largest document stays well below it.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -46,7 +46,7 @@ pub(super) struct Answer {
     /// `Date`: the portal's clock.
     pub(super) date: Option<Timestamp>,
     pub(super) retry_after: Option<Duration>,
-    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(super) body: Wiped<Vec<u8>>,
 }
 
 /// Builds the one client, once.
@@ -192,13 +192,13 @@ pub(super) async fn exchange(call: Call, request: RequestBuilder) -> Result<Answ
     })
 }
 
-async fn read_capped(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+async fn read_capped(response: &mut Response) -> Result<Wiped<Vec<u8>>, Unreadable> {
     let announced = response.content_length().unwrap_or_default();
     let announced = usize::try_from(announced).unwrap_or(usize::MAX);
     if announced > MAX_ANSWER {
         return Err(Unreadable::TooLarge);
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    let mut body = Wiped::new(Vec::with_capacity(announced));
     while let Some(piece) = response.chunk().await.map_err(Unreadable::from_transport)? {
         if body.len() + piece.len() > MAX_ANSWER {
             return Err(Unreadable::TooLarge);

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
-use zeroize::Zeroizing;
 
 use crate::gstin::Gstin;
 use crate::irn::hex;
+use crate::wiped::Wiped;
 
 mod decode;
 mod letter;
@@ -123,12 +123,12 @@ impl FromStr for PriorOutcome {
 
 /// A message body: somebody's document. Cannot be printed, and is overwritten when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Body(Zeroizing<Vec<u8>>);
+pub struct Body(Wiped<Vec<u8>>);
 
 impl Body {
     /// Takes the bytes over.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Wiped::new(bytes))
     }
 
     /// The bytes as they came.

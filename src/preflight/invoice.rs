@@ -311,7 +311,10 @@ fn amount(object: &Object<'_>, name: &str) -> Option<Option<Decimal>> {
         return Some(None);
     };
     let number = node.number()?;
-    (number.abs() <= Decimal::from(LARGEST)).then_some(Some(number))
+    // Its digits without the point are more than it is: nearly always enough to know, and quicker than to compare.
+    let is_amount = number.mantissa().unsigned_abs() <= u128::from(LARGEST.unsigned_abs())
+        || number.abs() <= Decimal::from(LARGEST);
+    is_amount.then_some(Some(number))
 }
 
 /// A block of an object, if it is there and a block.

@@ -43,12 +43,10 @@ fn walk(node: &Node<'_>, name: &str, pointer: &str, findings: &mut Findings<'_>)
                 walk(element, name, &format!("{pointer}/{index}"), findings);
             }
         }
-        Node::Number(number) => {
+        Node::Number(_) | Node::Misplaced(_) => {
+            let value = node.number();
             let places = if THREE_PLACES.contains(&name) { 3 } else { 2 };
-            if number
-                .value()
-                .is_some_and(|value| value.normalize().scale() > places)
-            {
+            if value.is_some_and(|value| value.normalize().scale() > places) {
                 let message = format!(
                     "has more than the {places} decimal places of the form; the portal may round it"
                 );

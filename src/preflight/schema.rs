@@ -14,7 +14,7 @@ use rust_decimal::prelude::ToPrimitive as _;
 use serde_json::Value;
 
 use super::findings::MAX_ERRORS;
-use super::tree::{Names, Node, Number, Object, shelf_of};
+use super::tree::{Names, Node, Number, Object, Shelf, shelf_of};
 
 const INV_01: &str = include_str!("inv01.schema.json");
 
@@ -226,7 +226,7 @@ struct Tree;
 /// A name of the form, with its shelf.
 struct Key {
     name: Box<str>,
-    shelf: usize,
+    shelf: Shelf,
 }
 
 impl Json for Tree {
@@ -252,7 +252,7 @@ impl Json for Tree {
 impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
     type Object = &'a Object<'a>;
     type Array = &'a [Node<'a>];
-    type Number = &'a Number<'a>;
+    type Number = Number<'a>;
 
     fn as_object(&self) -> Option<&'a Object<'a>> {
         (*self).object()
@@ -265,15 +265,17 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
     fn as_string(&self) -> Option<Cow<'a, str>> {
         match self {
             Node::Text(text) => Some(Cow::Borrowed(text)),
-            Node::Null | Node::Bool | Node::Number(_) | Node::List { .. } | Node::Object(_) => None,
+            Node::Null
+            | Node::Bool
+            | Node::Number(_)
+            | Node::Misplaced(_)
+            | Node::List { .. }
+            | Node::Object(_) => None,
         }
     }
 
-    fn as_number(&self) -> Option<&'a Number<'a>> {
-        match self {
-            Node::Number(number) => Some(number),
-            Node::Null | Node::Bool | Node::Text(_) | Node::List { .. } | Node::Object(_) => None,
-        }
+    fn as_number(&self) -> Option<Number<'a>> {
+        self.bare_number()
     }
 
     fn as_boolean(&self) -> Option<bool> {
@@ -289,7 +291,7 @@ impl<'a> json::Node<'a, Tree> for &'a Node<'a> {
         match self {
             Node::Null => JsonType::Null,
             Node::Bool => JsonType::Boolean,
-            Node::Number(_) => JsonType::Number,
+            Node::Number(_) | Node::Misplaced(_) => JsonType::Number,
             Node::Text(_) => JsonType::String,
             Node::List { .. } => JsonType::Array,
             Node::Object(_) => JsonType::Object,
@@ -339,7 +341,7 @@ impl<'a> json::Array<'a, Tree> for &'a [Node<'a>] {
     }
 }
 
-impl JsonNumber for &Number<'_> {
+impl JsonNumber for Number<'_> {
     fn as_u64(&self) -> Option<u64> {
         self.value().filter(|value| value.is_integer())?.to_u64()
     }

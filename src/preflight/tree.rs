@@ -28,8 +28,11 @@ const MAX_UNKNOWN: usize = 5;
 pub(super) struct Name {
     pub(super) canonical: Box<str>,
     pub(super) is_number: bool,
-    shelf: usize,
+    shelf: Shelf,
 }
+
+/// Where a name stands among the names: it says its length and its last letter.
+pub(super) type Shelf = u16;
 
 /// The names of the form, known in any case: on shelves by length and last letter, so that a look at one or two of
 /// them finds a name, which no hash of it would do as quickly.
@@ -39,9 +42,10 @@ pub(super) struct Names(Vec<Vec<Name>>);
 const SHELVES: usize = (LONGEST_NAME + 1) * 32;
 
 /// Where a name stands, whatever case it is written in: letters of both cases have the same lowest five bits.
-pub(super) fn shelf_of(name: &str) -> usize {
+pub(super) fn shelf_of(name: &str) -> Shelf {
     let last = name.bytes().last().unwrap_or_default();
-    (name.len() * 32 + usize::from(last & 31)).min(SHELVES)
+    let length = Shelf::try_from(name.len().min(LONGEST_NAME + 1)).unwrap_or(Shelf::MAX);
+    length * 32 + Shelf::from(last & 31)
 }
 
 impl Default for Names {
@@ -56,7 +60,7 @@ impl Names {
         let at = shelf_of(canonical);
         let shelf = self
             .0
-            .get_mut(at)
+            .get_mut(usize::from(at))
             .expect("a test sees to it that no name of the form is longer than the longest");
         let same = |name: &&mut Name| name.canonical.eq_ignore_ascii_case(canonical);
         match shelf.iter_mut().find(same) {
@@ -70,7 +74,7 @@ impl Names {
     }
 
     fn find(&self, written: &str) -> Option<&Name> {
-        let mut shelf = self.0.get(shelf_of(written))?.iter();
+        let mut shelf = self.0.get(usize::from(shelf_of(written)))?.iter();
         shelf.find(|name| name.canonical.eq_ignore_ascii_case(written))
     }
 }
@@ -81,6 +85,8 @@ pub(super) enum Node<'a> {
     Null,
     Bool,
     Number(Number<'a>),
+    /// A number where the form has none: its digits.
+    Misplaced(Box<str>),
     Text(Cow<'a, str>),
     /// The first elements, and how many there are.
     List {
@@ -97,15 +103,15 @@ impl fmt::Debug for Node<'_> {
 }
 
 /// A number as it was written.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Number<'a> {
-    text: Cow<'a, str>,
+    text: &'a str,
     value: Option<Decimal>,
 }
 
 impl<'a> Number<'a> {
-    fn new(text: Cow<'a, str>) -> Self {
-        let value = decimal(&text);
+    fn new(text: &'a str) -> Self {
+        let value = decimal(text);
         Self { text, value }
     }
 
@@ -115,8 +121,8 @@ impl<'a> Number<'a> {
     }
 
     /// Its digits.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 }
 
@@ -173,15 +179,18 @@ fn of_few_digits(text: &str) -> Option<Decimal> {
 /// The members of an object that the form knows, and the names of a few that it does not.
 #[derive(Clone, Default)]
 pub(super) struct Object<'a> {
+    /// Of each member the shelf its name is from: side by side they are looked through at a glance.
+    shelves: Vec<Shelf>,
     members: Vec<Member<'a>>,
-    unknown: Vec<Cow<'a, str>>,
+    /// Hardly ever any.
+    unknown: Option<Box<Vec<Cow<'a, str>>>>,
 }
 
 #[derive(Clone)]
 struct Member<'a> {
     name: &'a Name,
     /// Its spelling in the document, where that is another one.
-    written: Option<Cow<'a, str>>,
+    written: Option<Box<str>>,
     value: Node<'a>,
 }
 
@@ -192,13 +201,21 @@ impl<'a> Object<'a> {
     }
 
     /// As [`Object::get`], for a name whose shelf is known.
-    pub(super) fn on_shelf(&self, shelf: usize, name: &str) -> Option<&Node<'a>> {
+    pub(super) fn on_shelf(&self, shelf: Shelf, name: &str) -> Option<&Node<'a>> {
         Some(&self.member(shelf, name)?.value)
     }
 
-    fn member(&self, shelf: usize, name: &str) -> Option<&Member<'a>> {
-        let mut members = self.members.iter();
-        members.find(|member| member.name.shelf == shelf && *member.name.canonical == *name)
+    fn member(&self, shelf: Shelf, name: &str) -> Option<&Member<'a>> {
+        self.members
+            .get(self.find(shelf, |member| *member.canonical == *name)?)
+    }
+
+    fn find(&self, shelf: Shelf, is_it: impl Fn(&Name) -> bool) -> Option<usize> {
+        let candidates = self.shelves.iter().zip(&self.members).enumerate();
+        candidates
+            .filter(|(_, (known, _))| **known == shelf)
+            .find(|(_, (_, member))| is_it(member.name))
+            .map(|(at, _)| at)
     }
 
     /// How many there are.
@@ -215,7 +232,9 @@ impl<'a> Object<'a> {
 
     /// Names that the form does not know, as written.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
-        self.unknown.iter().map(AsRef::as_ref)
+        self.unknown
+            .iter()
+            .flat_map(|unknown| unknown.iter().map(AsRef::as_ref))
     }
 
     /// How the document spells this name of the form.
@@ -227,15 +246,17 @@ impl<'a> Object<'a> {
 
     /// The last one of a repeated member counts; a `null` takes it away.
     fn put(&mut self, name: &'a Name, written: Cow<'a, str>, value: Node<'a>) {
-        let same = |member: &Member<'_>| std::ptr::eq(member.name, name);
-        if let Some(at) = self.members.iter().position(same) {
+        if let Some(at) = self.find(name.shelf, |known| std::ptr::eq(known, name)) {
+            self.shelves.remove(at);
             self.members.remove(at);
         }
         if !matches!(value, Node::Null) {
-            let written = (written != *name.canonical).then_some(written);
+            let written = (written != *name.canonical).then(|| written.into());
             if self.members.is_empty() {
+                self.shelves.reserve(USUAL_MEMBERS);
                 self.members.reserve(USUAL_MEMBERS);
             }
+            self.shelves.push(name.shelf);
             self.members.push(Member {
                 name,
                 written,
@@ -245,8 +266,9 @@ impl<'a> Object<'a> {
     }
 
     fn put_unknown(&mut self, written: Cow<'a, str>) {
-        if self.unknown.len() < MAX_UNKNOWN {
-            self.unknown.push(written);
+        let unknown = self.unknown.get_or_insert_default();
+        if unknown.len() < MAX_UNKNOWN {
+            unknown.push(written);
         }
     }
 }
@@ -267,7 +289,12 @@ impl<'a> Node<'a> {
     pub(super) fn object(&self) -> Option<&Object<'a>> {
         match self {
             Self::Object(object) => Some(object),
-            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::List { .. } => None,
+            Self::Null
+            | Self::Bool
+            | Self::Number(_)
+            | Self::Misplaced(_)
+            | Self::Text(_)
+            | Self::List { .. } => None,
         }
     }
 
@@ -275,7 +302,21 @@ impl<'a> Node<'a> {
     pub(super) fn list(&self) -> Option<&[Self]> {
         match self {
             Self::List { elements, .. } => Some(elements),
-            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
+            Self::Null
+            | Self::Bool
+            | Self::Number(_)
+            | Self::Misplaced(_)
+            | Self::Text(_)
+            | Self::Object(_) => None,
+        }
+    }
+
+    /// The number, when it is one without quotation marks.
+    pub(super) fn bare_number(&self) -> Option<Number<'_>> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Misplaced(digits) => Some(Number::new(digits)),
+            Self::Null | Self::Bool | Self::Text(_) | Self::List { .. } | Self::Object(_) => None,
         }
     }
 
@@ -283,7 +324,12 @@ impl<'a> Node<'a> {
     pub(super) fn count(&self) -> Option<usize> {
         match self {
             Self::List { count, .. } => Some(*count),
-            Self::Null | Self::Bool | Self::Number(_) | Self::Text(_) | Self::Object(_) => None,
+            Self::Null
+            | Self::Bool
+            | Self::Number(_)
+            | Self::Misplaced(_)
+            | Self::Text(_)
+            | Self::Object(_) => None,
         }
     }
 
@@ -292,6 +338,7 @@ impl<'a> Node<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Number(number) => Some(number.text()),
+            Self::Misplaced(digits) => Some(digits),
             Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
     }
@@ -300,6 +347,7 @@ impl<'a> Node<'a> {
     pub(super) fn number(&self) -> Option<Decimal> {
         match self {
             Self::Number(number) => number.value(),
+            Self::Misplaced(text) => decimal(text),
             Self::Text(text) => decimal(text),
             Self::Null | Self::Bool | Self::List { .. } | Self::Object(_) => None,
         }
@@ -320,7 +368,10 @@ impl<'a> Node<'a> {
                     push_escaped(&mut written, object.spelling(step));
                     here = object.get(step);
                 }
-                Some(Self::Null | Self::Bool | Self::Number(_) | Self::Text(_)) | None => {
+                Some(
+                    Self::Null | Self::Bool | Self::Number(_) | Self::Misplaced(_) | Self::Text(_),
+                )
+                | None => {
                     written.push_str(step);
                     here = None;
                 }
@@ -432,7 +483,7 @@ impl<'a> Visitor<'a> for Seed<'a> {
 
 /// A number where the form has none: only that it is one matters, and its digits as a text's.
 fn misplaced<'a>(value: impl fmt::Display) -> Node<'a> {
-    Node::Number(Number::new(Cow::Owned(value.to_string())))
+    Node::Misplaced(value.to_string().into())
 }
 
 impl<'a> Node<'a> {
@@ -451,7 +502,7 @@ impl<'a> Node<'a> {
                 count: 0,
             },
             Some(b'{') => Self::Object(Object::default()),
-            Some(_) => Self::Number(Number::new(Cow::Borrowed(text))),
+            Some(_) => Self::Number(Number::new(text)),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The result message (contract, section 3): what it says, and where it goes.
 
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use super::publish::{Lost, publish, publish_if_taken};
 use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
@@ -14,6 +13,7 @@ use crate::outcome::{
     result_message_id,
 };
 use crate::telemetry::{self, About};
+use crate::wiped::Wiped;
 use crate::worker::Worker;
 use crate::worker::case::{Case, millis};
 use crate::worker::settle::Ending;
@@ -150,11 +150,11 @@ pub(super) async fn publish_result(
 /// Room for the rest of a result beside the signed texts.
 const USUAL_REST: usize = 2 * 1024;
 
-fn body_of(message: &ResultMessage<'_>) -> Zeroizing<Vec<u8>> {
+fn body_of(message: &ResultMessage<'_>) -> Wiped<Vec<u8>> {
     let signed = [message.signed_invoice, message.signed_qr_code];
     let signed: usize = signed.iter().flatten().map(|text| text.get().len()).sum();
     // A buffer that grows leaves copies of what it held behind it.
-    let mut body = Zeroizing::new(Vec::with_capacity(signed + USUAL_REST));
+    let mut body = Wiped::new(Vec::with_capacity(signed + USUAL_REST));
     if serde_json::to_writer(&mut *body, message).is_err() {
         // Cannot be, for these types; an empty body would be noticed by every reader.
         body.clear();
