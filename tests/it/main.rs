@@ -22,6 +22,7 @@ mod settlement;
 mod support;
 mod urgent;
 
+mod backlog;
 mod breaker;
 mod broker_faults;
 mod chaos;
