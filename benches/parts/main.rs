@@ -19,6 +19,7 @@ use irn_worker::crypto::{AppKey, SessionKey};
 use irn_worker::document;
 use irn_worker::gstin::Gstin;
 use irn_worker::irn::Irn;
+use irn_worker::job::Class;
 use irn_worker::limits::{Admission, Limits};
 use irn_worker::outcome::{
     ResultDocument, ResultMessage, SignatureState, Status, Timing, result_message_id,
@@ -193,7 +194,8 @@ fn limiter(c: &mut Criterion) {
             b.iter(|| {
                 let account = all.next().expect("a cycle has no end");
                 let patience = Duration::from_secs(1);
-                let admission = runtime.block_on(limits.admit_call(account, patience));
+                let admitting = limits.admit_call(account, Class::Bulk, patience);
+                let admission = runtime.block_on(admitting);
                 assert_eq!(admission, Admission::Granted);
             });
         });

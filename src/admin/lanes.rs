@@ -26,7 +26,7 @@ pub struct LanesView {
     pub scaling: Arc<Scaling>,
     /// Which client a GSTIN belongs to.
     pub credentials: Arc<ArcSwap<Credentials>>,
-    /// Jobs in slots.
+    /// Jobs in the lanes.
     pub held: Arc<Held>,
 }
 

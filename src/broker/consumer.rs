@@ -18,6 +18,9 @@ use crate::job::{Properties, short};
 
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
+/// So many deliveries of the urgent queue are taken in a row while others wait.
+const URGENT_IN_A_ROW: u32 = 7;
+
 /// Attached to the job queues.
 pub struct Attached {
     connection: Connection,
@@ -27,6 +30,8 @@ pub struct Attached {
     events: Events,
     acks: Acks,
     lost: CancellationToken,
+    /// How many of them were taken last, one after the other.
+    urgent_in_a_row: u32,
 }
 
 /// Which queues to consume, and how many deliveries at once.
@@ -93,7 +98,7 @@ impl From<BrokerError> for Loss {
 }
 
 impl Attached {
-    /// Connects, sees to the topology and starts consuming; deliveries of the urgent queue come first.
+    /// Connects, sees to the topology and starts consuming; deliveries of the urgent queue come first, but not always.
     pub async fn open(
         endpoint: &Endpoint,
         topology: &Topology,
@@ -121,22 +126,35 @@ impl Attached {
             jobs,
             events,
             lost: CancellationToken::new(),
+            urgent_in_a_row: 0,
         })
     }
 
     /// The next delivery, or why there will be none.
     pub async fn next(&mut self) -> Result<Delivery, Loss> {
         loop {
-            tokio::select! {
+            let jobs_first = self.urgent_in_a_row >= URGENT_IN_A_ROW;
+            let (first, second) = if jobs_first {
+                (&mut self.jobs, &mut self.urgent)
+            } else {
+                (&mut self.urgent, &mut self.jobs)
+            };
+            let (delivery, is_urgent) = tokio::select! {
                 biased;
                 event = self.events.next() => match event {
                     Some(Event::Error(error)) => return Err(BrokerError::from(error).into()),
                     None => return Err(gone("the connection ended")),
-                    Some(_) => {}
+                    Some(_) => continue,
                 },
-                delivery = next_of(&mut self.urgent) => return self.received(delivery),
-                delivery = next_of(&mut self.jobs) => return self.received(delivery),
-            }
+                delivery = next_of(first) => (delivery, !jobs_first),
+                delivery = next_of(second) => (delivery, jobs_first),
+            };
+            self.urgent_in_a_row = if is_urgent {
+                self.urgent_in_a_row.saturating_add(1)
+            } else {
+                0
+            };
+            return self.received(delivery);
         }
     }
 

@@ -19,8 +19,8 @@ use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
     LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
-    ScalingConfig, ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig, ValidateConfig,
-    ValidateSide, addresses, checks, files,
+    ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig,
+    ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -202,6 +202,7 @@ fn broker(s: &mut Section<'_>, concurrency: usize) -> BrokerConfig {
             0 => u16::try_from(2 * concurrency).unwrap_or(u16::MAX),
             prefetch => prefetch,
         },
+        share_per_gstin: s.or("share_per_gstin", Share::HALF),
     }
 }
 

@@ -96,6 +96,27 @@ pub struct BrokerConfig {
     pub client_key_file: Option<PathBuf>,
     /// Unacknowledged deliveries the broker may hand us; `broker.prefetch`, 0 there meaning twice `irp.concurrency`.
     pub prefetch: u16,
+    /// How much of the prefetch one GSTIN's deliveries may take up while they wait for their turn.
+    pub share_per_gstin: Share,
+}
+
+/// A part of a whole, in percent: from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// One half.
+    pub const HALF: Self = Self(50);
+
+    /// So many percent, if that is from 1 to 100.
+    pub fn try_new(percent: u8) -> Option<Self> {
+        (1..=100).contains(&percent).then_some(Self(percent))
+    }
+
+    /// Its part of this, at least one.
+    pub fn of(self, whole: u32) -> u32 {
+        (whole.saturating_mul(u32::from(self.0)) / 100).max(1)
+    }
 }
 
 /// `[topology]`

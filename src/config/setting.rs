@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::tree::{Item, Value};
 use super::{
-    DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate, Rung,
+    DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate, Rung, Share,
     SignaturePolicy, UnknownCode,
 };
 
@@ -131,6 +131,19 @@ impl Setting for u16 {
         whole(item)?
             .try_into()
             .map_err(|_| "is out of range".to_owned())
+    }
+}
+
+impl Setting for Share {
+    fn remedy() -> String {
+        "write a whole number of percent from 1 to 100, without quotes".to_owned()
+    }
+
+    fn read(item: &Item) -> Result<Self, String> {
+        let percent = whole(item)?.try_into().ok();
+        percent
+            .and_then(Self::try_new)
+            .ok_or_else(|| "is out of range".to_owned())
     }
 }
 

@@ -32,6 +32,9 @@ pub use properties::{header, long, set, short};
 /// The longest `message_id` the contract takes, in characters.
 const MAX_ID_CHARS: usize = 128;
 
+/// The prefix of the routing keys that lead to the urgent queue.
+const URGENT: &str = "urgent.";
+
 /// AMQP basic properties, as lapin models them.
 pub type Properties = lapin::BasicProperties;
 
@@ -69,11 +72,20 @@ impl Operation {
     }
 
     fn from_routing_key(key: &str) -> Option<Self> {
-        let key = key.strip_prefix("urgent.").unwrap_or(key);
+        let key = key.strip_prefix(URGENT).unwrap_or(key);
         Self::ALL
             .into_iter()
             .find(|operation| operation.as_str() == key)
     }
+}
+
+/// Who is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Published with the prefix `urgent.`: before the others, but not instead of them.
+    Urgent,
+    /// All others.
+    Bulk,
 }
 
 /// What is known of an earlier attempt at this job (`x-irn-outcome`).
@@ -235,6 +247,15 @@ pub struct Obituary<'a> {
 }
 
 impl Job {
+    /// Whether it goes before others, as its routing key says.
+    pub fn class(&self) -> Class {
+        if self.routing_key.starts_with(URGENT) {
+            Class::Urgent
+        } else {
+            Class::Bulk
+        }
+    }
+
     /// The id results carry: the ERP's, else the IRN, else the digest of the body.
     pub fn id(&self, irn: Option<&str>) -> String {
         self.message_id

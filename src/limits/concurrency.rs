@@ -7,11 +7,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::heard::Heard;
+use super::line::Line;
 use crate::gstin::Gstin;
+use crate::job::Class;
 use crate::outcome::PortalSign;
 use crate::telemetry;
 
@@ -93,6 +95,16 @@ impl Aimd {
         self.limit as usize
     }
 
+    /// The cap.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "made from an integer"
+    )]
+    fn most(&self) -> usize {
+        self.cap as usize
+    }
+
     fn found_full(&mut self) {
         self.round.reached = true;
     }
@@ -148,19 +160,36 @@ impl Aimd {
 pub struct Slots {
     cap: usize,
     state: Mutex<State>,
-    freed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     aimd: Aimd,
     used: usize,
+    waiting: Line<oneshot::Sender<Slot>>,
     /// While the portal recovers: how many may be taken, not counting those taken before.
     width: Option<usize>,
     /// How many were taken since then.
     used_in_width: usize,
     /// Raised when `width` begins anew: what was taken before does not count.
     epoch: u64,
+}
+
+impl State {
+    /// How many of how many places are taken.
+    fn room(&self) -> (usize, usize) {
+        match self.width {
+            // Slots still held from before may be many, and say nothing of the portal as it is now.
+            Some(width) => {
+                let before = self.used - self.used_in_width;
+                (
+                    self.used_in_width,
+                    width.min(self.aimd.most().saturating_sub(before)),
+                )
+            }
+            None => (self.used, self.aimd.limit()),
+        }
+    }
 }
 
 /// One slot, free again when dropped.
@@ -178,7 +207,7 @@ impl Drop for Slot {
             state.used_in_width = state.used_in_width.saturating_sub(1);
         }
         drop(state);
-        self.slots.freed.notify_waiters();
+        self.slots.serve();
     }
 }
 
@@ -191,29 +220,64 @@ impl Slots {
             state: Mutex::new(State {
                 aimd: Aimd::new(cap, slow, Instant::now()),
                 used: 0,
+                waiting: Line::default(),
                 width: None,
                 used_in_width: 0,
                 epoch: 0,
             }),
-            freed: Notify::new(),
         })
     }
 
-    /// Waits for a slot.
-    pub async fn acquire(self: &Arc<Self>) -> Slot {
+    /// Waits for a slot, in line with those of its class.
+    pub async fn acquire(self: &Arc<Self>, class: Class) -> Slot {
         loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
-            // Enlisted before the look, so that a slot freed after it is not missed.
-            freed.as_mut().enable();
-            if let Some(slot) = self.try_acquire() {
+            let (place, granted) = oneshot::channel();
+            {
+                let mut state = self.lock();
+                state.waiting.comes(class, Instant::now());
+                state.waiting.push(class, place);
+            }
+            self.serve();
+            // Whoever stands in line is served, but for one that had left; and this one has not.
+            if let Ok(slot) = granted.await {
                 return slot;
             }
-            freed.await;
+        }
+    }
+
+    /// Hands the free slots to those in line.
+    fn serve(self: &Arc<Self>) {
+        while let Some((place, slot)) = self.next_served() {
+            // Left in this very moment: its slot comes back by its drop.
+            drop(place.send(slot));
+        }
+    }
+
+    fn next_served(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
+        let mut state = self.lock();
+        let (used, places) = state.room();
+        let place = state
+            .waiting
+            .pop(used, places, Instant::now(), oneshot::Sender::is_closed);
+        match place {
+            Some((_, place)) => {
+                state.used += 1;
+                state.used_in_width += 1;
+                let slots = Arc::clone(self);
+                let epoch = state.epoch;
+                Some((place, Slot { slots, epoch }))
+            }
+            None => {
+                if state.width.is_none() && !state.waiting.is_empty() {
+                    state.aimd.found_full();
+                }
+                None
+            }
         }
     }
 
     /// Lets only so many be taken beside those taken before the narrowing began; `None` ends it.
-    pub fn narrow(&self, width: Option<usize>) {
+    pub fn narrow(self: &Arc<Self>, width: Option<usize>) {
         let mut state = self.lock();
         if state.width.is_none() && width.is_some() || width == Some(0) {
             state.epoch += 1;
@@ -221,11 +285,11 @@ impl Slots {
         }
         state.width = width;
         drop(state);
-        self.freed.notify_waiters();
+        self.serve();
     }
 
     /// A call of this GSTIN to the portal has ended.
-    pub fn observe(&self, taken: Duration, sign: PortalSign, gstin: &Gstin) {
+    pub fn observe(self: &Arc<Self>, taken: Duration, sign: PortalSign, gstin: &Gstin) {
         let mut state = self.lock();
         let before = state.aimd.limit();
         state.aimd.ended(Instant::now(), taken, sign, gstin);
@@ -233,7 +297,7 @@ impl Slots {
         drop(state);
         if before != now {
             telemetry::concurrency_limit(now);
-            self.freed.notify_waiters();
+            self.serve();
         }
     }
 
@@ -255,27 +319,6 @@ impl Slots {
     /// How many are taken.
     pub fn used(&self) -> usize {
         self.lock().used
-    }
-
-    fn try_acquire(self: &Arc<Self>) -> Option<Slot> {
-        let mut state = self.lock();
-        let free = match state.width {
-            // Slots still held from before may be many, and say nothing of the portal as it is now.
-            Some(width) => state.used < self.cap && state.used_in_width < width,
-            None => state.used < state.aimd.limit(),
-        };
-        if !free {
-            if state.width.is_none() {
-                state.aimd.found_full();
-            }
-            return None;
-        }
-        state.used += 1;
-        state.used_in_width += 1;
-        Some(Slot {
-            slots: Arc::clone(self),
-            epoch: state.epoch,
-        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::paced::Paced;
 use crate::config::Rate;
 use crate::gstin::Gstin;
+use crate::job::Class;
 
 /// Replicas that start together would all log in at the same moment: each waits for some part of a second first, the
 /// least of it long enough to hear what the others have done.
@@ -181,7 +182,7 @@ impl Logins {
         }
         {
             let mut logins = self.fleet.entry(gstin).or_default();
-            self.own.take(gstin, replicas)?;
+            self.own.take(gstin, replicas, Class::Bulk)?;
             let at = Instant::now();
             logins.push_back(Login { at, replica: None });
         }

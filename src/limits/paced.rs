@@ -14,7 +14,9 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 use super::clock::{Moment, TokioClock};
+use super::line::Turns;
 use crate::config::Rate;
+use crate::job::Class;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Moment>>;
 
@@ -31,6 +33,24 @@ struct Pace {
     replicas: NonZeroU32,
     limiter: Limiter,
     asked: Instant,
+    turns: Turns,
+    /// Urgent ones that wait for the next.
+    urgent: u32,
+}
+
+/// An urgent one waits: the next of its key is not for others, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Ahead<'p, K: Eq + Hash> {
+    paced: &'p Paced<K>,
+    key: K,
+}
+
+impl<K: Eq + Hash> Drop for Ahead<'_, K> {
+    fn drop(&mut self) {
+        if let Some(mut pace) = self.paced.paces.get_mut(&self.key) {
+            pace.urgent = pace.urgent.saturating_sub(1);
+        }
+    }
 }
 
 impl<K: Eq + Hash> Paced<K> {
@@ -43,23 +63,38 @@ impl<K: Eq + Hash> Paced<K> {
     }
 
     /// Takes one of this key now, or says how long there will be none.
-    pub(super) fn take(&self, key: K, replicas: NonZeroU32) -> Result<(), Duration> {
+    pub(super) fn take(&self, key: K, replicas: NonZeroU32, class: Class) -> Result<(), Duration> {
         let fresh = || Pace {
             replicas,
             limiter: limiter(self.rate, replicas),
             asked: Instant::now(),
+            turns: Turns::default(),
+            urgent: 0,
         };
         let mut pace = self.paces.entry(key).or_insert_with(fresh);
         if pace.replicas != replicas {
-            *pace = Pace {
-                replicas,
-                limiter: emptied(limiter(self.rate, replicas), burst(self.rate, replicas)),
-                asked: Instant::now(),
-            };
+            pace.replicas = replicas;
+            pace.limiter = emptied(limiter(self.rate, replicas), burst(self.rate, replicas));
         }
         pace.asked = Instant::now();
+        if class == Class::Bulk && pace.urgent > 0 && pace.turns.is_urgents() {
+            return Err(spacing(self.rate, replicas));
+        }
         let taken = pace.limiter.check();
-        taken.map_err(|until| until.wait_time_from(TokioClock.now()))
+        taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
+        pace.turns.went(class);
+        Ok(())
+    }
+
+    /// An urgent one that found none begins to wait.
+    pub(super) fn wait_ahead(&self, key: K) -> Option<Ahead<'_, K>>
+    where
+        K: Clone,
+    {
+        let mut pace = self.paces.get_mut(&key)?;
+        pace.urgent += 1;
+        let key = key.clone();
+        Some(Ahead { paced: self, key })
     }
 
     /// The time between two of one key.
@@ -140,7 +175,7 @@ mod tests {
         let mut taken = Vec::new();
         while start.elapsed() < Duration::from_secs(seconds) {
             let replicas = NonZeroU32::new(share(start.elapsed())).unwrap();
-            match paced.take((), replicas) {
+            match paced.take((), replicas, Class::Bulk) {
                 Ok(()) => taken.push(start.elapsed()),
                 Err(wait) => tokio::time::sleep(wait.min(Duration::from_millis(20))).await,
             }
@@ -187,12 +222,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn quiet_key_is_forgotten_and_a_busy_one_is_not() {
         let paced = Paced::new(rate(1));
-        paced.take("quiet", NonZeroU32::MIN).unwrap();
+        paced.take("quiet", NonZeroU32::MIN, Class::Bulk).unwrap();
         tokio::time::advance(Duration::from_secs(2)).await;
-        paced.take("busy", NonZeroU32::MIN).unwrap();
+        paced.take("busy", NonZeroU32::MIN, Class::Bulk).unwrap();
         paced.forget_the_quiet();
         assert!(!paced.paces.contains_key("quiet"));
-        assert!(paced.take("busy", NonZeroU32::MIN).is_err());
+        assert!(paced.take("busy", NonZeroU32::MIN, Class::Bulk).is_err());
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use super::paced::Paced;
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
 use crate::gstin::Gstin;
+use crate::job::Class;
 use crate::telemetry;
 
 /// A GSTIN with half of its error budget used is slowed to this part of its rate.
@@ -83,14 +85,16 @@ impl Limits {
     }
 
     /// Waits until a call for this account's GSTIN is within its rate and the total, but not past `patience`. A GSTIN
-    /// that has used half of its error budget is slowed.
-    pub async fn admit_call(&self, account: &Account, patience: Duration) -> Admission {
-        match wait_for(patience, || {
-            self.rate_of(account).take(account.gstin, self.replicas())
-        })
-        .await
-        {
-            Admission::Granted => wait_for(patience, || self.total.take((), self.replicas())).await,
+    /// that has used half of its error budget is slowed. An urgent call goes before the others that wait.
+    pub async fn admit_call(
+        &self,
+        account: &Account,
+        class: Class,
+        patience: Duration,
+    ) -> Admission {
+        let own = self.rate_of(account);
+        match self.wait_for(own, account.gstin, class, patience).await {
+            Admission::Granted => self.wait_for(&self.total, (), class, patience).await,
             refused @ Admission::Wait(_) => refused,
         }
     }
@@ -101,7 +105,7 @@ impl Limits {
         let take = || self.logins.take(*gstin, self.replicas());
         let since = self.counted_since.get().map(Instant::elapsed);
         if !self.logins.is_crowded(self.replicas(), since) {
-            return wait_for(patience, take).await;
+            return wait_for(patience, take, || ()).await;
         }
         match self.logins.take_among_others(*gstin, since, take).await {
             Ok(()) => Admission::Granted,
@@ -127,6 +131,23 @@ impl Limits {
     /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
     pub fn own_logins_of_late(&self) -> Vec<Gstin> {
         self.logins.own_of_late()
+    }
+
+    async fn wait_for<K: Eq + Hash + Copy>(
+        &self,
+        paced: &Paced<K>,
+        key: K,
+        class: Class,
+        patience: Duration,
+    ) -> Admission {
+        let mut ahead = None;
+        let take = || paced.take(key, self.replicas(), class);
+        let waits = || {
+            if class == Class::Urgent && ahead.is_none() {
+                ahead = paced.wait_ahead(key);
+            }
+        };
+        wait_for(patience, take, waits).await
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
@@ -220,18 +241,21 @@ impl Limits {
     }
 }
 
+/// Takes as soon as it can; `waits` is called before each wait.
 async fn wait_for(
     patience: Duration,
-    mut attempt: impl FnMut() -> Result<(), Duration>,
+    mut take: impl FnMut() -> Result<(), Duration>,
+    mut waits: impl FnMut(),
 ) -> Admission {
-    let deadline = tokio::time::Instant::now() + patience;
+    let deadline = Instant::now() + patience;
     loop {
-        let Err(delay) = attempt() else {
+        let Err(delay) = take() else {
             return Admission::Granted;
         };
-        if tokio::time::Instant::now() + delay > deadline {
+        if Instant::now() + delay > deadline {
             return Admission::Wait(delay);
         }
+        waits();
         tokio::time::sleep(delay).await;
     }
 }
@@ -281,7 +305,10 @@ mod tests {
         let account = account("29AAGCE4783K1Z1");
         let start = Instant::now();
         for _ in 0..100 {
-            assert_eq!(limits.admit_call(&account, LONG).await, Admission::Granted);
+            assert_eq!(
+                limits.admit_call(&account, Class::Bulk, LONG).await,
+                Admission::Granted
+            );
         }
         let taken = start.elapsed();
         assert!(
@@ -295,11 +322,15 @@ mod tests {
         let limits = limits(rate(1, 10), rate(1000, 1));
         let account = account("29AAGCE4783K1Z1");
         assert_eq!(
-            limits.admit_call(&account, Duration::from_secs(3)).await,
+            limits
+                .admit_call(&account, Class::Bulk, Duration::from_secs(3))
+                .await,
             Admission::Granted
         );
         let start = Instant::now();
-        let refused = limits.admit_call(&account, Duration::from_secs(3)).await;
+        let refused = limits
+            .admit_call(&account, Class::Bulk, Duration::from_secs(3))
+            .await;
         assert!(
             matches!(refused, Admission::Wait(wait) if wait > Duration::from_secs(9)),
             "{refused:?}"
@@ -312,8 +343,14 @@ mod tests {
         let limits = limits(rate(1, 10), rate(1, 1));
         let [a, b] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
         let start = Instant::now();
-        assert_eq!(limits.admit_call(&a, LONG).await, Admission::Granted);
-        assert_eq!(limits.admit_call(&b, LONG).await, Admission::Granted);
+        assert_eq!(
+            limits.admit_call(&a, Class::Bulk, LONG).await,
+            Admission::Granted
+        );
+        assert_eq!(
+            limits.admit_call(&b, Class::Bulk, LONG).await,
+            Admission::Granted
+        );
         assert!(
             (1_000..1_100).contains(&start.elapsed().as_millis()),
             "{:?}",
@@ -347,8 +384,39 @@ mod tests {
         assert_eq!(limits.spacing(&quick), Duration::from_millis(100));
         let start = Instant::now();
         for _ in 0..26 {
-            assert_eq!(limits.admit_call(&slow, LONG).await, Admission::Granted);
+            assert_eq!(
+                limits.admit_call(&slow, Class::Bulk, LONG).await,
+                Admission::Granted
+            );
         }
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_calls_go_before_those_that_wait_for_the_rate_and_leave_them_every_eighth() {
+        let limits = limits(rate(10, 1), rate(1000, 1));
+        let account = account("29AAGCE4783K1Z1");
+        let went = std::sync::Mutex::new(Vec::new());
+        let call = async |class| {
+            assert_eq!(
+                limits.admit_call(&account, class, LONG).await,
+                Admission::Granted
+            );
+            went.lock().unwrap().push(class);
+        };
+        let (call, went_so_far) = (&call, &went);
+        let bulk = futures_util::future::join_all((0..20).map(|_| call(Class::Bulk)));
+        let urgent = async {
+            tokio::time::sleep(Duration::from_millis(550)).await;
+            let before = went_so_far.lock().unwrap().len();
+            futures_util::future::join_all((0..20).map(|_| call(Class::Urgent))).await;
+            went_so_far.lock().unwrap()[before..].to_vec()
+        };
+        let ((), after) = tokio::join!(async { drop(bulk.await) }, urgent);
+        assert_eq!(after[0], Class::Urgent, "the next one is its");
+        let bulk_among_them = after.iter().filter(|class| **class == Class::Bulk).count();
+        assert!((2..=3).contains(&bulk_among_them), "{after:?}");
+        let all = went.lock().unwrap().len();
+        assert_eq!(all, 40);
     }
 }

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::Case;
+use super::case::{Case, SWEPT};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::NoTurn;
+use super::lanes::{Entry, NoTurn, Turn};
+use super::portal;
 use super::resync::{self, Advice};
 use super::settle::Ending;
 use crate::config::credentials::Account;
@@ -48,27 +49,35 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
 }
 
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
+    let gstin = case.gstin.unwrap_or(document.seller);
+    let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
+    // Before all that costs more: of a GSTIN with many jobs, most come too early.
+    let entry = match account_now() {
+        Some(account) => match worker
+            .lanes
+            .enter(&gstin, case.job.class(), worker.around())
+        {
+            Ok(entry) => Some(entry),
+            Err(NoTurn::Full | NoTurn::Twin) => return swept(worker, case, &account),
+        },
+        None => None,
+    };
     let refused = match judged_before(worker, case) {
         Ok(refused) => refused,
         Err(ending) => return *ending,
     };
-    let gstin = case.gstin.unwrap_or(document.seller);
-    let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
-    let Some(account) = account_now() else {
+    let (Some(account), Some(entry)) = (account_now(), entry) else {
         return no_credentials();
     };
     if let Some(ending) = not_worth_a_turn(worker, case, &account) {
         return ending;
     }
     let asked = Instant::now();
-    let turn = tokio::select! {
-        turn = worker.lanes.turn(&gstin, document.irn()) => turn,
-        () = worker.stop.cancelled() => return Ending::HandedBack,
-    };
+    let turn = turn_and_slot(worker, case, document, &account, entry).await;
     case.add_wait(asked.elapsed());
     let mut turn = match turn {
         Ok(turn) => turn,
-        Err(no_turn) => return deferred(worker, case, &account, no_turn),
+        Err(ending) => return *ending,
     };
     // Again: they may have been reloaded while it waited, and a password that was refused must not be sent again.
     let Some(account) = account_now() else {
@@ -92,15 +101,51 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     }
 }
 
+/// Waits for its turn in the lane, then for a slot. Ends at once when jobs are no longer taken.
+async fn turn_and_slot(
+    worker: &Worker,
+    case: &Case,
+    document: &Document,
+    account: &Account,
+    entry: Entry<'_>,
+) -> Result<Turn, Box<Ending>> {
+    let waiting = async {
+        let turn = entry.turn(document.irn()).await?;
+        let slot = worker.slots.acquire(case.job.class()).await;
+        Ok((turn, slot))
+    };
+    let waited = tokio::select! {
+        biased;
+        waited = waiting => waited,
+        () = worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
+        () = worker.takes_none() => return Err(Box::new(portal::NOT_ASKED)),
+    };
+    let (turn, slot) = waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
+    case.takes(slot);
+    Ok(turn)
+}
+
+/// A full lane takes no notice of the job but for its deadline: it is judged when it comes back.
+fn swept(worker: &Worker, case: &Case, account: &Account) -> Ending {
+    if case.is_unseen() && case.is_past_deadline() {
+        return Ending::Expired;
+    }
+    let why = if case.is_unjudged() { SWEPT } else { "lane" };
+    Ending::Deferred {
+        wait: planned_return(worker, case, account),
+        why,
+    }
+}
+
 /// What pre-flight and the deadline say before anything is done: the ending of a job that nobody has seen before, or what
 /// pre-flight has against one that has to be looked up first.
 fn judged_before(worker: &Worker, case: &Case) -> Result<Option<Ending>, Box<Ending>> {
-    let is_fresh = !case.in_doubt() && case.job.first_seen.is_none();
     let refused = refused_by_preflight(worker, case);
     let late = case.is_past_deadline();
     match refused {
-        Some(refused) if is_fresh => return Err(Box::new(refused)),
-        None if late && is_fresh => return Err(Box::new(Ending::Expired)),
+        // A copy that a crash has left was judged by the same rules.
+        Some(refused) if case.is_unjudged() => return Err(Box::new(refused)),
+        None if late && case.is_unseen() => return Err(Box::new(Ending::Expired)),
         // It passed before, or was in time; it or a copy of it that overtook it may be registered.
         Some(_) => case.doubt_again(),
         None if late && !case.in_doubt() => case.doubt_again(),
@@ -117,8 +162,8 @@ fn not_worth_a_turn(worker: &Worker, case: &Case, account: &Account) -> Option<E
     })
 }
 
-fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) -> Ending {
-    match no_turn {
+fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) -> Box<Ending> {
+    Box::new(match no_turn {
         NoTurn::Full => Ending::Deferred {
             wait: planned_return(worker, case, account),
             why: "lane",
@@ -131,14 +176,16 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
                 why: "twin",
             }
         }
-    }
+    })
 }
 
 /// In how long a job that its lane cannot take now had best come back.
 fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
     let again = case.job.first_seen.is_some();
     let spacing = worker.limits.spacing(account);
-    worker.lanes.defer(&account.gstin, spacing, again)
+    worker
+        .lanes
+        .defer(&account.gstin, case.job.class(), spacing, again)
 }
 
 /// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.

@@ -175,7 +175,12 @@ impl<'a> Calls<'a> {
         self.portal
             .ready(&self.account.gstin, &self.worker.stop)
             .await?;
-        match self.worker.limits.admit_call(&self.account, PATIENCE).await {
+        let class = self.case.job.class();
+        let admitting = self
+            .worker
+            .limits
+            .admit_call(&self.account, class, PATIENCE);
+        match admitting.await {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
                 self.portal

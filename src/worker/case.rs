@@ -1,7 +1,7 @@
 //! One job being worked on: what came in, and what has been learned of it so far.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::job::{Again, Job, PriorOutcome};
+use crate::limits::Slot;
 use crate::telemetry::About;
 
 /// What an attempt ends with when the session was refused, or its key did not fit, and the next one as well.
@@ -30,6 +31,9 @@ pub(super) const DUPLICATE: &str = "2150";
 
 /// What an attempt ends with that failed because the portal was down.
 pub(super) const PORTAL_DOWN: &str = "portal_down";
+
+/// What a job is deferred with before anybody has looked at it.
+pub(super) const SWEPT: &str = "swept";
 
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) struct Case {
     irp_ms: AtomicU64,
     waited_micros: AtomicU64,
     code: Mutex<Option<String>>,
+    /// Held until the job is settled: what cannot be published must not pile up.
+    slot: OnceLock<Slot>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
 }
@@ -78,6 +84,7 @@ impl Case {
             irp_ms: AtomicU64::new(0),
             waited_micros: AtomicU64::new(0),
             code: Mutex::new(None),
+            slot: OnceLock::new(),
             portal: Mutex::new(pin(&job)),
             job,
         }
@@ -86,6 +93,23 @@ impl Case {
     /// Whether the portal may have registered the document without our knowing.
     pub(super) fn in_doubt(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has judged it before: no worker has seen it, or it only went by when its lane was full.
+    pub(super) fn is_unjudged(&self) -> bool {
+        let swept = self.job.last_error.as_deref() == Some(SWEPT);
+        !self.in_doubt() && (self.job.first_seen.is_none() || swept)
+    }
+
+    /// Whether no worker has had it or a copy of it in hand.
+    pub(super) fn is_unseen(&self) -> bool {
+        !self.in_doubt() && self.job.first_seen.is_none()
+    }
+
+    /// The slot that it is worked on in.
+    pub(super) fn takes(&self, slot: Slot) {
+        // A second one would be free again at once.
+        drop(self.slot.set(slot));
     }
 
     /// Whether it may not be submitted any more.

@@ -29,6 +29,8 @@ pub(super) struct Fleet(Mutex<Known>);
 struct Known {
     replicas: Replicas,
     consuming_since: Option<Instant>,
+    /// Jobs that wait in the queue.
+    queue: Option<u32>,
 }
 
 impl Fleet {
@@ -38,6 +40,11 @@ impl Fleet {
             let since = known.consuming_since.filter(|_| consumes);
             known.consuming_since = since.or_else(|| consumes.then(Instant::now));
         });
+    }
+
+    /// How many jobs wait in the queue, as a worker that has just started finds it. Later it knows who else is about.
+    pub(super) fn queue(&self) -> Option<u32> {
+        self.known(|known| known.queue)
     }
 
     fn known<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
@@ -61,12 +68,22 @@ impl Worker {
         let Some(consumers) = self.publisher.consumers(JOBS_QUEUE).await else {
             return false;
         };
+        let queue = self.queue_length().await;
         let replicas = self.fleet.known(|known| {
+            known.queue = queue;
             let held = known.consuming_since.map(|since| since.elapsed());
             known.replicas.seen(consumers, held)
         });
         self.limits.share_among(replicas);
         true
+    }
+
+    async fn queue_length(&self) -> Option<u32> {
+        if !self.lanes.are_fresh() {
+            return None;
+        }
+        let messages = self.publisher.messages(JOBS_QUEUE).await?;
+        Some(u32::try_from(messages).unwrap_or(u32::MAX))
     }
 }
 

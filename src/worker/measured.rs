@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use super::lanes::Lanes;
+use super::lanes::{Around, Lanes, Window};
 use super::settle::{Ending, Settlement, Standing, settle};
+use crate::config::Share;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
+use crate::job::Class;
 use crate::limits::Slots;
 use crate::retry::Ladder;
 
@@ -19,12 +21,24 @@ impl MeasuredLanes {
     /// Lanes of eight attempts each among so many slots.
     pub fn new(slots: usize, ladder: &Ladder) -> Self {
         let slots = Slots::new(slots, Duration::from_secs(15));
-        Self(Lanes::new(slots, 8, ladder))
+        let window = Window {
+            prefetch: 128,
+            share: Share::HALF,
+        };
+        Self(Lanes::new(slots, 8, window, ladder))
     }
 
     /// Takes a turn and gives it back; false if there was none.
     pub async fn take_and_give_back(&self, gstin: &Gstin, irn: Irn) -> bool {
-        self.0.turn(gstin, irn).await.map(drop).is_ok()
+        let around = Around {
+            alone: false,
+            replicas: 1,
+            queue: None,
+        };
+        match self.0.enter(gstin, Class::Bulk, around) {
+            Ok(entry) => entry.turn(irn).await.is_ok(),
+            Err(_) => false,
+        }
     }
 }
 

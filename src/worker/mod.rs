@@ -1,8 +1,8 @@
 //! Where broker and portal meet: takes deliveries, works on them in slots, settles each exactly once.
 //!
-//! The life of a job: decode → view the document → pre-flight → its turn in the GSTIN's lane → session and rate → look
-//! up if in doubt → submit → check what is signed → settle (a pure decision) → publish, confirmed → acknowledge, always
-//! last.
+//! The life of a job: decode → view the document → room in the GSTIN's lane → pre-flight → its turn, and a slot →
+//! session and rate → look up if in doubt → submit → check what is signed → settle (a pure decision) → publish,
+//! confirmed → acknowledge, always last.
 
 mod accept;
 mod attempt;
@@ -48,7 +48,7 @@ use crate::signature::Keyring;
 use case::Case;
 use fleet::Fleet;
 use gate::Gate;
-use lanes::Lanes;
+use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 
@@ -108,6 +108,10 @@ impl Worker {
             lanes: Lanes::new(
                 Arc::clone(&parts.slots),
                 parts.config.irp.concurrency_per_gstin,
+                Window {
+                    prefetch: parts.config.broker.prefetch,
+                    share: parts.config.broker.share_per_gstin,
+                },
                 &parts.ladder,
             ),
             resyncs: Resyncs::default(),
@@ -189,7 +193,16 @@ impl Worker {
             .any(|portal| portal.sessions.is_contended(gstin))
     }
 
-    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn in a slot.
+    /// What the lanes cannot see of the world around them.
+    fn around(&self) -> Around {
+        Around {
+            alone: self.credentials.load().accounts.len() <= 1,
+            replicas: self.limits.replicas().get(),
+            queue: self.fleet.queue(),
+        }
+    }
+
+    /// How many of a GSTIN's jobs are being worked on now, and how many wait for their turn.
     pub fn held(&self, gstin: &Gstin) -> (usize, usize) {
         self.lanes.held(gstin)
     }
@@ -235,6 +248,7 @@ impl Worker {
         };
         if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
             self.crash.at(Point::Decoded);
+            let _slot = self.slots.acquire(job.class()).await;
             return batch::split(self, job, acknowledger).await;
         }
         let opened = match job.operation {

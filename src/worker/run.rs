@@ -1,4 +1,4 @@
-//! The consume loop: attach, take a slot, take a delivery, work; and the two ways it ends, lost and told to stop.
+//! The consume loop: attach, take a delivery, work; and the two ways it ends, lost and told to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use tokio_util::task::TaskTracker;
 use super::Worker;
 use super::gate::Gate;
 use crate::broker::{Attached, Consuming, Delivery, Endpoint, Loss, Topology};
-use crate::limits::Slot;
 use crate::retry::Backoffs;
 use crate::telemetry::{self, InFlight, Readiness, State};
 
@@ -134,27 +133,14 @@ impl Worker {
     /// Waits until the broker hands nothing out to us any more, but not for ever. What goes back before that comes
     /// straight here again, and if it crosses the end of consuming, it counts as handed out twice and must be looked up.
     pub(super) async fn takes_no_more(&self) {
+        drop(tokio::time::timeout(CROSSING, self.takes_none()).await);
+    }
+
+    /// Ends when the broker hands nothing out to us any more: what has not begun by then, would not be answered.
+    pub(super) async fn takes_none(&self) {
         let mut taking = self.taking.subscribe();
-        drop(tokio::time::timeout(CROSSING, taking.wait_for(|taking| !taking)).await);
-    }
-
-    /// A slot, or none as soon as the portal is down: what is worked on then is handed back, and that needs no slot.
-    async fn slot_or_none(&self) -> Option<Slot> {
-        tokio::select! {
-            biased;
-            () = self.shut() => None,
-            slot = self.slots.acquire() => Some(slot),
-        }
-    }
-
-    async fn shut(&self) {
-        loop {
-            let gate = self.gate();
-            if gate == Gate::Shut {
-                return;
-            }
-            self.gate_changed(gate).await;
-        }
+        // The sender lives as long as the worker, so the wait cannot fail.
+        drop(taking.wait_for(|taking| !taking).await);
     }
 
     /// What to consume once an attachment has held for a while.
@@ -202,7 +188,7 @@ impl Loop<'_> {
                 match attached.change(next).await {
                     Ok(untouched) => untouched
                         .into_iter()
-                        .for_each(|delivery| self.spawn(delivery, None)),
+                        .for_each(|delivery| self.spawn(delivery)),
                     Err(error) => return End::Lost(error.into(), wanted),
                 }
                 now = next;
@@ -236,25 +222,15 @@ impl Loop<'_> {
             let next = tokio::select! {
                 biased;
                 () = self.worker.stop.cancelled() => return Over::Stop,
-                next = self.next_in_slot(attached) => next,
-                // Told at once and not with the next delivery: there may be none, or no slot for it.
+                next = attached.next() => next,
+                // Told at once and not with the next delivery: there may be none.
                 () = self.worker.publisher.not_ready() => continue,
             };
             match next {
-                Ok((delivery, slot)) => self.spawn(delivery, Some(slot)),
+                Ok(delivery) => self.spawn(delivery),
                 Err(loss) => return Over::Lost(loss),
             }
         }
-    }
-
-    /// Takes the slot before the delivery, so that what cannot be worked on stays with the broker's client. The slot
-    /// moves into the task: a panic drops it too.
-    async fn next_in_slot(&self, attached: &mut Attached) -> Result<(Delivery, Slot), Loss> {
-        let slot = tokio::select! {
-            slot = self.worker.slots.acquire() => slot,
-            loss = attached.lost() => return Err(loss),
-        };
-        attached.next().await.map(|delivery| (delivery, slot))
     }
 
     async fn wait_for_publisher(&self, attached: &mut Attached, gate: Gate) -> Option<Over> {
@@ -277,14 +253,10 @@ impl Loop<'_> {
         }
     }
 
-    /// Works on a delivery in its slot, or waits for one. The slot ends with the task: a panic frees it too.
-    fn spawn(&self, delivery: Delivery, slot: Option<Slot>) {
+    /// Works on a delivery. How many are worked on at once is decided by lanes and slots; how many wait, by the prefetch.
+    fn spawn(&self, delivery: Delivery) {
         let worker = Arc::clone(self.worker);
         self.tasks.spawn(async move {
-            let _slot = match slot {
-                Some(slot) => Some(slot),
-                None => worker.slot_or_none().await,
-            };
             let _in_flight = InFlight::begin();
             worker.work(delivery).await;
         });

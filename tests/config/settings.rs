@@ -30,6 +30,7 @@ macro_rules! rows {
 const ROWS: &[Row] = rows! {
     "broker.url", c => c.broker.url.expose(), r#""amqp://guest:guest@127.0.0.1:5672/%2f""#, "amqps://u:p@h" => r#""amqps://u:p@h""#;
     "broker.prefetch", c => c.broker.prefetch, "128", "77" => "77";
+    "broker.share_per_gstin", c => c.broker.share_per_gstin, "Share(50)", "25" => "Share(25)";
     "topology.declare", c => c.topology.declare, "true", "false" => "false";
     "replies.default_queue", c => c.replies.default_queue, r#""irn.results""#, "erp.all" => r#""erp.all""#;
     "replies.allow", c => c.replies.allow.iter().map(glob::Pattern::as_str).collect::<Vec<_>>(), r#"["irn.results", "erp.*"]"#, r#"["a.*"]"# => r#"["a.*"]"#;

@@ -23,7 +23,9 @@ mod secrecy;
 mod sessions;
 mod settlement;
 mod support;
+mod urgent;
 
+mod backlog;
 mod breaker;
 mod broker_faults;
 mod chaos;

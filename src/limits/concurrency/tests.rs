@@ -1,4 +1,5 @@
 use super::*;
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 const SLOW: Duration = Duration::from_secs(15);
@@ -11,6 +12,10 @@ fn gstin() -> Gstin {
 
 fn another() -> Gstin {
     "29AAGCE4783K1Z1".parse().unwrap()
+}
+
+fn taken(slots: &Arc<Slots>, class: Class) -> Option<Slot> {
+    slots.acquire(class).now_or_never()
 }
 
 /// An [`Aimd`] and calls that fill its rounds.
@@ -115,29 +120,68 @@ async fn a_portal_that_needs_seconds_for_every_answer_is_not_overloaded() {
 #[tokio::test]
 async fn slots_are_as_many_as_the_width_whatever_was_taken_before() {
     let slots = Slots::new(3, SLOW);
-    let before: Vec<_> = [slots.try_acquire(), slots.try_acquire()].into();
+    let before: Vec<_> = [taken(&slots, Class::Bulk), taken(&slots, Class::Bulk)].into();
     assert!(before.iter().all(Option::is_some));
     slots.narrow(Some(0));
-    assert!(slots.try_acquire().is_none());
+    assert!(taken(&slots, Class::Bulk).is_none());
     slots.narrow(Some(1));
-    let probe = slots.try_acquire();
+    let probe = taken(&slots, Class::Bulk);
     assert!(probe.is_some());
     drop(before);
-    assert!(slots.try_acquire().is_none(), "one probe at a time");
+    assert!(taken(&slots, Class::Bulk).is_none(), "one probe at a time");
     drop(probe);
-    assert!(slots.try_acquire().is_some());
+    assert!(taken(&slots, Class::Bulk).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_becomes_free_wakes_whoever_waits() {
     let slots = Slots::new(1, SLOW);
-    let held = slots.acquire().await;
-    let (slot, ()) = tokio::join!(slots.acquire(), async { drop(held) });
+    let held = slots.acquire(Class::Bulk).await;
+    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk), async { drop(held) });
     drop(slot);
     slots.narrow(Some(0));
-    let (slot, ()) = tokio::join!(slots.acquire(), async { slots.narrow(None) });
+    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk), async { slots.narrow(None) });
     drop(slot);
     assert_eq!(slots.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn urgent_jobs_have_the_next_free_slots_but_one_in_eight() {
+    let slots = Slots::new(1, SLOW);
+    let held = slots.acquire(Class::Bulk).await;
+    let order = Mutex::new(Vec::new());
+    let wait = async |class| {
+        let slot = slots.acquire(class).await;
+        order.lock().unwrap().push(class);
+        drop(slot);
+    };
+    let bulk = futures_util::future::join_all((0..4).map(|_| wait(Class::Bulk)));
+    let urgent = futures_util::future::join_all((0..20).map(|_| wait(Class::Urgent)));
+    tokio::join!(bulk, urgent, async { drop(held) });
+    let order = order.into_inner().unwrap();
+    let first = |n: usize| order[..n].iter().filter(|c| **c == Class::Bulk).count();
+    assert_eq!([first(7), first(8), first(16), order.len()], [0, 1, 2, 24]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_are_kept_free_for_urgent_jobs_once_there_are_some() {
+    let slots = Slots::new(16, SLOW);
+    drop(taken(&slots, Class::Urgent));
+    let bulk: Vec<_> = (0..16).filter_map(|_| taken(&slots, Class::Bulk)).collect();
+    assert_eq!(bulk.len(), 14);
+    assert!(taken(&slots, Class::Urgent).is_some());
+}
+
+#[tokio::test]
+async fn who_stops_waiting_takes_no_slot_along() {
+    let slots = Slots::new(1, SLOW);
+    let held = slots.acquire(Class::Bulk).await;
+    for _ in 0..10 {
+        assert!(taken(&slots, Class::Bulk).is_none());
+    }
+    drop(held);
+    assert_eq!(slots.used(), 0);
+    assert!(taken(&slots, Class::Bulk).is_some());
 }
 
 proptest! {
@@ -170,7 +214,7 @@ proptest! {
         for (take, width) in steps {
             slots.narrow(width);
             if take {
-                held.extend(slots.try_acquire());
+                held.extend(taken(&slots, Class::Bulk));
             } else {
                 held.pop();
             }

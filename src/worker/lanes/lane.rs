@@ -1,0 +1,326 @@
+//! One GSTIN's lane: its places, who has one, and who stands in line for one.
+//!
+//! One rule: a place that becomes free goes to whoever is next in line in the same moment, the urgent before the
+//! others.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::course::{Course, Return};
+use crate::job::Class;
+use crate::limits::{Line, Slots};
+
+/// A number of each class.
+#[derive(Debug, Default)]
+pub(super) struct Counts([AtomicU32; 2]);
+
+impl Counts {
+    fn of(&self, class: Class) -> &AtomicU32 {
+        match class {
+            Class::Urgent => &self.0[0],
+            Class::Bulk => &self.0[1],
+        }
+    }
+
+    pub(super) fn get(&self, class: Class) -> u32 {
+        self.of(class).load(Ordering::Relaxed)
+    }
+
+    fn sum(&self) -> u32 {
+        self.get(Class::Urgent) + self.get(Class::Bulk)
+    }
+}
+
+/// What all lanes share.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Attempts of one GSTIN at once.
+    pub(super) concurrency: u32,
+    pub(super) slots: Arc<Slots>,
+    /// Deliveries that the lanes have.
+    pub(super) held: Counts,
+}
+
+impl Common {
+    /// How many places a lane has. While the slots are fewer than configured, one GSTIN gets half of those there are.
+    fn places(&self) -> u32 {
+        let slots = self.slots.limit();
+        if slots < self.slots.cap() {
+            let half = u32::try_from(slots / 2).unwrap_or(u32::MAX).max(1);
+            self.concurrency.min(half)
+        } else {
+            self.concurrency
+        }
+    }
+}
+
+/// One GSTIN's lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    common: Arc<Common>,
+    /// Deliveries that it has.
+    held: Counts,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Places that are taken.
+    urgent: u32,
+    bulk: u32,
+    line: Line<oneshot::Sender<Place>>,
+    course: Course,
+    /// When a job last came.
+    urgent_seen: Option<Instant>,
+    bulk_seen: Option<Instant>,
+}
+
+impl State {
+    fn placed(&mut self, class: Class) -> &mut u32 {
+        match class {
+            Class::Urgent => &mut self.urgent,
+            Class::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn seen(&mut self, class: Class) -> &mut Option<Instant> {
+        match class {
+            Class::Urgent => &mut self.urgent_seen,
+            Class::Bulk => &mut self.bulk_seen,
+        }
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.urgent + self.bulk
+    }
+
+    /// Whether one of this class that stands first in its line could go on now.
+    fn has_place(&self, class: Class, places: u32, now: Instant) -> bool {
+        let share = self.line.share(class, index(places), now);
+        index(self.in_flight()) < share
+    }
+}
+
+/// One of a lane's places; its length counts when it is given back, if a turn was taken in it.
+#[derive(Debug)]
+pub(super) struct Place {
+    lane: Arc<Lane>,
+    class: Class,
+    began: Option<Instant>,
+}
+
+impl Place {
+    /// Somebody goes on in it.
+    pub(super) fn take_up(&mut self) {
+        let now = Instant::now();
+        self.began = Some(now);
+        self.lane.lock().course.began(now);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.lane.lock();
+        *state.placed(self.class) -= 1;
+        if let Some(began) = self.began {
+            state.course.ended(began, Instant::now());
+        }
+        drop(state);
+        self.lane.serve();
+    }
+}
+
+/// A delivery that a lane has, in a place or in line for one.
+#[derive(Debug)]
+pub(super) struct Held {
+    lane: Arc<Lane>,
+    class: Class,
+}
+
+impl Held {
+    pub(super) fn new(lane: &Arc<Lane>, class: Class) -> Self {
+        for counts in [&lane.held, &lane.common.held] {
+            counts.of(class).fetch_add(1, Ordering::Relaxed);
+        }
+        let lane = Arc::clone(lane);
+        Self { lane, class }
+    }
+
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for counts in [&self.lane.held, &self.lane.common.held] {
+            counts.of(self.class).fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How a lane stands for one more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// How many of its class wait.
+    pub(super) waiting: u32,
+    /// Deliveries of its class that the lane has.
+    pub(super) held: u32,
+    /// The time between two turns.
+    pub(super) pace: Duration,
+}
+
+impl Lane {
+    pub(super) fn new(common: Arc<Common>) -> Self {
+        Self {
+            common,
+            held: Counts::default(),
+            state: Mutex::new(State {
+                urgent: 0,
+                bulk: 0,
+                line: Line::default(),
+                course: Course::new(Instant::now()),
+                urgent_seen: None,
+                bulk_seen: None,
+            }),
+        }
+    }
+
+    /// A place for one that has just come, where one is free and nobody waits for it.
+    pub(super) fn place_now(self: &Arc<Self>, class: Class) -> Option<Place> {
+        let now = Instant::now();
+        let places = self.common.places();
+        let mut state = self.lock();
+        state.line.comes(class, now);
+        *state.seen(class) = Some(now);
+        if self.waiting_in(&mut state, class) > 0 || !state.has_place(class, places, now) {
+            if places < self.common.concurrency {
+                // Then the limit of the slots is in the way, full or not.
+                self.common.slots.found_full();
+            }
+            return None;
+        }
+        Some(self.place(&mut state, class, now))
+    }
+
+    /// Stands in line.
+    pub(super) fn line_up(self: &Arc<Self>, class: Class) -> oneshot::Receiver<Place> {
+        let (sender, place) = oneshot::channel();
+        self.lock().line.push(class, sender);
+        // A place may have become free since it was looked for.
+        self.serve();
+        place
+    }
+
+    /// Hands the free places to those in line.
+    fn serve(self: &Arc<Self>) {
+        while let Some((next, place)) = self.next_served() {
+            // Left in this very moment: its place comes back by its drop.
+            drop(next.send(place));
+        }
+    }
+
+    fn next_served(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
+        let now = Instant::now();
+        let places = index(self.common.places());
+        let mut state = self.lock();
+        let taken = index(state.in_flight());
+        let (class, next) = state
+            .line
+            .pop(taken, places, now, oneshot::Sender::is_closed)?;
+        let place = self.place(&mut state, class, now);
+        Some((next, place))
+    }
+
+    fn place(self: &Arc<Self>, state: &mut State, class: Class, now: Instant) -> Place {
+        *state.placed(class) += 1;
+        state.course.began(now);
+        Place {
+            lane: Arc::clone(self),
+            class,
+            began: None,
+        }
+    }
+
+    /// How it stands for one more of this class.
+    pub(super) fn standing(&self, class: Class) -> Standing {
+        let now = Instant::now();
+        let places = self.common.places();
+        let mut state = self.lock();
+        Standing {
+            waiting: self.waiting_in(&mut state, class),
+            held: self.held.get(class),
+            pace: state.course.pace(places, now),
+        }
+    }
+
+    /// Whether a job of this class came within this time and one more could go on at once.
+    pub(super) fn is_wanting(&self, class: Class, within: Duration) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let seen = *state.seen(class);
+        seen.is_some_and(|seen| now.saturating_duration_since(seen) <= within)
+            && self.waiting_in(&mut state, class) == 0
+            && state.has_place(class, self.common.concurrency, now)
+    }
+
+    /// In how long one that cannot go on now had best come back: `again`, if it has come back before. `spacing` is the
+    /// time between two calls at the GSTIN's rate, `hanging` the most between two where the lane is slower than that.
+    pub(super) fn next_return(&self, wish: Wish) -> Duration {
+        let now = Instant::now();
+        let places = self.common.places();
+        let mut state = self.lock();
+        let pace = state.course.pace(places, now);
+        let wish = Return {
+            class: wish.class,
+            again: wish.again,
+            spacing: wish.spacing.max(pace.min(wish.hanging)),
+            waiting: self.waiting_in(&mut state, wish.class),
+            longest: wish.longest,
+        };
+        state.course.next_return(&wish, now)
+    }
+
+    /// How many are worked on, and how many wait.
+    pub(super) fn counts(&self) -> (u32, u32) {
+        let in_flight = self.lock().in_flight();
+        (in_flight, self.held.sum().saturating_sub(in_flight))
+    }
+
+    /// Whether some that were deferred are still to come back, or one came within this time.
+    pub(super) fn is_of_use(&self, within: Duration) -> bool {
+        let now = Instant::now();
+        let state = self.lock();
+        let lately = |seen: &Instant| now.saturating_duration_since(*seen) <= within;
+        let seen = [state.urgent_seen, state.bulk_seen];
+        state.course.is_awaited(now) || seen.iter().flatten().any(lately)
+    }
+
+    /// Those that are held and have no place.
+    fn waiting_in(&self, state: &mut State, class: Class) -> u32 {
+        self.held.get(class).saturating_sub(*state.placed(class))
+    }
+
+    /// Held for a few instructions, never across a wait.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What [`Lane::next_return`] has to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) class: Class,
+    pub(super) again: bool,
+    pub(super) spacing: Duration,
+    pub(super) hanging: Duration,
+    pub(super) longest: Duration,
+}
+
+fn index(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

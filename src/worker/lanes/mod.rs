@@ -1,0 +1,373 @@
+//! Who may go on now: so many attempts of one GSTIN at once, and one attempt of one document.
+//!
+//! One rule: nobody waits here for long, and no GSTIN takes the places of others to wait in: a delivery that waits is
+//! one that the broker does not hand out to somebody else. Everybody else is the ladder's.
+
+mod course;
+mod lane;
+mod room;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::Share;
+use crate::gstin::Gstin;
+use crate::irn::Irn;
+use crate::job::Class;
+use crate::limits::Slots;
+use crate::retry::Ladder;
+
+use course::{HANGING_PART, HANGING_SPACING};
+use lane::{Common, Counts, Held, Lane, Place, Wish};
+use room::{Look, Others, QUICK, Room};
+
+/// How long a job may wait in its lane while it holds its delivery.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who was seen within this time may come again.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// Looking whether a lane wants for work goes through all of them.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// So many a second go to the ladder to see who stands behind them, by all replicas together.
+const PROBES: u32 = 300;
+
+/// All lanes of this process.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    common: Arc<Common>,
+    /// How many deliveries of one class the broker hands out at once, and how many of them one GSTIN may hold.
+    window: u32,
+    share: u32,
+    /// The ladder's last rung.
+    longest: Duration,
+    lanes: DashMap<Gstin, Arc<Lane>>,
+    documents: Arc<Documents>,
+    watch: Mutex<Watch>,
+    started: Instant,
+}
+
+/// Documents with a turn (`None`), or whose last turn ended in doubt and that stay taken until then.
+type Documents = DashMap<Irn, Option<Instant>>;
+
+/// What was last seen of all lanes.
+#[derive(Debug)]
+struct Watch {
+    /// Whether a lane wants for work, and until when that holds.
+    urgent: (bool, Instant),
+    bulk: (bool, Instant),
+    /// When the next probe goes.
+    probe: Instant,
+}
+
+/// How large a window the lanes share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) prefetch: u16,
+    pub(super) share: Share,
+}
+
+/// What is known of the world around the lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    /// There is one account.
+    pub(super) alone: bool,
+    /// Replicas that consume the same queue.
+    pub(super) replicas: u32,
+    /// How many jobs wait in the queue, if that is known.
+    pub(super) queue: Option<u32>,
+}
+
+/// The right to work on one document now; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    documents: Arc<Documents>,
+    irn: Irn,
+    place: Option<Place>,
+    settled_at: Option<Instant>,
+    _held: Option<Held>,
+}
+
+impl Turn {
+    /// It ends in doubt: the portal may still be at work on the document. A twin that looked now would find nothing
+    /// and take that for proof, so it gets no turn before the doubt can be settled.
+    pub(super) fn ends_in_doubt(&mut self, settle_time: Duration) {
+        self.settled_at = Some(Instant::now() + settle_time);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        match self.settled_at {
+            Some(_) => drop(self.documents.insert(self.irn, self.settled_at)),
+            None => drop(self.documents.remove(&self.irn)),
+        }
+    }
+}
+
+/// Why a job does not get its turn now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    /// The lane is full.
+    Full,
+    /// The same document is being worked on: a twin message, or the same one handed out again.
+    Twin,
+}
+
+/// A job that its lane has let in.
+#[derive(Debug)]
+pub(super) struct Entry<'l> {
+    lanes: &'l Lanes,
+    class: Class,
+    around: Around,
+    stand: Stand,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Stand {
+    InPlace(Place),
+    InLine(oneshot::Receiver<Place>, Waits),
+}
+
+/// How long it stands in line.
+#[derive(Clone, Copy, Debug)]
+enum Waits {
+    Until(Instant),
+    /// Then it is decided anew.
+    ForNow(Instant),
+}
+
+impl Lanes {
+    /// Lanes of so many attempts at once each, among these slots.
+    pub(super) fn new(
+        slots: Arc<Slots>,
+        concurrency: usize,
+        window: Window,
+        ladder: &Ladder,
+    ) -> Self {
+        let now = Instant::now();
+        let prefetch = u32::from(window.prefetch);
+        let concurrency = number(concurrency).max(1);
+        Self {
+            common: Arc::new(Common {
+                concurrency,
+                slots,
+                held: Counts::default(),
+            }),
+            window: prefetch,
+            share: window.share.of(prefetch).max(concurrency),
+            longest: ladder.at_least(Duration::MAX).delay,
+            lanes: DashMap::new(),
+            documents: Arc::new(DashMap::new()),
+            watch: Mutex::new(Watch {
+                urgent: (false, now),
+                bulk: (false, now),
+                probe: now,
+            }),
+            started: now,
+        }
+    }
+
+    /// Lets a job in, to take its turn or to wait for it, or says that it may not wait. A cheap question: it is asked
+    /// before anything else is done for the job.
+    pub(super) fn enter(
+        &self,
+        gstin: &Gstin,
+        class: Class,
+        around: Around,
+    ) -> Result<Entry<'_>, NoTurn> {
+        let lane = self.lane(gstin);
+        let place = lane.place_now(class);
+        // Counted before the look, so that two who come together see each other.
+        let held = Held::new(&lane, class);
+        let stand = match place {
+            Some(place) => Stand::InPlace(place),
+            None => {
+                let waits = self.waits(&lane, class, around).ok_or(NoTurn::Full)?;
+                Stand::InLine(lane.line_up(class), waits)
+            }
+        };
+        Ok(Entry {
+            lanes: self,
+            class,
+            around,
+            stand,
+            held,
+        })
+    }
+
+    /// How long one that is held may stand in line, if at all.
+    fn waits(&self, lane: &Lane, class: Class, around: Around) -> Option<Waits> {
+        let now = Instant::now();
+        let standing = lane.standing(class);
+        let mut look = Look {
+            position: standing.waiting,
+            held: standing.held,
+            pace: standing.pace,
+            window: self.window,
+            taken: self.common.held.get(class),
+            share: self.share,
+            others: Others::None,
+        };
+        let mut decided = room::room(&look);
+        if decided != Room::Moment && !around.alone {
+            look.others = self.others(class, around, now);
+            decided = room::room(&look);
+        }
+        match decided {
+            Room::Wait => Some(Waits::Until(now + PATIENCE)),
+            Room::Moment => Some(Waits::ForNow(now + QUICK)),
+            Room::Edge => Some(Waits::Until(self.next_probe(around.replicas, now))),
+            Room::Full => None,
+        }
+    }
+
+    /// Whether they have not existed for long: nobody was seen yet who does not come often.
+    pub(super) fn are_fresh(&self) -> bool {
+        self.started.elapsed() < LATELY
+    }
+
+    fn others(&self, class: Class, around: Around, now: Instant) -> Others {
+        let wanting = self.is_wanted(class, now);
+        Others::judge(around.alone, wanting, self.are_fresh(), around.queue)
+    }
+
+    /// Whether a lane that was busy lately could take more at once.
+    fn is_wanted(&self, class: Class, now: Instant) -> bool {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match class {
+            Class::Urgent => &mut watch.urgent,
+            Class::Bulk => &mut watch.bulk,
+        };
+        if seen.1 <= now {
+            let mut lanes = self.lanes.iter();
+            *seen = (
+                lanes.any(|lane| lane.is_wanting(class, LATELY)),
+                now + LOOK_EVERY,
+            );
+        }
+        seen.0
+    }
+
+    /// When one more may go to the ladder as a probe.
+    fn next_probe(&self, replicas: u32, now: Instant) -> Instant {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let between = Duration::from_secs(1) * replicas / PROBES;
+        watch.probe = watch.probe.max(now) + between;
+        watch.probe
+    }
+
+    /// In how long a job that cannot go on now, for a full lane, its GSTIN's rate or login, had best come back: one after
+    /// the other, a little faster than the lane can take them, and not all together. `spacing` is the time between two
+    /// calls at the GSTIN's rate. One that comes `again` has waited and is not put behind all others.
+    pub(super) fn defer(
+        &self,
+        gstin: &Gstin,
+        class: Class,
+        spacing: Duration,
+        again: bool,
+    ) -> Duration {
+        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
+        self.lane(gstin).next_return(Wish {
+            class,
+            again,
+            spacing,
+            hanging,
+            longest: self.longest,
+        })
+    }
+
+    /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn.
+    pub(super) fn held(&self, gstin: &Gstin) -> (usize, usize) {
+        let Some(lane) = self.lanes.get(gstin).map(|lane| Arc::clone(&lane)) else {
+            return (0, 0);
+        };
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let (in_flight, waiting) = lane.counts();
+        (count(in_flight), count(waiting))
+    }
+
+    /// Forgets documents whose doubt is old enough to be settled, and lanes that nobody is in or comes back to. To be
+    /// called now and then: most come back to another worker.
+    pub(super) fn tidy(&self) {
+        self.documents.retain(|_, taken| !is_settled(*taken));
+        // Whoever holds the lane got it under the lock that is held here.
+        self.lanes
+            .retain(|_, lane| Arc::strong_count(lane) > 1 || lane.is_of_use(LATELY));
+    }
+
+    fn lane(&self, gstin: &Gstin) -> Arc<Lane> {
+        if let Some(lane) = self.lanes.get(gstin) {
+            return Arc::clone(&lane);
+        }
+        let fresh = || Arc::new(Lane::new(Arc::clone(&self.common)));
+        Arc::clone(&self.lanes.entry(*gstin).or_insert_with(fresh))
+    }
+
+    fn claim(&self, irn: Irn) -> Result<Turn, NoTurn> {
+        match self.documents.entry(irn) {
+            Slot::Occupied(mut taken) if is_settled(*taken.get()) => drop(taken.insert(None)),
+            Slot::Occupied(_) => return Err(NoTurn::Twin),
+            Slot::Vacant(free) => drop(free.insert(None)),
+        }
+        // From here on the document is released by the turn's drop, whatever happens.
+        Ok(Turn {
+            documents: Arc::clone(&self.documents),
+            irn,
+            place: None,
+            settled_at: None,
+            _held: None,
+        })
+    }
+}
+
+impl Entry<'_> {
+    /// Waits for the turn.
+    pub(super) async fn turn(self, irn: Irn) -> Result<Turn, NoTurn> {
+        let Self {
+            lanes,
+            class,
+            around,
+            stand,
+            held,
+        } = self;
+        let mut turn = lanes.claim(irn)?;
+        let mut place = match stand {
+            Stand::InPlace(place) => place,
+            Stand::InLine(mut line, mut waits) => loop {
+                let (Waits::Until(until) | Waits::ForNow(until)) = waits;
+                if let Ok(place) = tokio::time::timeout_at(until, &mut line).await {
+                    // The lane is held, and it drops nobody who stands in line.
+                    break place.map_err(|_| NoTurn::Full)?;
+                }
+                let next = match waits {
+                    Waits::Until(_) => None,
+                    Waits::ForNow(_) => lanes.waits(held.lane(), class, around),
+                };
+                waits = next.ok_or(NoTurn::Full)?;
+            },
+        };
+        place.take_up();
+        turn.place = Some(place);
+        turn._held = Some(held);
+        Ok(turn)
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn is_settled(taken: Option<Instant>) -> bool {
+    taken.is_some_and(|until| until <= Instant::now())
+}

@@ -1,0 +1,99 @@
+//! A long queue: drained at the rate of its GSTINs, with flat memory, and no more on the ladder than there are jobs.
+//!
+//! `BACKLOG_JOBS` in the environment says how many jobs it holds, `BACKLOG_RATE` how many a second each GSTIN may do.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::Instant;
+
+use crate::support::amqp::Job;
+use crate::support::credentials::GSTINS;
+use crate::support::eventually;
+use crate::support::invoice::invoice;
+use crate::support::outcome::Outcome;
+use crate::support::stack::Stack;
+
+const RUNGS: [&str; 3] = ["1s", "5s", "30s"];
+const BUSY: usize = 3;
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a full window, its results and the allocator's habits may add to a worker that has begun.
+const GROWTH_KIB: u64 = 16 * 1024;
+
+fn setting(name: &str, default: usize) -> Result<usize> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is no number")),
+        Err(_) => Ok(default),
+    }
+}
+
+/// Resident memory of a process, in KiB (proc(5), VmRSS).
+fn memory(pid: i32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let text = line.context("no VmRSS")?.trim().trim_end_matches(" kB");
+    Ok(text.trim().parse()?)
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn long_queue_is_drained_at_its_rate_with_flat_memory_and_each_job_once_on_the_ladder()
+-> Result<()> {
+    let (jobs, rate) = (
+        setting("BACKLOG_JOBS", 3000)?,
+        setting("BACKLOG_RATE", 100)?,
+    );
+    let mut stack = Stack::start_with(1, |config| {
+        config
+            .set("limits.per_gstin", format!("{rate}/s"))?
+            .set("retry.delays", RUNGS.to_vec())
+    })
+    .await?;
+    let job = |i: usize| {
+        let number = format!("L/{i}");
+        Job::generate(&number, invoice(GSTINS[i % BUSY], &number))
+    };
+    let began = Instant::now();
+    for chunk in (0..jobs).collect::<Vec<_>>().chunks(1000) {
+        let jobs: Vec<_> = chunk.iter().map(|i| job(*i)).collect();
+        stack.erp.publish(&jobs).await?;
+    }
+    let pid = stack.worker()?.pid()?;
+    let taken = stack.outcomes(jobs / 10, LONG).await?;
+    let begun = memory(pid)?;
+    let mut most = begun;
+    let mut on_ladder = 0;
+    let mut left = jobs - taken.len();
+    while left > 0 {
+        let some = stack.outcomes(left.min(500), LONG).await?;
+        left -= some.len();
+        some.values()
+            .for_each(|outcome: &Outcome| outcome.assert_signed(false));
+        most = most.max(memory(pid)?);
+        on_ladder = on_ladder.max(stack.erp.jobs_waiting(&RUNGS).await?);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let worker = stack.worker()?;
+    let deferred = worker.metric("irn_worker_deferred_total", "").await?;
+    println!(
+        "{jobs} jobs in {seconds:.1} s with {deferred} deferrals, at most {on_ladder} waiting; memory {begun} KiB after \
+         the first tenth, at most {most} KiB"
+    );
+    assert!(most <= begun + GROWTH_KIB, "{begun} to {most} KiB");
+    assert!(usize::try_from(on_ladder)? <= jobs, "{on_ladder} of {jobs}");
+    let at_the_limit = f64::from(u32::try_from(jobs)?) / f64::from(u32::try_from(BUSY * rate)?);
+    assert!(
+        seconds <= at_the_limit * 1.5 + 10.0,
+        "{seconds} s, {at_the_limit} s at the limit"
+    );
+    let calls = stack.sandbox.calls().await?;
+    assert_eq!(
+        (calls.registrations, calls.duplicates),
+        (u64::try_from(jobs)?, 0)
+    );
+    eventually(LONG, "the ladder to be empty", async || {
+        Ok((stack.erp.jobs_waiting(&RUNGS).await? == 0).then_some(()))
+    })
+    .await
+}
