@@ -130,8 +130,8 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     background.spawn(ended.clone().run_until_cancelled_owned(heeding));
 
     // A task of the runtime: what the loop hands over to other tasks then stays on the thread where it is.
-    let consuming =
-        tokio::spawn(async move { worker::run(worker, &endpoint, &topology, &readiness).await });
+    let consuming = background
+        .spawn(async move { worker::run(worker, &endpoint, &topology, &readiness).await });
     let stopped = match consuming.await {
         Ok(stopped) => stopped,
         Err(died) => std::panic::resume_unwind(died.into_panic()),

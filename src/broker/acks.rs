@@ -42,6 +42,10 @@ impl Acks {
     /// Those of this channel, until nobody is left who could ask.
     pub(super) fn of(channel: Channel) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the last one who could ask, and whoever asks waits for its answer"
+        )]
         tokio::spawn(settle_all(channel, asked));
         Self(ask)
     }

@@ -188,8 +188,12 @@ pub(super) struct Object<'a> {
     shelves: Vec<Shelf>,
     members: Vec<Member<'a>>,
     /// Hardly ever any.
-    unknown: Option<Box<Vec<Cow<'a, str>>>>,
+    unknown: Option<Box<Unknown<'a>>>,
 }
+
+/// Names that the form does not know, as written.
+#[derive(Clone, Default)]
+struct Unknown<'a>(Vec<Cow<'a, str>>);
 
 #[derive(Clone)]
 struct Member<'a> {
@@ -243,7 +247,7 @@ impl<'a> Object<'a> {
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
         self.unknown
             .iter()
-            .flat_map(|unknown| unknown.iter().map(AsRef::as_ref))
+            .flat_map(|unknown| unknown.0.iter().map(AsRef::as_ref))
     }
 
     /// How the document spells this name of the form.
@@ -275,7 +279,7 @@ impl<'a> Object<'a> {
     }
 
     fn put_unknown(&mut self, written: Cow<'a, str>) {
-        let unknown = self.unknown.get_or_insert_default();
+        let Unknown(unknown) = self.unknown.get_or_insert_default().as_mut();
         if unknown.len() < MAX_UNKNOWN {
             unknown.push(written);
         }
