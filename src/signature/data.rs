@@ -12,10 +12,13 @@ const BEGIN: &str = "{\"data\":\"";
 /// The text of `data`, if the payload begins with it, it has simple escapes only, and nothing else is called so.
 pub(super) fn data_of(payload: &str) -> Option<String> {
     let (data, rest) = text_until_end(payload.strip_prefix(BEGIN)?)?;
-    let rest = rest.trim_start();
-    let others = match rest.strip_prefix(',') {
+    let others = match rest.trim_start().strip_prefix(',') {
         Some(members) => format!("{{{members}"),
-        None => format!("{{{rest}"),
+        None => rest
+            .trim()
+            .strip_prefix('}')?
+            .is_empty()
+            .then(|| "{}".to_owned())?,
     };
     match members_of(&others, ["data"]) {
         Ok([None]) => Some(data),
