@@ -171,7 +171,8 @@ fn credentials_leave_no_password_behind_when_they_are_read_and_dropped() -> Resu
     fs::write(&file, format!("{entry}{}\"\n", canary()))?;
     fs::write(folder.path().join("secret"), format!("{}\n", canary()))?;
     let seen = left_by(|| {
-        let loaded = credentials::load(&file, Environment::Sandbox)?;
+        // On this thread, which is the one that is watched.
+        let loaded = credentials::read_here(&file, Environment::Sandbox).result?;
         let account = loaded.credentials.accounts.values().next();
         assert_eq!(
             account.map(|account| account.password.expose()),

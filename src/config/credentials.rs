@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::gstin::Gstin;
 
-pub use load::{Loaded, Reading, load, read};
+pub use load::{Loaded, Reading, load, read, read_here};
 
 mod load;
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Secret {
 }
 
 /// One integrator's pair (or one per PAN, for a taxpayer that connects directly).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// What the taxpayers of the credentials file call it.
     pub name: String,
@@ -78,6 +78,24 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The same in memory of this thread's own.
+    fn copied_apart(&self) -> Self {
+        let mut clients: HashMap<&str, Arc<Client>> = HashMap::new();
+        let mut accounts = HashMap::with_capacity(self.accounts.len());
+        for (gstin, account) in &self.accounts {
+            let client = clients.entry(&account.client.name);
+            let client = client.or_insert_with(|| Arc::new(Client::clone(&account.client)));
+            let copy = Account {
+                gstin: account.gstin,
+                client: Arc::clone(client),
+                username: account.username.clone(),
+                password: account.password.clone(),
+            };
+            accounts.insert(*gstin, Arc::new(copy));
+        }
+        Self { accounts }
+    }
+
     /// What has become of each GSTIN since `earlier`, those without change left out.
     pub fn changes_since(&self, earlier: &Self) -> Changes {
         let mut changes = Changes::default();
