@@ -15,6 +15,7 @@ use crate::support::http;
 
 /// Signing the largest corpus takes some seconds a core.
 const PORTAL_WITHIN: Duration = Duration::from_secs(180);
+const LOGS: &str = "logs";
 /// A limit that does not bind.
 const UNBOUND: &str = "1000000/s";
 const WORKER_WITHIN: Duration = Duration::from_secs(60);
@@ -27,8 +28,10 @@ pub(crate) struct Workplace {
 
 impl Workplace {
     pub(crate) fn new() -> Result<Self> {
+        let dir = tempfile::TempDir::with_prefix("irn-worker-bench-")?;
+        fs::create_dir(dir.path().join(LOGS))?;
         Ok(Self {
-            dir: tempfile::TempDir::with_prefix("irn-worker-bench-")?,
+            dir,
             made: std::cell::Cell::default(),
         })
     }
@@ -37,10 +40,17 @@ impl Workplace {
         self.dir.path()
     }
 
+    /// A path for a log. The worker watches the folder of its credentials, where a log would tell it of every line.
+    fn log(&self, name: &str) -> PathBuf {
+        self.fresh(&format!("{LOGS}/{name}"))
+    }
+
     /// A path that no one else was given.
     fn fresh(&self, name: &str) -> PathBuf {
         self.made.set(self.made.get() + 1);
-        self.path().join(format!("{}-{name}", self.made.get()))
+        let (folder, name) = name.rsplit_once('/').unwrap_or(("", name));
+        let name = format!("{}-{name}", self.made.get());
+        self.path().join(folder).join(name)
     }
 }
 
@@ -73,7 +83,7 @@ impl Portal {
         } else {
             None
         };
-        let mut program = Program::start("irp-sandbox", command, &place.fresh("portal.log"))?;
+        let mut program = Program::start("irp-sandbox", command, &place.log("portal.log"))?;
         let listening = |line: &str| Some(line.strip_prefix("listening on ")?.trim().to_owned());
         let url = program.says(PORTAL_WITHIN, listening).await?;
         let mut client = reqwest::Client::builder().no_proxy();
@@ -205,13 +215,13 @@ impl Setting<'_> {
         if let Some(file) = &self.portal.ca_file {
             command.arg("--ca-file").arg(file);
         }
-        Program::start("floor", command, &self.place.fresh("floor.log"))
+        Program::start("floor", command, &self.place.log("floor.log"))
     }
 
     async fn start_worker(&self, subject: Subject) -> Result<Program> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_irn-worker"));
         command.args(["run", "--config"]).arg(self.config(subject)?);
-        let log = self.place.fresh("worker.log");
+        let log = self.place.log("worker.log");
         let mut program = Program::start("irn-worker", command, &log)?;
         let up = |line: &str| {
             line.contains("admin endpoint on http://")
