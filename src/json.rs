@@ -17,7 +17,7 @@ pub(crate) fn plain_bytes(bytes: &[u8]) -> usize {
 }
 
 /// The same of eight bytes.
-pub(crate) fn plain_bytes_of(word: [u8; 8]) -> usize {
+fn plain_bytes_of(word: [u8; 8]) -> usize {
     // Without one there are 64 zeros, and so eight bytes.
     special_bytes(u64::from_le_bytes(word)).trailing_zeros() as usize / 8
 }
