@@ -15,6 +15,8 @@ RUN mkdir -p src/bin/irp-sandbox benches \
  && rm -rf src
 
 COPY src src
+# Compiled in.
+COPY config/rules.toml config/rules.toml
 # cargo compares modification times, and the copied files may be older than the empty ones just built.
 RUN find src -name '*.rs' -exec touch {} + \
  && cargo build --release --locked --bin irn-worker
