@@ -1,7 +1,7 @@
 //! Reads the tree of a document that has been proven to be JSON.
 //!
-//! One rule: no byte is looked at twice and no value copied that is not asked for. A general parser, which has to expect
-//! anything, takes four times as long for it; a test holds the two against each other.
+//! One rule: no value is copied that is not asked for. It takes a tenth fewer instructions than a visitor of the general
+//! parser did, and keeps every number's digits; a test holds it against that parser.
 
 use std::borrow::Cow;
 
