@@ -225,66 +225,104 @@ impl<'n> Party<'n> {
 }
 
 impl<'n> Item<'n> {
+    /// Goes through the members once: a line has a score of them, and an invoice up to a thousand lines.
     fn read(node: &'n Node<'n>) -> Self {
-        let object = node.object();
-        let text = |name| object.and_then(|object| text(object, name));
-        let has = |name| object.is_some_and(|object| object.get(name).is_some());
-        Self {
-            serial: text("SlNo"),
-            is_service: match text("IsServc") {
-                Some("Y") => Some(true),
-                Some("N") => Some(false),
-                Some(_) | None => None,
-            },
-            hsn: text("HsnCd"),
-            unit: text("Unit"),
-            has_quantity: has("Qty"),
-            has_unit: has("Unit"),
-            amounts: object.and_then(Amounts::read),
+        let mut item = Self {
+            serial: None,
+            is_service: None,
+            hsn: None,
+            unit: None,
+            has_quantity: false,
+            has_unit: false,
+            amounts: None,
+        };
+        let mut amounts = Reading::default();
+        for (name, node) in node.object().into_iter().flat_map(Object::iter) {
+            match name {
+                "SlNo" => item.serial = node.text(),
+                "HsnCd" => item.hsn = node.text(),
+                "IsServc" => {
+                    item.is_service = match node.text() {
+                        Some("Y") => Some(true),
+                        Some("N") => Some(false),
+                        Some(_) | None => None,
+                    }
+                }
+                "Unit" => {
+                    item.unit = node.text();
+                    item.has_unit = true;
+                }
+                name => {
+                    item.has_quantity |= name == "Qty";
+                    amounts.read(name, node);
+                }
+            }
         }
+        item.amounts = amounts.read_all();
+        item
+    }
+}
+
+/// The amounts of a line that is being read.
+#[derive(Default)]
+struct Reading {
+    amounts: Amounts,
+    /// Those that every line must have.
+    unit_price: Option<Decimal>,
+    gross: Option<Decimal>,
+    taxable: Option<Decimal>,
+    rate: Option<Decimal>,
+    total: Option<Decimal>,
+    /// One of them is no amount.
+    failed: bool,
+}
+
+impl Reading {
+    fn read(&mut self, name: &str, node: &Node<'_>) {
+        let amounts = &mut self.amounts;
+        let place = match name {
+            "Qty" => amounts.quantity.insert(Decimal::ZERO),
+            "UnitPrice" => self.unit_price.insert(Decimal::ZERO),
+            "TotAmt" => self.gross.insert(Decimal::ZERO),
+            "Discount" => &mut amounts.discount,
+            "AssAmt" => self.taxable.insert(Decimal::ZERO),
+            "GstRt" => self.rate.insert(Decimal::ZERO),
+            "IgstAmt" => &mut amounts.igst,
+            "CgstAmt" => &mut amounts.cgst,
+            "SgstAmt" => &mut amounts.sgst,
+            "CesRt" => amounts.cess_rate.insert(Decimal::ZERO),
+            "CesAmt" => &mut amounts.cess,
+            "CesNonAdvlAmt" => &mut amounts.cess_fixed,
+            "StateCesRt" => amounts.state_cess_rate.insert(Decimal::ZERO),
+            "StateCesAmt" => &mut amounts.state_cess,
+            "StateCesNonAdvlAmt" => &mut amounts.state_cess_fixed,
+            "OthChrg" => &mut amounts.other,
+            "TotItemVal" => self.total.insert(Decimal::ZERO),
+            _ => return,
+        };
+        match amount_of(node) {
+            Some(amount) => *place = amount,
+            None => self.failed = true,
+        }
+    }
+
+    /// `None` where one is missing, or cannot be read.
+    fn read_all(self) -> Option<Amounts> {
+        if self.failed {
+            return None;
+        }
+        Some(Amounts {
+            unit_price: self.unit_price?,
+            gross: self.gross?,
+            taxable: self.taxable?,
+            rate: self.rate?,
+            total: self.total?,
+            ..self.amounts
+        })
     }
 }
 
 impl Amounts {
-    /// Goes through the members once: a line has a score of them, and an invoice up to a thousand lines.
-    fn read(object: &Object<'_>) -> Option<Self> {
-        let mut amounts = Self::default();
-        // Those that every line must have.
-        let (mut unit_price, mut gross, mut taxable) = (None, None, None);
-        let (mut rate, mut total) = (None, None);
-        for (name, node) in object.iter() {
-            let place = match name {
-                "Qty" => amounts.quantity.insert(Decimal::ZERO),
-                "UnitPrice" => unit_price.insert(Decimal::ZERO),
-                "TotAmt" => gross.insert(Decimal::ZERO),
-                "Discount" => &mut amounts.discount,
-                "AssAmt" => taxable.insert(Decimal::ZERO),
-                "GstRt" => rate.insert(Decimal::ZERO),
-                "IgstAmt" => &mut amounts.igst,
-                "CgstAmt" => &mut amounts.cgst,
-                "SgstAmt" => &mut amounts.sgst,
-                "CesRt" => amounts.cess_rate.insert(Decimal::ZERO),
-                "CesAmt" => &mut amounts.cess,
-                "CesNonAdvlAmt" => &mut amounts.cess_fixed,
-                "StateCesRt" => amounts.state_cess_rate.insert(Decimal::ZERO),
-                "StateCesAmt" => &mut amounts.state_cess,
-                "StateCesNonAdvlAmt" => &mut amounts.state_cess_fixed,
-                "OthChrg" => &mut amounts.other,
-                "TotItemVal" => total.insert(Decimal::ZERO),
-                _ => continue,
-            };
-            *place = amount_of(node)?;
-        }
-        Some(Self {
-            unit_price: unit_price?,
-            gross: gross?,
-            taxable: taxable?,
-            rate: rate?,
-            total: total?,
-            ..amounts
-        })
-    }
-
     /// All taxes that are written, cesses not among them.
     pub(super) fn tax(&self) -> Decimal {
         self.igst + self.cgst + self.sgst

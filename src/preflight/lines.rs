@@ -68,7 +68,20 @@ fn check_count(count: usize, findings: &mut Findings<'_>) {
     }
 }
 
+/// Whether they are numbered upwards, as nearly all lists are: then none is numbered as another.
+fn are_numbered_upwards(items: &[Item<'_>]) -> bool {
+    let mut last = None;
+    items.iter().all(|item| {
+        let before = last;
+        last = item.serial.and_then(|serial| serial.parse::<u32>().ok());
+        last.is_some() && before < last
+    })
+}
+
 fn check_serials(items: &[Item<'_>], findings: &mut Findings<'_>) {
+    if are_numbered_upwards(items) {
+        return;
+    }
     let mut texts: HashMap<&str, usize> = HashMap::with_capacity(items.len());
     let mut numbers: HashMap<&str, usize> = HashMap::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {

@@ -12,15 +12,9 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-/// Longer than every name of the form.
-const LONGEST_NAME: usize = 24;
-
 /// As many elements of a list are kept: the portal takes no more lines, and a list of millions must not cost the work of
 /// a thousand invoices.
 pub(super) const MAX_ELEMENTS: usize = 1_000;
-
-/// Room for so many members is made at once: most blocks have fewer.
-const USUAL_MEMBERS: usize = 16;
 
 /// Unknown members are remembered up to this many in one object: enough to see the mistake.
 const MAX_UNKNOWN: usize = 5;
@@ -30,59 +24,72 @@ const MAX_UNKNOWN: usize = 5;
 pub(super) struct Name {
     pub(super) canonical: Box<str>,
     pub(super) is_number: bool,
-    shelf: Shelf,
+    pub(super) id: NameId,
 }
 
-/// Where a name stands among the names: it says its length and its last letter.
-pub(super) type Shelf = u16;
+/// A name's place among the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NameId(u8);
+
+impl NameId {
+    /// As an index into a table with a place for each name.
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Longer than every name of the form.
+const LONGEST_NAME: usize = 24;
+
+const SHELVES: usize = (LONGEST_NAME + 1) * 32;
 
 /// The names of the form, known in any case: on shelves by length and last letter, so that a look at one or two of
 /// them finds a name, which no hash of it would do as quickly.
 #[derive(Debug)]
-pub(super) struct Names(Vec<Vec<Name>>);
-
-const SHELVES: usize = (LONGEST_NAME + 1) * 32;
+pub(super) struct Names {
+    all: Vec<Name>,
+    shelves: Vec<Vec<NameId>>,
+}
 
 /// Where a name stands, whatever case it is written in: letters of both cases have the same lowest five bits.
-pub(super) fn shelf_of(name: &str) -> Shelf {
+fn shelf_of(name: &str) -> usize {
     let last = name.bytes().last().unwrap_or_default();
-    let length = Shelf::try_from(name.len().min(LONGEST_NAME + 1)).unwrap_or(Shelf::MAX);
-    length * 32 + Shelf::from(last & 31)
+    name.len() * 32 + usize::from(last & 31)
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self(vec![Vec::new(); SHELVES])
+        Self {
+            all: Vec::new(),
+            shelves: vec![Vec::new(); SHELVES],
+        }
     }
 }
 
 impl Names {
     /// Takes a name in; one that is a number anywhere is read as one everywhere.
-    pub(super) fn add(&mut self, canonical: &str, is_number: bool) {
-        let at = shelf_of(canonical);
-        let shelf = self
-            .0
-            .get_mut(usize::from(at))
-            .expect("a test sees to it that no name of the form is longer than the longest");
-        let same = |name: &&mut Name| name.canonical.eq_ignore_ascii_case(canonical);
-        match shelf.iter_mut().find(same) {
-            Some(name) => name.is_number |= is_number,
-            None => shelf.push(Name {
-                canonical: canonical.into(),
-                is_number,
-                shelf: at,
-            }),
+    pub(super) fn add(&mut self, canonical: &str, is_number: bool) -> NameId {
+        if let Some(known) = self.find(canonical).map(|name| name.id) {
+            self.all[known.index()].is_number |= is_number;
+            return known;
         }
+        let id = u8::try_from(self.all.len());
+        let id = NameId(id.expect("a test sees to it that the form has no more names than this"));
+        self.shelves[shelf_of(canonical)].push(id);
+        self.all.push(Name {
+            canonical: canonical.into(),
+            is_number,
+            id,
+        });
+        id
     }
 
     fn find(&self, written: &str) -> Option<&Name> {
-        let shelf = self.0.get(usize::from(shelf_of(written)))?;
+        let shelf = self.shelves.get(shelf_of(written))?;
+        let mut names = shelf.iter().filter_map(|id| self.all.get(id.index()));
         // Nearly everybody writes it as the form does.
-        let as_written = shelf.iter().find(|name| *name.canonical == *written);
-        as_written.or_else(|| {
-            let same = |name: &&Name| name.canonical.eq_ignore_ascii_case(written);
-            shelf.iter().find(same)
-        })
+        let as_written = names.clone().find(|name| *name.canonical == *written);
+        as_written.or_else(|| names.find(|name| name.canonical.eq_ignore_ascii_case(written)))
     }
 }
 
@@ -111,33 +118,45 @@ impl fmt::Debug for Node<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Number<'a> {
     text: &'a str,
-    value: Option<Decimal>,
+    few: Option<FewDigits>,
 }
 
 impl<'a> Number<'a> {
-    fn new(text: &'a str) -> Self {
-        let value = decimal(text);
-        Self { text, value }
-    }
-
     /// Its value, rounded to 28 digits; `None` where it is larger than they can say.
     pub(super) fn value(&self) -> Option<Decimal> {
-        self.value
+        match self.few {
+            Some(few) => Some(few.value()),
+            None => decimal(self.text),
+        }
     }
 
     /// Its digits.
     pub(super) fn text(&self) -> &'a str {
         self.text
     }
+
+    /// The nearest float; `None` beyond every float.
+    pub(super) fn float(&self) -> Option<f64> {
+        let exact = self.few.and_then(FewDigits::float);
+        exact.or_else(|| self.text.parse().ok())
+    }
+
+    /// Whether it has no fraction.
+    pub(super) fn is_integer(&self) -> bool {
+        match self.few {
+            Some(few) if few.scale == 0 => true,
+            Some(_) | None => self.value().is_some_and(|value| value.is_integer()),
+        }
+    }
 }
 
-/// As many digits as fit a machine's whole number with room for one more.
+/// As many digits as fit a machine's whole number.
 const FEW_DIGITS: usize = 18;
 
 /// A JSON number's value, rounded to 28 digits: a program that prints its floats in full writes more of them.
 fn decimal(text: &str) -> Option<Decimal> {
-    if let Some(value) = of_few_digits(text) {
-        return Some(value);
+    if let Some(few) = FewDigits::read(text) {
+        return Some(few.value());
     }
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return text.parse().ok();
@@ -158,34 +177,78 @@ fn decimal(text: &str) -> Option<Decimal> {
     }
 }
 
-/// Nearly every amount, without the generality that costs the parser its time; `None` says nothing of the text.
-fn of_few_digits(text: &str) -> Option<Decimal> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = match digits.split_once('.') {
-        Some((_, "")) => return None,
-        Some(parts) => parts,
-        None => (digits, ""),
-    };
-    if whole.is_empty() || digits.len() > FEW_DIGITS {
-        return None;
+/// Nearly every amount: digits that fit a machine's whole number, without the generality that costs a parser its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FewDigits {
+    mantissa: i64,
+    scale: u8,
+}
+
+/// Powers of ten that are floats without rounding, as many as there can be decimal places.
+const POWERS: [f64; FEW_DIGITS + 1] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18,
+];
+
+impl FewDigits {
+    /// `None` says nothing of the text.
+    fn read(text: &str) -> Option<Self> {
+        let (few, length) = Self::at_start(text.as_bytes());
+        few.filter(|_| length == text.len())
     }
-    let mut mantissa = 0_i64;
-    for byte in whole.bytes().chain(fraction.bytes()) {
-        if !byte.is_ascii_digit() {
-            return None;
+
+    /// Reads as far as there are digits, and says how far that is.
+    fn at_start(bytes: &[u8]) -> (Option<Self>, usize) {
+        let sign = usize::from(bytes.first() == Some(&b'-'));
+        let mut at = sign;
+        let mut mantissa = 0_i64;
+        let mut digits_from = |from: usize| {
+            let mut at = from;
+            while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+                mantissa = mantissa
+                    .wrapping_mul(10)
+                    .wrapping_add(i64::from(digit - b'0'));
+                at += 1;
+            }
+            at - from
+        };
+        let whole = digits_from(at);
+        at += whole;
+        let mut scale = 0;
+        let mut is_one = whole > 0;
+        if bytes.get(at) == Some(&b'.') {
+            scale = digits_from(at + 1);
+            at += 1 + scale;
+            is_one &= scale > 0;
         }
-        mantissa = mantissa * 10 + i64::from(byte - b'0');
+        let few = (is_one && whole + scale <= FEW_DIGITS).then(|| Self {
+            mantissa: if sign == 1 { -mantissa } else { mantissa },
+            scale: u8::try_from(scale).unwrap_or(u8::MAX),
+        });
+        (few, at)
     }
-    let sign = if digits.len() < text.len() { -1 } else { 1 };
-    let scale = u32::try_from(fraction.len()).ok()?;
-    Some(Decimal::new(mantissa * sign, scale))
+
+    fn value(self) -> Decimal {
+        Decimal::new(self.mantissa, u32::from(self.scale))
+    }
+
+    /// The nearest float, where one division of two exact floats gives it.
+    fn float(self) -> Option<f64> {
+        let mantissa = i32::try_from(self.mantissa).map(f64::from).or_else(|_| {
+            /// Whole numbers up to here are floats without rounding.
+            const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+            let exact = self.mantissa.unsigned_abs() <= EXACT;
+            #[expect(clippy::cast_precision_loss, reason = "it is within the exact ones")]
+            exact.then_some(self.mantissa as f64).ok_or(())
+        });
+        let power = POWERS.get(usize::from(self.scale))?;
+        Some(mantissa.ok()? / power)
+    }
 }
 
 /// The members of an object that the form knows, and the names of a few that it does not.
 #[derive(Clone, Default)]
 pub(super) struct Object<'a> {
-    /// Of each member the shelf its name is from: side by side they are looked through at a glance.
-    shelves: Vec<Shelf>,
     members: Vec<Member<'a>>,
     /// Hardly ever any.
     unknown: Option<Box<Unknown<'a>>>,
@@ -206,34 +269,25 @@ struct Member<'a> {
 impl<'a> Object<'a> {
     /// The value under a name of the form. A `null` counts as absent, as it does at the portal.
     pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
-        self.on_shelf(shelf_of(name), name)
+        Some(&self.member(name)?.value)
     }
 
-    /// As [`Object::get`], for a name whose shelf is known.
-    pub(super) fn on_shelf(&self, shelf: Shelf, name: &str) -> Option<&Node<'a>> {
-        Some(&self.member(shelf, name)?.value)
-    }
-
-    fn member(&self, shelf: Shelf, name: &str) -> Option<&Member<'a>> {
+    fn member(&self, name: &str) -> Option<&Member<'a>> {
         self.members
-            .get(self.find(shelf, |member| *member.canonical == *name)?)
-    }
-
-    fn find(&self, shelf: Shelf, is_it: impl Fn(&Name) -> bool) -> Option<usize> {
-        let mut from = 0;
-        loop {
-            let ahead = self.shelves.get(from..)?;
-            let at = from + ahead.iter().position(|known| *known == shelf)?;
-            if is_it(self.members.get(at)?.name) {
-                return Some(at);
-            }
-            from = at + 1;
-        }
+            .iter()
+            .find(|member| *member.name.canonical == *name)
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// The members, by name.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'a Name, &Node<'a>)> {
+        self.members
+            .iter()
+            .map(|member| (member.name, &member.value))
     }
 
     /// Names of the form and their values.
@@ -252,30 +306,25 @@ impl<'a> Object<'a> {
 
     /// How the document spells this name of the form.
     fn spelling<'s>(&'s self, name: &'s str) -> &'s str {
-        self.member(shelf_of(name), name)
+        self.member(name)
             .and_then(|member| member.written.as_deref())
             .unwrap_or(name)
     }
 
-    /// The last one of a repeated member counts; a `null` takes it away.
-    fn put(&mut self, name: &'a Name, written: &str, value: Node<'a>) {
-        if let Some(at) = self.find(name.shelf, |known| std::ptr::eq(known, name)) {
-            self.shelves.remove(at);
-            self.members.remove(at);
-        }
+    /// Puts a member in whose name is not there yet. A `null` is none.
+    fn put(&mut self, name: &'a Name, written: Option<Box<str>>, value: Node<'a>) {
         if !matches!(value, Node::Null) {
-            let written = (*written != *name.canonical).then(|| written.into());
-            if self.members.is_empty() {
-                self.shelves.reserve(USUAL_MEMBERS);
-                self.members.reserve(USUAL_MEMBERS);
-            }
-            self.shelves.push(name.shelf);
             self.members.push(Member {
                 name,
                 written,
                 value,
             });
         }
+    }
+
+    /// The last one of a repeated member counts.
+    fn take_out(&mut self, name: &Name) {
+        self.members.retain(|member| member.name.id != name.id);
     }
 
     fn put_unknown(&mut self, written: Cow<'a, str>) {

@@ -1,15 +1,19 @@
 //! Reads the tree of a document that has been proven to be JSON.
 //!
-//! One rule: no value is copied that is not asked for. It takes a tenth fewer instructions than a visitor of the general
-//! parser did, and keeps every number's digits; a test holds it against that parser.
+//! One rule: no value is copied that is not asked for, and no name looked up that can be foreseen: the elements of a
+//! list have the same members in the same order, nearly always. It takes a fraction of the time of a visitor of the
+//! general parser, and keeps every number's digits; a test holds it against that parser.
 
 use std::borrow::Cow;
 
-use super::{MAX_ELEMENTS, Names, Node, Number, Object};
+use super::{FewDigits, MAX_ELEMENTS, Member, Name, NameId, Names, Node, Number, Object};
 use crate::json::plain_bytes;
 
 /// As deep as the general parser goes.
 const DEEPEST: usize = 128;
+
+/// Room for so many members is made at once where nothing is foreseen: most blocks have fewer.
+const USUAL_MEMBERS: usize = 12;
 
 /// Not JSON, or nested deeper than any document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +24,7 @@ type Read<T> = Result<T, Unreadable>;
 /// Reads one JSON text.
 pub(super) fn read<'a>(text: &'a str, names: &'a Names) -> Read<Node<'a>> {
     let mut reader = Reader { text, at: 0, names };
-    let node = reader.value(DEEPEST)?;
+    let node = reader.value(DEEPEST, &[])?;
     reader.space();
     if reader.at == text.len() {
         Ok(node)
@@ -33,6 +37,27 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     names: &'a Names,
+}
+
+/// A member's name as it was read.
+struct ReadName<'a> {
+    name: &'a Name,
+    /// As it is written, where that is another spelling.
+    written: Option<Box<str>>,
+}
+
+/// The names that an object has had so far.
+#[derive(Default)]
+struct Seen([u64; 4]);
+
+impl Seen {
+    /// Whether it has been there before.
+    fn again(&mut self, name: NameId) -> bool {
+        let (word, bit) = (&mut self.0[name.index() / 64], 1 << (name.index() % 64));
+        let again = *word & bit != 0;
+        *word |= bit;
+        again
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -79,9 +104,10 @@ impl<'a> Reader<'a> {
         Ok(empty)
     }
 
-    fn value(&mut self, depth: usize) -> Read<Node<'a>> {
+    /// Reads a value; `like` are the members of one before it, if it is an object.
+    fn value(&mut self, depth: usize, like: &[Member<'a>]) -> Read<Node<'a>> {
         match self.next()? {
-            b'{' => Ok(Node::Object(self.object(depth)?)),
+            b'{' => Ok(Node::Object(self.object(depth, like)?)),
             b'[' => self.list(depth),
             b'"' => Ok(Node::Text(self.string()?)),
             _ => self.scalar(),
@@ -101,37 +127,82 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Read<Object<'a>> {
+    fn object(&mut self, depth: usize, like: &[Member<'a>]) -> Read<Object<'a>> {
         let depth = depth.checked_sub(1).ok_or(Unreadable)?;
         self.at += 1;
         let mut object = Object::default();
         if self.is_empty(b'}')? {
             return Ok(object);
         }
+        let usual = if like.is_empty() {
+            USUAL_MEMBERS
+        } else {
+            like.len()
+        };
+        object.members.reserve_exact(usual);
+        let mut foreseen = like;
+        let mut seen = Seen::default();
         loop {
-            if self.next()? != b'"' {
-                return Err(Unreadable);
-            }
-            let written = self.string()?;
-            self.take(b':')?;
-            match self.names.find(&written) {
-                Some(name) if name.is_number => {
-                    let value = self.number()?;
-                    object.put(name, &written, value);
+            match self.name(&mut foreseen, &mut object)? {
+                Some(ReadName { name, written }) => {
+                    if seen.again(name.id) {
+                        object.take_out(name);
+                    }
+                    let value = if name.is_number {
+                        self.number()?
+                    } else {
+                        self.value(depth, &[])?
+                    };
+                    object.put(name, written, value);
                 }
-                Some(name) => {
-                    let value = self.value(depth)?;
-                    object.put(name, &written, value);
-                }
-                None => {
-                    self.skip()?;
-                    object.put_unknown(written);
-                }
+                None => self.skip()?,
             }
             if !self.goes_on(b'}')? {
                 return Ok(object);
             }
         }
+    }
+
+    /// Reads a member's name and its colon. One that the form does not know is noted as unknown.
+    fn name(
+        &mut self,
+        foreseen: &mut &[Member<'a>],
+        object: &mut Object<'a>,
+    ) -> Read<Option<ReadName<'a>>> {
+        if self.next()? != b'"' {
+            return Err(Unreadable);
+        }
+        if let Some((next, rest)) = foreseen.split_first()
+            && self.is_at(next.name)
+        {
+            *foreseen = rest;
+            self.at += next.name.canonical.len() + 2;
+            self.take(b':')?;
+            return Ok(Some(ReadName {
+                name: next.name,
+                written: None,
+            }));
+        }
+        let written = self.string()?;
+        self.take(b':')?;
+        let Some(name) = self.names.find(&written) else {
+            object.put_unknown(written);
+            return Ok(None);
+        };
+        // One before it has been left out, or stands elsewhere.
+        let ahead = foreseen.iter().position(|member| member.name.id == name.id);
+        if let Some(ahead) = ahead {
+            *foreseen = &foreseen[ahead + 1..];
+        }
+        let written = (*written != *name.canonical).then(|| (*written).into());
+        Ok(Some(ReadName { name, written }))
+    }
+
+    /// Whether the string that begins here is this name.
+    fn is_at(&self, name: &Name) -> bool {
+        let (begin, end) = (self.at + 1, self.at + 1 + name.canonical.len());
+        let bytes = self.text.as_bytes();
+        bytes.get(end) == Some(&b'"') && bytes.get(begin..end) == Some(name.canonical.as_bytes())
     }
 
     fn list(&mut self, depth: usize) -> Read<Node<'a>> {
@@ -143,7 +214,10 @@ impl<'a> Reader<'a> {
         }
         loop {
             if count < MAX_ELEMENTS {
-                elements.push(self.value(depth)?);
+                let like = elements.last().and_then(Node::object);
+                let like = like.map_or(&[][..], |object| &object.members);
+                let element = self.value(depth, like)?;
+                elements.push(element);
             } else {
                 self.skip()?;
             }
@@ -189,18 +263,35 @@ impl<'a> Reader<'a> {
     /// A number, `true`, `false` or `null`.
     fn scalar(&mut self) -> Read<Node<'a>> {
         let begin = self.at;
-        let bytes = self.text.as_bytes();
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.') = bytes.get(self.at) {
-            self.at += 1;
+        let rest = self.text.as_bytes().get(begin..).ok_or(Unreadable)?;
+        if let Some(b'-' | b'0'..=b'9') = rest.first() {
+            let (few, length) = FewDigits::at_start(rest);
+            self.at += length;
+            let has_few = few.filter(|_| !self.is_in_scalar());
+            self.skip_scalar();
+            let text = &self.text[begin..self.at];
+            return Ok(Node::Number(Number { text, few: has_few }));
         }
+        self.skip_scalar();
         match &self.text[begin..self.at] {
             "null" => Ok(Node::Null),
             "true" | "false" => Ok(Node::Bool),
-            number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
-                Ok(Node::Number(Number::new(number)))
-            }
             _ => Err(Unreadable),
         }
+    }
+
+    fn skip_scalar(&mut self) {
+        while self.is_in_scalar() {
+            self.at += 1;
+        }
+    }
+
+    fn is_in_scalar(&self) -> bool {
+        let next = self.peek();
+        matches!(
+            next,
+            Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.')
+        )
     }
 
     /// Goes past a value, however deep it is.

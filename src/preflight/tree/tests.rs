@@ -64,7 +64,7 @@ fn numbers_keep_their_digits_and_nulls_are_absent() {
     assert_eq!(rounded.round_dp(2).to_string(), "900.10");
     assert_eq!(decimal("1.5E+3"), Some(Decimal::from(1_500)));
     for text in ["", "-", ".", "1.", ".5", "1.5.2", "12a", "--1", "+1"] {
-        assert_eq!(of_few_digits(text), None, "{text}");
+        assert_eq!(FewDigits::read(text), None, "{text}");
     }
     assert_eq!(
         decimal("150e-2")
