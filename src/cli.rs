@@ -236,7 +236,8 @@ fn warned<T>(loaded: Loaded<T>) -> T {
 
 async fn run_worker(path: &Path) -> Result<u8, Failure> {
     let loaded = config::load(path, config::process_environment())?;
-    telemetry::init_logging(&loaded.config.log);
+    let _flush =
+        telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
     let accounts = config::credentials::load(
         &loaded.config.credentials.path,

@@ -5,10 +5,11 @@
 
 pub mod control;
 pub mod credentials;
+mod lines;
 mod portal;
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ use crate::outcome::{Reason, SignatureState, Status};
 mod limits;
 mod portals;
 
+use lines::Lines;
+
+pub use lines::Flush;
+
 pub use limits::{
     BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen, useful_replicas,
 };
@@ -44,7 +49,12 @@ const BUCKETS: [f64; 14] = [
 
 /// Starts logging to standard error. Libraries beneath the worker are never let below `info`, whatever is asked:
 /// at `trace` they print the frames and bodies that pass through them.
-pub fn init_logging(config: &LogConfig) {
+///
+/// What it gives is to be held until the end: JSON lines are written some at a time.
+///
+/// # Errors
+/// The operating system gives no thread to write them.
+pub fn init_logging(config: &LogConfig) -> io::Result<Option<Flush>> {
     let ours = LevelFilter::from_level(config.level);
     let theirs = ours.min(LevelFilter::WARN);
     let filter = Targets::new()
@@ -53,25 +63,27 @@ pub fn init_logging(config: &LogConfig) {
         .with_target("lapin", LevelFilter::OFF)
         .with_target("irn_worker", ours);
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match config.format {
+    let (started, flush) = match config.format {
         LogFormat::Json => {
+            let (writer, flush) = Lines::start(io::stderr())?;
             let lines = tracing_subscriber::fmt::layer()
                 .json()
                 .flatten_event(true)
-                .with_writer(std::io::stderr);
-            registry.with(lines).try_init()
+                .with_writer(writer);
+            (registry.with(lines).try_init(), Some(flush))
         }
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal();
             let lines = tracing_subscriber::fmt::layer()
                 .with_ansi(colour)
                 .with_writer(std::io::stderr);
-            registry.with(lines).try_init()
+            (registry.with(lines).try_init(), None)
         }
     };
     // A second subscriber in one process can only be a test's; the first one stays.
     drop(started);
     hide_panic_messages();
+    Ok(flush)
 }
 
 /// A panic's message may quote what it tripped over, so only its place is told.
