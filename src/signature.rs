@@ -85,9 +85,13 @@ impl<'a> Token<'a> {
 
     /// Its `data` claim, a JSON object in a text (NIC) or as it is. Says nothing of who wrote it.
     pub fn data(&self) -> Result<Wiped<String>, Malformed> {
+        self.data_by(data::data_of)
+    }
+
+    fn data_by(&self, read: fn(&str) -> Option<String>) -> Result<Wiped<String>, Malformed> {
         const PROBLEM: Malformed = Malformed("it has no data claim");
         let payload = simdutf8::basic::from_utf8(&self.payload).map_err(|_| PROBLEM)?;
-        if let Some(data) = data::data_of(payload) {
+        if let Some(data) = read(payload) {
             return Ok(Wiped::new(data));
         }
         let [data] = members_of(payload, ["data"]).map_err(|_| PROBLEM)?;
@@ -103,7 +107,8 @@ impl<'a> Token<'a> {
 
     /// Reads it as a signed invoice.
     pub fn invoice_data(&self) -> Result<InvoiceData, Malformed> {
-        InvoiceData::read(&self.data()?).ok_or(Malformed("its data is not a JSON object"))
+        let data = self.data_by(data::data_without_lists_of)?;
+        InvoiceData::read(&data).ok_or(Malformed("its data is not a JSON object"))
     }
 
     /// The lines of a signed invoice, if it has readable ones.
