@@ -3,6 +3,7 @@
 //! One rule: before each call the delivery must still be ours and no stop asked; after a stop, what has not been sent
 //! is not sent.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -96,7 +97,9 @@ impl<'a> Calls<'a> {
             self.worker.crash.at(Point::Submitting);
             self.case.doubt_at(&self.portal.name);
             let access = session.access();
-            let submitting = self.portal.irp.generate(&access, body);
+            // Where they stay, here and elsewhere: a future that is handed over as it is lies in its task twice, and the
+            // task of a job would be moved about with thirty kilobytes.
+            let submitting = pin!(self.portal.irp.generate(&access, body));
             let submitting = self.worker.crash.during(Point::Submitted, submitting);
             let answer = self.observed("generate", submitting).await;
             self.worker.crash.at(Point::Answered);

@@ -24,6 +24,7 @@ mod scaling;
 mod settle;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -226,7 +227,8 @@ impl Worker {
     /// Works on one delivery until it is settled, or the grace is over.
     async fn work(&self, delivery: Delivery) {
         let last_resort = delivery.acknowledger.last_resort();
-        let working = AssertUnwindSafe(self.work_and_settle(delivery)).catch_unwind();
+        // Where it stays: handed over as it is, it would be in this task twice.
+        let working = pin!(AssertUnwindSafe(self.work_and_settle(delivery)).catch_unwind());
         // Dropped at the end of the grace, the delivery stays unacknowledged, and closing the channel redelivers it.
         if let Some(Err(_)) = self.abandon.run_until_cancelled(working).await {
             last_resort.reject().await;

@@ -1,5 +1,6 @@
 //! Publishing for a delivery: again and again, until a queue holds the message or the delivery is no longer ours.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::broker::{Acknowledger, Publication, PublishError, retry_exchange};
@@ -121,7 +122,7 @@ impl<'a> Tries<'a> {
             if !self.acknowledger.is_live() {
                 return Err(Lost);
             }
-            let publishing = self.worker.publisher.publish(publication);
+            let publishing = pin!(self.worker.publisher.publish(publication));
             let publishing = self.worker.crash.during(Point::Publishing, publishing);
             let error = match publishing.await {
                 Ok(()) => return Ok(Routed::Queue),
