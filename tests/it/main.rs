@@ -17,6 +17,7 @@ mod logins;
 mod neighbour;
 mod reload;
 mod replay;
+mod replicas;
 mod resync;
 mod scaling;
 mod secrecy;
