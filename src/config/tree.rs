@@ -96,25 +96,25 @@ pub(super) fn whole(text: &str) -> Part<'_> {
 
 /// Cuts a text before each `[[name]]` of these lists, so that a long list need never be held whole. Where a part would
 /// mean something else by itself, or is not TOML, there are none: the text must be read whole, and its faults told.
-pub(super) fn parts<'t>(text: &'t str, lists: &[&str]) -> Option<impl Iterator<Item = Part<'t>>> {
-    let is_listed = |key: &str| lists.contains(&key);
+pub(super) fn parts<'t>(
+    path: &Arc<Path>,
+    text: &'t str,
+    lists: &[&str],
+) -> Option<impl Iterator<Item = Part<'t>> + use<'t>> {
+    // One that was cut within a text or a list is not TOML.
+    let stands_alone = |part, is_allowed: &dyn Fn(&str, &Value) -> bool| {
+        let (table, faults) = parse(path, part);
+        let mut keys = table.iter();
+        faults.is_empty() && keys.all(|(key, item)| is_allowed(key, &item.value))
+    };
+    let is_entry =
+        |key: &str, value: &Value| lists.contains(&key) && matches!(value, Value::List(_));
     let mut parts = cut(text, lists);
-    let head = parts.next();
-    let is_sound = head.is_none_or(|head| stands_alone(head, |key, _| !is_listed(key)))
-        && parts.all(|entry| {
-            stands_alone(entry, |key, value| {
-                is_listed(key) && matches!(value, DeValue::Array(_))
-            })
-        });
+    let is_sound = parts
+        .next()
+        .is_none_or(|head| stands_alone(head, &|key, _| !lists.contains(&key)))
+        && parts.all(|entry| stands_alone(entry, &is_entry));
     is_sound.then(|| cut(text, lists))
-}
-
-/// Whether a part is TOML with only such keys at its top. One that was cut within a text or a list is not.
-fn stands_alone(part: Part<'_>, is_allowed: impl Fn(&str, &DeValue<'_>) -> bool) -> bool {
-    DeTable::parse(part.text).is_ok_and(|table| {
-        let mut keys = table.get_ref().iter();
-        keys.all(|(key, value)| is_allowed(key.get_ref(), value.get_ref()))
-    })
 }
 
 /// What stands before the first entry, perhaps nothing, then the entries.
@@ -292,12 +292,15 @@ mod tests {
         all
     }
 
+    fn file() -> Arc<Path> {
+        Arc::from(Path::new("f"))
+    }
+
     fn read<'t>(parts: impl Iterator<Item = Part<'t>>) -> Vec<String> {
-        let path = Arc::from(Path::new("f"));
         let mut counts = BTreeMap::new();
         let mut all = Vec::new();
         for part in parts {
-            let (table, faults) = parse(&path, part);
+            let (table, faults) = parse(&file(), part);
             assert!(faults.is_empty(), "{faults:?}");
             all.extend(said(&table, "", &mut counts));
         }
@@ -307,8 +310,9 @@ mod tests {
 
     #[test]
     fn long_list_is_read_entry_by_entry() {
-        let text = "# two\n[[client]]\nname = \"a\"\n\n  [[taxpayer]] # one\ngstin = 1\n[[taxpayer]]\n";
-        let parts: Vec<Part<'_>> = parts(text, &LISTS).expect("it is sound").collect();
+        let text =
+            "# two\n[[client]]\nname = \"a\"\n\n  [[taxpayer]] # one\ngstin = 1\n[[taxpayer]]\n";
+        let parts: Vec<Part<'_>> = parts(&file(), text, &LISTS).expect("it is sound").collect();
         let after: Vec<usize> = parts.iter().map(|part| part.after_line).collect();
         assert_eq!(after, [0, 1, 4, 6]);
         assert_eq!(parts[3].text, "[[taxpayer]]\n");
@@ -325,7 +329,7 @@ mod tests {
             "[[client]]\nname = \n[[client]]\n",
             "[[client]]\n[other]\n",
         ] {
-            assert!(parts(text, &LISTS).is_none(), "{text}");
+            assert!(parts(&file(), text, &LISTS).is_none(), "{text}");
         }
     }
 
@@ -338,7 +342,7 @@ mod tests {
             "f = [", "]", "[[\"client\"]]", "# [[client]]", "", "[[clients]]",
         ]), 0..9)) {
             let text = lines.join("\n");
-            if let Some(parts) = parts(&text, &LISTS) {
+            if let Some(parts) = parts(&file(), &text, &LISTS) {
                 prop_assert_eq!(read(parts), read(std::iter::once(whole(&text))));
             }
         }

@@ -14,6 +14,7 @@ mod failover;
 mod fleet;
 mod limits;
 mod logins;
+mod memory;
 mod neighbour;
 mod reload;
 mod replay;

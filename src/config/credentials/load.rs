@@ -138,7 +138,7 @@ fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
         drafts,
     };
     // Ten thousand accounts at once would take fifty megabytes for a moment.
-    match tree::parts(&text, &[CLIENT, TAXPAYER]) {
+    match tree::parts(&path, &text, &[CLIENT, TAXPAYER]) {
         Some(parts) => parts.for_each(|part| reader.read(part)),
         None => reader.read(tree::whole(&text)),
     }
