@@ -48,8 +48,8 @@ pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFault
 
 /// As [`load`], and tells which files the result depends on.
 ///
-/// Reads on a thread of its own. Reading ten thousand accounts takes fifty megabytes for a moment: had they been taken
-/// among what is kept, the allocator could not give them back.
+/// Reads on a thread of its own: had what reading takes been taken among what is kept, the allocator could not give it
+/// back.
 pub fn read(path: &Path, environment: Environment) -> Reading {
     let reading = thread::scope(|scope| scope.spawn(|| read_here(path, environment)).join());
     let Reading { result, files } = match reading {
