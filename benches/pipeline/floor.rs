@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use clap::Args;
@@ -25,6 +25,7 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,7 +56,8 @@ pub(crate) struct FloorArgs {
     ca_file: Option<PathBuf>,
 }
 
-/// Consumes until the process is ended from outside, or something fails.
+/// Consumes until SIGTERM, or until something fails. What is done is acknowledged before the end: the broker would hand
+/// it to another replica otherwise, and the bare pipeline submits whatever it is handed.
 pub(crate) async fn run(arguments: &FloorArgs) -> Result<()> {
     let url = &arguments.broker_url;
     let consume = Connection::connect(url, ConnectionProperties::default()).await?;
@@ -76,8 +78,13 @@ pub(crate) async fn run(arguments: &FloorArgs) -> Result<()> {
         .await?;
     let slots = Arc::new(Semaphore::new(usize::from(arguments.concurrency)));
     let (tasks, failed) = (TaskTracker::new(), CancellationToken::new());
-    while let Some(delivery) = failed.run_until_cancelled(jobs.next()).await.flatten() {
-        let delivery = delivery?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    loop {
+        let delivery = tokio::select! {
+            delivery = jobs.next() => delivery.context("the consumer was cancelled")??,
+            () = failed.cancelled() => bail!("a job failed"),
+            _ = terminated.recv() => break,
+        };
         let slot = Arc::clone(&slots).acquire_owned().await?;
         let (pipeline, failed) = (Arc::clone(&pipeline), failed.clone());
         tasks.spawn(async move {
@@ -88,9 +95,10 @@ pub(crate) async fn run(arguments: &FloorArgs) -> Result<()> {
             drop(slot);
         });
     }
-    Err(anyhow::anyhow!(
-        "a job failed, or the consumer was cancelled"
-    ))
+    tasks.close();
+    tasks.wait().await;
+    consume.close(200, "done".into()).await?;
+    Ok(())
 }
 
 struct Pipeline {

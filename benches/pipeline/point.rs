@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::load::Erp;
@@ -75,7 +75,8 @@ pub(crate) async fn measure(
     for program in programs {
         program.end().await?;
     }
-    setting.portal.expect(jobs).await?;
+    let whose = || format!("{replicas} x {}", subject.name());
+    setting.portal.expect(jobs).await.with_context(whose)?;
     Ok(after.since(&before, amount.counted))
 }
 

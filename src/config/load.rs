@@ -121,7 +121,7 @@ fn load_text<T>(
     let path: Arc<Path> = Arc::from(path);
     let source = Source::file(&path);
     let findings = Findings::for_need(need);
-    let (mut root, faults) = tree::parse(&path, text);
+    let (mut root, faults) = tree::parse(&path, tree::whole(text));
     findings.syntax(faults);
     findings.extend(tree::overlay(&mut root, environment));
     let config = Section::read_root(&findings, source, Path::new(""), root, worker);

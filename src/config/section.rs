@@ -255,18 +255,21 @@ impl<'f> Section<'f> {
         nested.complete(read)
     }
 
-    /// Every table of `[[key]]`.
+    /// Every table of `[[key]]`; the file has `before` others before them.
     pub(super) fn tables<T>(
         &mut self,
         key: &str,
+        before: usize,
         mut read: impl FnMut(&mut Section<'f>) -> T,
     ) -> Vec<T> {
         let items = self
             .items(key, &format!("write [[{key}]] with two brackets"))
             .unwrap_or_default();
-        let named = items.iter();
-        named
-            .map(|(name, item)| self.nested(key, name, item, &mut read))
+        let numbered = items.iter().zip(before..);
+        numbered
+            .map(|((_, item), number)| {
+                self.nested(key, &format!("{key}[{number}]"), item, &mut read)
+            })
             .collect()
     }
 

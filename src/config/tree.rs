@@ -78,14 +78,81 @@ impl Item {
     }
 }
 
+/// A part of a TOML text that means the same by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part<'t> {
+    text: &'t str,
+    /// How many lines of the file come before it.
+    after_line: usize,
+}
+
+/// The whole of a text.
+pub(super) fn whole(text: &str) -> Part<'_> {
+    Part {
+        text,
+        after_line: 0,
+    }
+}
+
+/// Cuts a text before each `[[name]]` of these lists, so that a long list need never be held whole. Where a part would
+/// mean something else by itself, or is not TOML, there are none: the text must be read whole, and its faults told.
+pub(super) fn parts<'t>(
+    path: &Arc<Path>,
+    text: &'t str,
+    lists: &[&str],
+) -> Option<impl Iterator<Item = Part<'t>> + use<'t>> {
+    // One that was cut within a text or a list is not TOML.
+    let stands_alone = |part, is_allowed: &dyn Fn(&str, &Value) -> bool| {
+        let (table, faults) = parse(path, part);
+        let mut keys = table.iter();
+        faults.is_empty() && keys.all(|(key, item)| is_allowed(key, &item.value))
+    };
+    let is_entry =
+        |key: &str, value: &Value| lists.contains(&key) && matches!(value, Value::List(_));
+    let mut parts = cut(text, lists);
+    let is_sound = parts
+        .next()
+        .is_none_or(|head| stands_alone(head, &|key, _| !lists.contains(&key)))
+        && parts.all(|entry| stands_alone(entry, &is_entry));
+    is_sound.then(|| cut(text, lists))
+}
+
+/// What stands before the first entry, perhaps nothing, then the entries.
+fn cut<'t>(text: &'t str, lists: &[&str]) -> impl Iterator<Item = Part<'t>> + use<'t> {
+    let names: Vec<String> = lists.iter().map(|list| format!("[[{list}]]")).collect();
+    let (mut rest, mut own_lines) = (Some(whole(text)), 0);
+    std::iter::from_fn(move || {
+        let part = rest.take()?;
+        let begins = |line: &str| names.iter().any(|name| line.trim_start().starts_with(name));
+        let (mut bytes, mut lines) = (0, 0);
+        for line in part.text.split_inclusive('\n') {
+            if lines >= own_lines && begins(line) {
+                rest = Some(Part {
+                    text: &part.text[bytes..],
+                    after_line: part.after_line + lines,
+                });
+                break;
+            }
+            (bytes, lines) = (bytes + line.len(), lines + 1);
+        }
+        // The line that names an entry is its own.
+        own_lines = 1;
+        Some(Part {
+            text: &part.text[..bytes],
+            ..part
+        })
+    })
+}
+
 /// Reads a TOML text. With faults, the table holds what could be read all the same.
-pub(super) fn parse(path: &Arc<Path>, text: &str) -> (Table, Vec<Fault>) {
+pub(super) fn parse(path: &Arc<Path>, part: Part<'_>) -> (Table, Vec<Fault>) {
+    let Part { text, after_line } = part;
     let line_starts: Vec<usize> = std::iter::once(0)
         .chain(text.match_indices('\n').map(|(at, _)| at + 1))
         .collect();
     let locate = |span: Range<usize>| Source::File {
         path: Arc::clone(path),
-        line: Some(line_starts.partition_point(|&start| start <= span.start)),
+        line: Some(after_line + line_starts.partition_point(|&start| start <= span.start)),
     };
     let (document, errors) = DeTable::parse_recoverable(text);
     let faults = errors
@@ -188,5 +255,96 @@ fn descend<'t>(table: &'t mut Table, key: &str, source: &Source) -> Option<&'t m
         | Value::Boolean(_)
         | Value::List(_)
         | Value::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LISTS: [&str; 2] = ["client", "taxpayer"];
+
+    /// What a table says, each value with its path and its line.
+    fn said(table: &Table, path: &str, counts: &mut BTreeMap<String, usize>) -> Vec<String> {
+        let mut all = Vec::new();
+        for (key, item) in table {
+            let path = format!("{path}/{key}");
+            match &item.value {
+                Value::Table(table) => all.extend(said(table, &path, counts)),
+                Value::List(items) => {
+                    for item in items {
+                        let count = counts.entry(path.clone()).or_default();
+                        *count += 1;
+                        let path = format!("{path}/{count}");
+                        match &item.value {
+                            Value::Table(table) => all.extend(said(table, &path, counts)),
+                            other => all.push(format!("{path} {}", other.kind())),
+                        }
+                    }
+                }
+                other => {
+                    let text = other.text().unwrap_or(other.kind());
+                    all.push(format!("{path} {text} {}", item.source));
+                }
+            }
+        }
+        all
+    }
+
+    fn file() -> Arc<Path> {
+        Arc::from(Path::new("f"))
+    }
+
+    fn read<'t>(parts: impl Iterator<Item = Part<'t>>) -> Vec<String> {
+        let mut counts = BTreeMap::new();
+        let mut all = Vec::new();
+        for part in parts {
+            let (table, faults) = parse(&file(), part);
+            assert!(faults.is_empty(), "{faults:?}");
+            all.extend(said(&table, "", &mut counts));
+        }
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn long_list_is_read_entry_by_entry() {
+        let text =
+            "# two\n[[client]]\nname = \"a\"\n\n  [[taxpayer]] # one\ngstin = 1\n[[taxpayer]]\n";
+        let parts: Vec<Part<'_>> = parts(&file(), text, &LISTS).expect("it is sound").collect();
+        let after: Vec<usize> = parts.iter().map(|part| part.after_line).collect();
+        assert_eq!(after, [0, 1, 4, 6]);
+        assert_eq!(parts[3].text, "[[taxpayer]]\n");
+    }
+
+    #[test]
+    fn what_means_something_else_in_parts_is_not_cut() {
+        for text in [
+            "a = \"\"\"\n[[client]]\n\"\"\"\n",
+            "a = [\n[[client]],\n]\n",
+            "client = [{}]\n[[client]]\n",
+            "[client]\n[[client]]\n",
+            "[[client]]\n[client]\n",
+            "[[client]]\nname = \n[[client]]\n",
+            "[[client]]\n[other]\n",
+        ] {
+            assert!(parts(&file(), text, &LISTS).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        /// Lines in any order: either they are not cut, or the parts say what the whole does, at the same places.
+        #[test]
+        fn parts_say_what_the_whole_says(lines in proptest::collection::vec(prop::sample::select(vec![
+            "[[client]]", "[[taxpayer]]", " [[taxpayer]] # x", "[[ client ]]", "[client]", "[taxpayer.sub]",
+            "[[taxpayer.list]]", "[other]", "client = []", "a = 1", "b = \"x\"", "c.d = true", "e = \"\"\"", "\"\"\"",
+            "f = [", "]", "[[\"client\"]]", "# [[client]]", "", "[[clients]]",
+        ]), 0..9)) {
+            let text = lines.join("\n");
+            if let Some(parts) = parts(&file(), &text, &LISTS) {
+                prop_assert_eq!(read(parts), read(std::iter::once(whole(&text))));
+            }
+        }
     }
 }

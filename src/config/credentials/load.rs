@@ -48,8 +48,8 @@ pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFault
 
 /// As [`load`], and tells which files the result depends on.
 ///
-/// Reads on a thread of its own. Reading ten thousand accounts takes fifty megabytes for a moment: had they been taken
-/// among what is kept, the allocator could not give them back.
+/// Reads on a thread of its own: had what reading takes been taken among what is kept, the allocator could not give it
+/// back.
 pub fn read(path: &Path, environment: Environment) -> Reading {
     let reading = thread::scope(|scope| scope.spawn(|| read_here(path, environment)).join());
     let Reading { result, files } = match reading {
@@ -131,14 +131,50 @@ fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
         }
     };
     let path: Arc<Path> = Arc::from(file);
-    let (root, faults) = tree::parse(&path, &text);
-    drafts.is_partial |= !faults.is_empty();
-    findings.syntax(faults);
-    let base = file.parent().unwrap_or(Path::new(""));
-    Section::read_root(findings, Source::file(&path), base, root, |root| {
-        drafts.clients.extend(root.tables("client", client));
-        drafts.taxpayers.extend(root.tables("taxpayer", taxpayer));
-    });
+    let mut reader = FileReader {
+        before: (drafts.clients.len(), drafts.taxpayers.len()),
+        path: &path,
+        findings,
+        drafts,
+    };
+    // Ten thousand accounts at once would take fifty megabytes for a moment.
+    match tree::parts(&path, &text, &[CLIENT, TAXPAYER]) {
+        Some(parts) => parts.for_each(|part| reader.read(part)),
+        None => reader.read(tree::whole(&text)),
+    }
+}
+
+/// The lists of a credentials file.
+const CLIENT: &str = "client";
+const TAXPAYER: &str = "taxpayer";
+
+/// Reads one file, part by part.
+struct FileReader<'a> {
+    path: &'a Arc<Path>,
+    findings: &'a Findings,
+    drafts: &'a mut Drafts,
+    /// How many drafts of each list are of other files.
+    before: (usize, usize),
+}
+
+impl FileReader<'_> {
+    fn read(&mut self, part: tree::Part<'_>) {
+        let (root, faults) = tree::parse(self.path, part);
+        self.drafts.is_partial |= !faults.is_empty();
+        self.findings.syntax(faults);
+        let base = self.path.parent().unwrap_or(Path::new(""));
+        let source = Source::file(self.path);
+        let Drafts {
+            clients, taxpayers, ..
+        } = &mut *self.drafts;
+        let (others_clients, others_taxpayers) = self.before;
+        Section::read_root(self.findings, source, base, root, |root| {
+            let number = clients.len() - others_clients;
+            clients.extend(root.tables(CLIENT, number, client));
+            let number = taxpayers.len() - others_taxpayers;
+            taxpayers.extend(root.tables(TAXPAYER, number, taxpayer));
+        });
+    }
 }
 
 /// What was read, entry by entry; a part that is at fault is missing.
