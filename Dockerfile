@@ -12,6 +12,7 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+# hadolint ignore=DL4006
 RUN awk '/^\[/ { cut = /^\[\[(bench|test)\]\]/ } !cut' Cargo.toml >trimmed && mv trimmed Cargo.toml \
  && mkdir -p src/bin/irp-sandbox \
  && touch src/lib.rs \
@@ -32,6 +33,7 @@ RUN find src -name '*.rs' -exec touch {} + \
 # What the binary needs around it: the libraries it is linked with, root certificates for amqps and the portal, a user's
 # name, and which Debian packages these come from, where scanners look for it. Time zones are compiled in.
 FROM build AS root
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN mkdir -p /root-image/etc/irn-worker /root-image/etc/ssl/certs /root-image/var/lib/dpkg/status.d \
  && ldd /irn-worker | awk '{ for (i = 1; i <= NF; i++) if ($i ~ "^/") print $i }' \
     | xargs cp --dereference --parents --target-directory=/root-image \
@@ -46,12 +48,14 @@ RUN mkdir -p /root-image/etc/irn-worker /root-image/etc/ssl/certs /root-image/va
 
 FROM build AS build-sandbox
 RUN cargo build --release --locked --bin irp-sandbox \
- && strip --strip-debug -o /irp-sandbox target/release/irp-sandbox
+ && strip --strip-debug -o /irp-sandbox target/release/irp-sandbox \
+ && mkdir /state
 
 # The simulated portal. Its folder is the only place it writes to: the keys that it makes at its first start.
 FROM scratch AS irp-sandbox
 COPY --from=root /root-image /
 COPY --from=build-sandbox /irp-sandbox /usr/local/bin/irp-sandbox
+COPY --from=build-sandbox --chown=10001:10001 /state /var/lib/irp-sandbox
 LABEL org.opencontainers.image.title="irp-sandbox" \
       org.opencontainers.image.description="A simulated Invoice Registration Portal, for tests of irn-worker" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
