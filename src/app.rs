@@ -3,6 +3,7 @@
 mod assemble;
 mod control;
 mod reload;
+mod service_manager;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +127,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     });
     let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
+    background.spawn(service_manager::tell(readiness.changes(), ended.clone()));
     let heeding = control::heed(endpoint.clone(), Arc::clone(&worker), limits);
     background.spawn(ended.clone().run_until_cancelled_owned(heeding));
 

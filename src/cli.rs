@@ -1,5 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
+mod health;
 mod resume;
 mod topology;
 
@@ -24,6 +25,7 @@ use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
+use health::HealthArgs;
 use resume::ResumeArgs;
 use topology::TopologyCommand;
 
@@ -70,6 +72,9 @@ enum Command {
         #[arg(long, conflicts_with = "login")]
         offline: bool,
     },
+    /// Ask the worker on this machine, at admin.listen, whether it is alive; exit 1 if not. For a container's health
+    /// check, which then needs neither a shell nor curl.
+    Health(HealthArgs),
     /// Exchanges, queues and bindings on the broker.
     #[command(subcommand)]
     Topology(TopologyCommand),
@@ -207,6 +212,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match command {
         Command::Run => run_worker(&config).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
+        Command::Health(arguments) => arguments.run(&config, json).await,
         Command::Topology(command) => command.run(&config, json).await,
         Command::Resume(arguments) => arguments.run(&config, json).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,

@@ -157,6 +157,11 @@ impl Readiness {
         *self.0.borrow()
     }
 
+    /// The state as it changes.
+    pub fn changes(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+
     /// Tells of a change; a drain is final.
     pub fn set(&self, state: State) {
         let changed = self.0.send_if_modified(|now| {
@@ -456,6 +461,11 @@ pub fn stopped(abandoned: usize) {
             "the drain time ran out; what was under way will be redelivered"
         );
     }
+}
+
+/// The service manager that started the worker cannot be told how it is.
+pub fn service_manager_unreachable(error: &std::io::Error) {
+    warn!(%error, "cannot tell the service manager how the worker is");
 }
 
 /// The admin endpoint gave up.

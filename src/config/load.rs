@@ -98,6 +98,17 @@ pub fn load_validation(
     }
 }
 
+/// As [`load`], for a command that only asks a worker on this machine how it is: all but `admin` may be absent.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_admin(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<AdminConfig>, ConfigFaults> {
+    load_part(path, environment, Need::Admin, |config| config.admin)
+}
+
 /// `part` takes what `need` covers; the rest of the whole may be stand-ins.
 fn load_part<T>(
     path: &Path,

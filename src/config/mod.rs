@@ -1,7 +1,7 @@
 //! What was configured, validated as a whole: one struct per concern, no program state.
 //!
 //! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
-//! that need less load less: [`load_broker_side`], [`load_signing_keys`], [`load_validation`].
+//! that need less load less: [`load_broker_side`], [`load_signing_keys`], [`load_validation`], [`load_admin`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -11,7 +11,8 @@ use std::time::Duration;
 pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
-    Loaded, load, load_broker_side, load_signing_keys, load_validation, process_environment,
+    Loaded, load, load_admin, load_broker_side, load_signing_keys, load_validation,
+    process_environment,
 };
 pub use tree::VARIABLE_PREFIX;
 

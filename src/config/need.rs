@@ -1,4 +1,5 @@
-//! What a command needs of the configuration: all of it, the broker's part, the signing keys, or the rules.
+//! What a command needs of the configuration: all of it, the broker's part, the signing keys, the rules, or where the
+//! worker can be asked.
 //!
 //! The rule: what is not needed may be absent, and so may the files it names, because a machine that only publishes
 //! has neither the portal's keys nor its address. A value that is wrong stays a fault everywhere: it is a mistake in
@@ -16,6 +17,8 @@ pub(super) enum Need {
     SigningKeys,
     /// Those of [`super::ValidateSide`].
     Validation,
+    /// Those of [`super::AdminConfig`].
+    Admin,
 }
 
 impl Need {
@@ -27,6 +30,7 @@ impl Need {
             Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
             Self::SigningKeys => is_in(&["irp.signing_keys"]),
             Self::Validation => is_in(&["irp.environment", "validate."]),
+            Self::Admin => is_in(&["admin."]),
         }
     }
 }

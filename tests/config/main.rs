@@ -8,4 +8,5 @@ mod need;
 mod samples;
 mod secrets;
 mod settings;
+mod shipping;
 mod support;

@@ -215,3 +215,18 @@ fn output_that_nobody_reads_ends_the_command_quietly() -> Result<()> {
     assert_eq!(String::from_utf8(output.stderr)?, "");
     Ok(())
 }
+
+#[test]
+fn asking_how_a_worker_is_needs_only_where_it_listens() -> Result<()> {
+    let folder = Folder::new()?;
+    let text = format!("{PORTAL_FILES}admin.listen = \"0.0.0.0:19464\"");
+    let path = folder.write("worker.toml", text)?;
+    let loaded = config::load_admin(&path, [])?;
+    assert_eq!(loaded.config.listen, "0.0.0.0:19464".parse()?);
+    let path = folder.write("worker.toml", "admin.listen = \"here\"")?;
+    assert_eq!(
+        keys_at_fault(config::load_admin(&path, [])),
+        ["admin.listen"]
+    );
+    Ok(())
+}

@@ -12,6 +12,7 @@ mod deadlines;
 mod delivers;
 mod failover;
 mod fleet;
+mod health;
 mod limits;
 mod logins;
 mod memory;
