@@ -20,8 +20,7 @@ use super::{
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
     LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
     ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
-    TopologyConfig,
-    ValidateConfig, ValidateSide, addresses, checks, files,
+    TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.

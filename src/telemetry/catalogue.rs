@@ -2,9 +2,7 @@
 //!
 //! One rule: a series that somebody alarms on is there before the first event. A counter that begins at one has not grown.
 
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 use crate::job::Operation;
 use crate::outcome::{Reason, SignatureState, Status};

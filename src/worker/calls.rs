@@ -294,13 +294,7 @@ impl<'a> Calls<'a> {
         match &answer {
             Ok(_) => telemetry::irp_called(call, "ok", None, taken, span),
             Err(error) => {
-                telemetry::irp_called(
-                    call,
-                    error.call_result_label(),
-                    error.code(),
-                    taken,
-                    span,
-                );
+                telemetry::irp_called(call, error.call_result_label(), error.code(), taken, span);
                 self.case.note_code(&label(error));
                 if error.is_counted() {
                     self.worker.limits.count_error(&self.account);

@@ -36,12 +36,7 @@ struct Waiting {
 
 impl Unknowns {
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<u64, Waiting>) -> T) -> T {
-        work(
-            &mut self
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        work(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A job in doubt waits on the ladder for so long.

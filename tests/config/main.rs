@@ -9,3 +9,4 @@ mod samples;
 mod secrets;
 mod settings;
 mod support;
+mod watching;
