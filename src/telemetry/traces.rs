@@ -170,10 +170,15 @@ impl JobSpan {
     /// A portal call leaves, to the portal with this name.
     pub fn call(&self, call: &'static str, portal: &str) -> CallSpan {
         let host = portal.split('/').next().unwrap_or_default();
-        let attributes = vec![
+        let (host, port) = match host.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse::<u16>().ok()),
+            None => (host, None),
+        };
+        let mut attributes = vec![
             KeyValue::new("server.address", host.to_owned()),
             KeyValue::new("irn.call", call),
         ];
+        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
         CallSpan(self.child(format!("irp {call}"), SpanKind::Client, attributes))
     }
 
@@ -185,7 +190,8 @@ impl JobSpan {
             KeyValue::new("messaging.operation.type", "send"),
             KeyValue::new("messaging.destination.name", queue.to_owned()),
         ];
-        ResultSpan(self.child(format!("send {queue}"), SpanKind::Producer, attributes))
+        // Not by its queue: an ERP may have one for each of its runs.
+        ResultSpan(self.child("send result".to_owned(), SpanKind::Producer, attributes))
     }
 
     /// Writes its context into headers, so that what is done later belongs to the same trace.
