@@ -11,8 +11,8 @@ use super::Worker;
 use crate::broker::{DEAD_QUEUE, POISON_QUEUE};
 use crate::telemetry;
 
-/// As often as the backlog is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Whoever watches them waits for hours, not for seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// After a look that was refused: each costs the broker a channel and a line in its log.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);

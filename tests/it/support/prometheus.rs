@@ -50,7 +50,7 @@ fn config(targets: &[String]) -> String {
     let targets = targets.iter().map(|url| url.trim_start_matches("http://"));
     let targets: Vec<String> = targets.map(|address| format!("{address:?}")).collect();
     format!(
-        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms}}\n\
          rule_files: [alerts.yml]\n\
          scrape_configs:\n  - job_name: irn-worker\n    static_configs: [{{targets: [{}]}}]\n",
         targets.join(", ")
@@ -58,7 +58,7 @@ fn config(targets: &[String]) -> String {
 }
 
 impl Prometheus {
-    /// Scrapes these admin endpoints twice a second.
+    /// Scrapes these admin endpoints every second.
     pub(crate) async fn watching(targets: &[String]) -> Result<Self> {
         let dir = TempDir::with_prefix("irn-worker-prometheus-")?;
         let file = dir.path().join("prometheus.yml");
@@ -125,6 +125,14 @@ impl Prometheus {
             .into_iter()
             .filter(is_it)
             .collect())
+    }
+
+    /// Waits until an alert does not fire. On a busy machine a scrape may fail, and what is not seen may be gone.
+    pub(crate) async fn until_quiet(&self, alert: &str, deadline: Duration) -> Result<()> {
+        eventually(deadline, &format!("{alert} not to fire"), async || {
+            Ok(self.firing(alert).await?.is_empty().then_some(()))
+        })
+        .await
     }
 
     /// Waits until an alert fires and returns it.
