@@ -123,7 +123,8 @@ impl Traces {
 impl Tracing {
     /// OpenTelemetry, "Semantic conventions for messaging spans" and "for RabbitMQ".
     fn attempt(&self, job: &Job, about: About<'_>, queued: Duration) -> JobSpan {
-        let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Of(job));
+        let parent =
+            TraceContextPropagator::new().extract_with_context(&Context::new(), &OfJob(job));
         let queue = match job.class() {
             Class::Urgent => "irn.jobs.urgent",
             Class::Bulk => "irn.jobs",
@@ -285,7 +286,7 @@ impl ResultSpan {
 }
 
 fn inject(context: &Context, headers: &mut FieldTable) {
-    TraceContextPropagator::new().inject_context(context, &mut Into(headers));
+    TraceContextPropagator::new().inject_context(context, &mut ToHeaders(headers));
 }
 
 /// OpenTelemetry's integers are signed.
@@ -294,9 +295,9 @@ fn number(unsigned: u64) -> i64 {
 }
 
 /// The trace context that a job came with.
-struct Of<'a>(&'a Job);
+struct OfJob<'a>(&'a Job);
 
-impl Extractor for Of<'_> {
+impl Extractor for OfJob<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.trace_header(key)
     }
@@ -307,9 +308,9 @@ impl Extractor for Of<'_> {
 }
 
 /// Headers into which a trace context goes.
-struct Into<'a>(&'a mut FieldTable);
+struct ToHeaders<'a>(&'a mut FieldTable);
 
-impl Injector for Into<'_> {
+impl Injector for ToHeaders<'_> {
     fn set(&mut self, key: &str, value: String) {
         // An absent state is written as an empty one.
         if !value.is_empty() {

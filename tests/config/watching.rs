@@ -70,7 +70,7 @@ fn alerts_and_dashboard_name_only_metrics_that_there_are() -> Result<()> {
     let dashboard = fs::read_to_string(shipped("grafana/dashboard.json"))?;
     for text in [alerts()?, dashboard, documented("runbook.md")?] {
         let named = named_in(&text);
-        assert!(named.len() > 5, "{named:?}");
+        assert!(named.len() >= 5, "{named:?}");
         for name in named {
             let is_listed = METRICS.iter().any(|metric| metric.name == name);
             assert!(is_listed, "there is no metric {name}");
@@ -133,7 +133,7 @@ fn collector_address_that_cannot_be_used_is_refused_with_a_remedy() -> Result<()
     for (address, problem) in [
         ("collector:4318", "is not an http or https URL"),
         (
-            "http://user:pass@127.0.0.1:4318",
+            "http://user:s3cret@127.0.0.1:4318",
             "holds a user or password",
         ),
         ("http://127.0.0.1:4318/v1/traces", "the worker appends it"),
@@ -145,7 +145,7 @@ fn collector_address_that_cannot_be_used_is_refused_with_a_remedy() -> Result<()
         assert_eq!(fault.key, "telemetry.otlp_endpoint");
         assert!(fault.problem.contains(problem), "{fault}");
         assert!(fault.remedy.contains("http://127.0.0.1:4318"), "{fault}");
-        assert!(!fault.problem.contains("pass"), "{fault}");
+        assert!(!fault.problem.contains("s3cret"), "{fault}");
     }
     let loaded = folder.load("telemetry.otlp_endpoint = \"http://127.0.0.1:4318/\"")?;
     let endpoint = loaded.unwrap().config.telemetry.otlp_endpoint;

@@ -21,6 +21,8 @@ use crate::support::worker::WorkerConfig;
 
 const SELLER: &str = GSTINS[0];
 const SOON: Duration = Duration::from_secs(45);
+/// Longer than the delays before the first three probes of a portal that was down.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(90);
 
 /// A worker and a Prometheus that has seen it well, and in which this alert does not fire.
 async fn watched(
@@ -60,7 +62,9 @@ async fn alert_fires_while_the_portal_is_down_and_ends_with_it() -> Result<()> {
     let alert = prometheus.until_firing("IrnPortalDown", SOON).await?;
     assert_eq!(alert["labels"]["scope"], "core");
     stack.sandbox.clear_faults().await?;
-    prometheus.until_quiet("IrnPortalDown", SOON).await
+    prometheus
+        .until_quiet("IrnPortalDown", RECOVERED_WITHIN)
+        .await
 }
 
 #[tokio::test]
