@@ -23,7 +23,7 @@ use crate::ops::replay;
 use crate::preflight::PreflightFault;
 use crate::signature::KeyFault;
 use crate::telemetry::credentials::Reloads;
-use crate::telemetry::{self, Readiness};
+use crate::telemetry::{self, Readiness, Traces, TracesFault};
 use crate::worker::{self, Stopped, Worker};
 use assemble::{Given, assemble};
 use reload::Reload;
@@ -62,6 +62,9 @@ pub enum StartError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// Where spans go.
+    #[error(transparent)]
+    Traces(#[from] TracesFault),
     /// The process cannot be prepared.
     #[error("cannot prepare the process: {0}")]
     Process(String),
@@ -80,9 +83,11 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let background = TaskTracker::new();
     let publisher = Publisher::default();
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    let traces = Traces::start(&config.telemetry, &replica)?;
     let given = Given {
         replica: &replica,
         publisher: publisher.clone(),
+        traces: traces.clone(),
         stop: stop.clone(),
         background: &background,
     };
@@ -104,9 +109,10 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         ended.clone(),
     ));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
-    background.spawn(upkeep(metrics.clone(), ended.clone()));
+    background.spawn(upkeep(metrics.clone(), Arc::clone(&worker), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
     background.spawn(worker::watch_backlog(Arc::clone(&worker), ended.clone()));
+    background.spawn(worker::watch_letters(Arc::clone(&worker), ended.clone()));
     let admin = Admin {
         replica: replica.as_str().into(),
         readiness: readiness.clone(),
@@ -140,6 +146,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     };
     stop.cancel();
     end(&background, &ended).await;
+    traces.end().await;
     telemetry::stopped(match stopped {
         Stopped::Drained => 0,
         Stopped::GraceOver { abandoned } => abandoned,
@@ -208,13 +215,14 @@ async fn housekeeping(worker: Arc<Worker>, ended: CancellationToken) {
 }
 
 /// Folds the samples of histograms into their buckets: where nobody fetches the metrics they would pile up for ever.
-async fn upkeep(metrics: PrometheusHandle, ended: CancellationToken) {
+async fn upkeep(metrics: PrometheusHandle, worker: Arc<Worker>, ended: CancellationToken) {
     while ended
         .run_until_cancelled(tokio::time::sleep(UPKEEP))
         .await
         .is_some()
     {
         metrics.run_upkeep();
+        worker.tell_of_unknowns();
     }
 }
 

@@ -120,6 +120,23 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::RetriesExhausted,
+        Self::CredentialsRefused,
+        Self::NoCredentials,
+        Self::SessionRefused,
+        Self::ErrorBudget,
+        Self::Unreadable,
+        Self::NotPermitted,
+        Self::BadSignature,
+        Self::SignedDataMismatch,
+        Self::UnknownCode,
+        Self::Unintelligible,
+        Self::Unsupported,
+        Self::Panicked,
+    ];
+
     /// The code as it appears in messages, metrics and filters.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,6 +182,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Signed,
+        Self::Partial,
+        Self::Conflict,
+        Self::Rejected,
+        Self::Expired,
+        Self::Failed,
+    ];
+
     /// The word in messages and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -191,6 +218,9 @@ pub enum SignatureState {
 }
 
 impl SignatureState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Verified, Self::Unverified, Self::UnknownKey];
+
     /// The word in messages and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

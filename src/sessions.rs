@@ -22,7 +22,7 @@ use crate::gstin::Gstin;
 use crate::irp::{Access, AuthToken, Irp, IrpError};
 use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
-use crate::telemetry;
+use crate::telemetry::{self, JobSpan};
 use contention::Contention;
 
 pub use watch::SessionStatus;
@@ -95,6 +95,9 @@ pub enum NoSession {
     PortalDown(Duration),
 }
 
+/// The span of the job that asks for a session, where it is traced, and its portal's name.
+pub type Asking<'a> = Option<(&'a JobSpan, &'a str)>;
+
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Sessions {
@@ -142,8 +145,12 @@ impl Sessions {
         }
     }
 
-    /// A usable session for this account, logging in if need be.
-    pub async fn session(&self, account: &Arc<Account>) -> Result<Arc<Session>, NoSession> {
+    /// A usable session for this account, logging in if need be; the login then belongs to the trace of whoever asked.
+    pub async fn session(
+        &self,
+        account: &Arc<Account>,
+        asking: Asking<'_>,
+    ) -> Result<Arc<Session>, NoSession> {
         let lane = self.lane(account);
         let asked = Instant::now();
         if let Some(session) = lane.usable(account).await {
@@ -174,7 +181,7 @@ impl Sessions {
         let dying = lane.current.read().await.is_some();
         let outcome = self
             .portal()
-            .log_in(&lane, &mut state, account, dying)
+            .log_in(&lane, &mut state, account, dying, asking)
             .await;
         state.failed = outcome
             .as_ref()
@@ -303,7 +310,7 @@ impl Renewal {
         }
         let renewed = self
             .portal
-            .log_in(&self.lane, &mut state, &self.session.account, true)
+            .log_in(&self.lane, &mut state, &self.session.account, true, None)
             .await;
         // A portal that hands the same dying token out again has not renewed it.
         let lasting = renewed.is_ok_and(|session| session.remaining() > RENEW_WITHIN);
@@ -373,10 +380,12 @@ impl Portal {
         state: &mut LoginState,
         account: &Arc<Account>,
         renewal: bool,
+        asking: Asking<'_>,
     ) -> Result<Arc<Session>, NoSession> {
         let room = self.admitted(account).await?;
         let started = Instant::now();
         let call = self.breakers.begin(Scope::Login, &account.gstin);
+        let span = asking.map(|(job, portal)| job.call("auth", portal));
         let answer = self.irp.login(account, renewal).await;
         if answer.as_ref().is_err_and(IrpError::is_counted) {
             self.limits.count_error(account);
@@ -387,11 +396,12 @@ impl Portal {
             Err(error) => (error.call_result_label(), error.code(), error.sign()),
         };
         call.end(sign);
-        telemetry::irp_called("auth", label, code, started.elapsed());
+        telemetry::irp_called("auth", label, code, started.elapsed(), span);
         match answer {
             Ok(login) => {
                 state.generation += 1;
                 telemetry::logged_in(&account.gstin, renewal, login.expires_in);
+                telemetry::clock_skew(login.clock_skew);
                 state.refused = None;
                 let session = Arc::new(Session {
                     account: Arc::clone(account),

@@ -3,10 +3,13 @@
 //! One rule: an event takes typed, allow-listed values. No function here accepts a document, a portal's text or a
 //! secret, so none can be logged.
 
+mod backlog;
+mod catalogue;
 pub mod control;
 pub mod credentials;
 mod lines;
 mod portal;
+mod traces;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -24,23 +27,26 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::gstin::Gstin;
-use crate::outcome::{Reason, SignatureState, Status};
+use crate::irn::Irn;
+use crate::outcome::{Reason, SignatureState, Status, Timing};
 
 mod limits;
 mod portals;
 
 use lines::Lines;
 
+pub use backlog::{consumers_seen, queue_messages, unknown_outcome_age};
+pub use catalogue::{Kind, METRICS, Metric};
 pub use lines::Flush;
-
 pub use limits::{
     BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen, useful_replicas,
 };
-pub use portal::{BreakerState, breaker_changed, breaker_state, concurrency_limit};
+pub use portal::{BreakerState, breaker_changed, breaker_state, clock_skew, concurrency_limit};
 pub use portals::{
     gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,
     turned_to_failover,
 };
+pub use traces::{CallSpan, JobSpan, ResultSpan, Traces, TracesFault};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -108,6 +114,7 @@ pub fn init_metrics() -> Result<PrometheusHandle, metrics_exporter_prometheus::B
     let handle = recorder.handle();
     // As with the subscriber: only a test can have been here before.
     drop(metrics::set_global_recorder(recorder));
+    catalogue::describe();
     Ok(handle)
 }
 
@@ -172,6 +179,8 @@ impl Readiness {
             changes
         });
         if changed {
+            let ready = if state == State::Consuming { 1.0 } else { 0.0 };
+            gauge!("irn_worker_ready").set(ready);
             info!(state = %state, "worker is {state}");
         }
     }
@@ -186,6 +195,8 @@ pub struct About<'a> {
     pub gstin: Option<&'a Gstin>,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// Its span, where it is traced: what is logged and counted of the job is told there too.
+    pub span: Option<&'a JobSpan>,
 }
 
 impl About<'_> {
@@ -199,24 +210,60 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A job ended in a result.
-pub fn job_settled(
-    about: About<'_>,
-    operation: &'static str,
-    status: Status,
-    code: &str,
-    recovered: bool,
-    total: Duration,
-) {
+/// How a job ended: what may be logged of it. The IRN names the document; its number is in no log.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled<'a> {
+    /// What it asked for.
+    pub operation: &'static str,
+    /// How it ended.
+    pub status: Status,
+    /// The code of the first error, if there was one.
+    pub code: &'a str,
+    /// Registered by an earlier attempt or message.
+    pub recovered: bool,
+    /// The document's, where it could be read.
+    pub irn: Option<&'a Irn>,
+    /// Whether it is in `irn.dead` or `irn.poison` as well.
+    pub dead_lettered: bool,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// A job ended in a result, so long after its delivery.
+pub fn job_settled(about: About<'_>, settled: Settled<'_>, total: Duration) {
+    let Settled {
+        operation,
+        status,
+        recovered,
+        dead_lettered,
+        timing,
+        ..
+    } = settled;
     counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str())
         .increment(1);
     histogram!("irn_worker_job_seconds").record(total.as_secs_f64());
-    let (job, gstin, attempt, total_ms) =
-        (about.job_id, about.gstin(), about.attempt, millis(total));
-    let (status, code) = (status.as_str(), bounded_code(code));
+    let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
+    let code = bounded_code(settled.code);
+    if let Some(span) = about.span {
+        span.settled(status, code, recovered);
+    }
+    let irn = settled.irn.map(Irn::as_str).unwrap_or_default();
+    let status = status.as_str();
+    let (queued_ms, irp_ms, total_ms) = (timing.queued, timing.irp, timing.total);
     info!(
         job.id = job,
-        gstin, attempt, status, code, recovered, total_ms, "job {status}"
+        operation,
+        gstin,
+        irn,
+        attempt,
+        status,
+        code,
+        recovered,
+        dead_lettered,
+        queued_ms,
+        irp_ms,
+        total_ms,
+        "job {status}"
     );
 }
 
@@ -228,6 +275,9 @@ pub fn job_retried(about: About<'_>, rung: &str, code: &str, unknown: bool, coun
     }
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
     let code = bounded_code(code);
+    if let Some(span) = about.span {
+        span.retried(rung, code, unknown);
+    }
     warn!(
         job.id = job,
         gstin, attempt, rung, code, unknown, counted, "job waits on the {rung} rung"
@@ -237,6 +287,9 @@ pub fn job_retried(about: About<'_>, rung: &str, code: &str, unknown: bool, coun
 /// A job waits for a limit: not an attempt, not an error.
 pub fn job_deferred(about: About<'_>, rung: &str, reason: &'static str) {
     counter!("irn_worker_deferred_total", "reason" => reason).increment(1);
+    if let Some(span) = about.span {
+        span.deferred(rung, reason);
+    }
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
     debug!(
         job.id = job,
@@ -247,6 +300,9 @@ pub fn job_deferred(about: About<'_>, rung: &str, reason: &'static str) {
 /// A job the worker gave up on, or a delivery it could not read.
 pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: bool) {
     counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).increment(1);
+    if let Some(span) = about.span {
+        span.dead_lettered(reason, unknown);
+    }
     let (job, gstin, attempt, reason) =
         (about.job_id, about.gstin(), about.attempt, reason.as_str());
     let code = bounded_code(code);
@@ -258,12 +314,18 @@ pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: 
 
 /// A job was handed back unstarted.
 pub fn job_handed_back(about: About<'_>) {
+    if let Some(span) = about.span {
+        span.handed_back();
+    }
     let (job, gstin) = (about.job_id, about.gstin());
     info!(job.id = job, gstin, "job handed back to its queue");
 }
 
 /// A delivery was left to the broker's redelivery.
 pub fn job_abandoned(about: About<'_>, why: &'static str) {
+    if let Some(span) = about.span {
+        span.abandoned(why);
+    }
     let (job, gstin) = (about.job_id, about.gstin());
     warn!(job.id = job, gstin, why, "delivery left to redelivery");
 }
@@ -288,6 +350,7 @@ pub fn malformed_message() {
 
 /// A result could not be routed to the queue the ERP named.
 pub fn result_undeliverable(about: About<'_>, reply_to: &str) {
+    counter!("irn_worker_results_undeliverable_total").increment(1);
     warn!(
         job.id = about.job_id,
         reply_to, "reply queue is gone; the result goes to the default queue, marked"
@@ -295,7 +358,16 @@ pub fn result_undeliverable(about: About<'_>, reply_to: &str) {
 }
 
 /// The portal answered, or did not.
-pub fn irp_called(call: &'static str, result: &'static str, code: Option<&str>, taken: Duration) {
+pub fn irp_called(
+    call: &'static str,
+    result: &'static str,
+    code: Option<&str>,
+    taken: Duration,
+    span: Option<CallSpan>,
+) {
+    if let Some(span) = span {
+        span.end(result, code);
+    }
     counter!("irn_worker_irp_requests_total", "call" => call, "result" => result).increment(1);
     histogram!("irn_worker_irp_request_seconds", "call" => call).record(taken.as_secs_f64());
     let code = code.map(bounded_code);
@@ -362,9 +434,11 @@ pub fn session_invalidated(gstin: &Gstin, generation: u64) {
     warn!(gstin = gstin.as_str(), generation, "session invalidated");
 }
 
-/// How many sessions are live.
-pub fn sessions_live(count: usize) {
-    gauge!("irn_worker_tokens_valid").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+/// How many sessions are live, and how many accounts are refused.
+pub fn sessions_live(live: usize, refused: usize) {
+    let exact = |count| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    gauge!("irn_worker_tokens_valid").set(exact(live));
+    gauge!("irn_worker_accounts_refused").set(exact(refused));
 }
 
 /// A job being worked on, from now until this is dropped.

@@ -17,6 +17,7 @@ use crate::preflight::Preflight;
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
+use crate::telemetry::Traces;
 use crate::worker::{Parts, Portal, Portals, Worker};
 
 /// A worker and the views of it.
@@ -33,6 +34,7 @@ pub(super) struct Assembled {
 pub(super) struct Given<'a> {
     pub(super) replica: &'a str,
     pub(super) publisher: Publisher,
+    pub(super) traces: Traces,
     pub(super) stop: CancellationToken,
     /// Where logins in the background run.
     pub(super) background: &'a TaskTracker,
@@ -76,6 +78,7 @@ pub(super) fn assemble(
         slots,
         ladder,
         publisher: given.publisher,
+        traces: given.traces,
         replica: given.replica.to_owned(),
         stop: given.stop,
     }));

@@ -114,6 +114,34 @@ fn portal_problems(url: &Url, text: &str) -> impl Iterator<Item = &'static str> 
         .filter_map(|(is_so, problem)| is_so.then_some(problem))
 }
 
+/// `telemetry.otlp_endpoint`, without a slash at its end.
+pub(super) fn collector(s: &mut Section<'_>) -> Option<String> {
+    const REMEDY: &str = "write the collector's scheme, host and port for OTLP over HTTP, for example \"http://127.0.0.1:4318\"; \
+        secrets for it go into the variable OTEL_EXPORTER_OTLP_HEADERS";
+    let text = s.optional::<String>("otlp_endpoint")?;
+    match Url::parse(&text) {
+        Ok(url) => {
+            let found = [
+                (!is_http(&url), "is not an http or https URL"),
+                (has_userinfo(&url), "holds a user or password"),
+                (
+                    url.query().is_some() || url.fragment().is_some(),
+                    "has a query or fragment",
+                ),
+                (
+                    url.path().ends_with("/v1/traces"),
+                    "ends in the path for traces; the worker appends it",
+                ),
+            ];
+            for (_, problem) in found.iter().filter(|(is_so, _)| *is_so) {
+                s.fault("otlp_endpoint", problem, REMEDY);
+            }
+        }
+        Err(_) => s.fault("otlp_endpoint", "is not a URL", REMEDY),
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
 fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }

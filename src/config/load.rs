@@ -19,8 +19,8 @@ use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
     LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
-    ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TopologyConfig,
-    ValidateConfig, ValidateSide, addresses, checks, files,
+    ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
+    TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -196,6 +196,9 @@ fn worker(root: &mut Section<'_>) -> Config {
             listen: s.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
         }),
         log: root.section("log", log),
+        telemetry: root.section("telemetry", |s| TelemetryConfig {
+            otlp_endpoint: addresses::collector(s),
+        }),
     }
 }
 

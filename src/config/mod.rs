@@ -59,6 +59,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// How it tells what happens.
     pub log: LogConfig,
+    /// Where it sends its spans.
+    pub telemetry: TelemetryConfig,
 }
 
 /// The part of [`Config`] that concerns the broker alone: all that a machine needs which publishes jobs or declares
@@ -390,6 +392,14 @@ pub struct LogConfig {
     /// `error`, `warn`, `info` (default), `debug` or `trace`: for the worker's own events. Libraries beneath it are
     /// never let below `info`, because at `trace` they print what passes through them.
     pub level: tracing::Level,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Default)]
+pub struct TelemetryConfig {
+    /// `telemetry.otlp_endpoint`: the collector's base URL, to which `/v1/traces` is appended; no trailing slash. Without
+    /// it OpenTelemetry's own variables decide, and without those no span is made.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// A URL with a password in it.

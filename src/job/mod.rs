@@ -269,6 +269,11 @@ impl Job {
         returned_headers(&self.properties)
     }
 
+    /// `traceparent` or `tracestate`, as it came.
+    pub fn trace_header(&self, name: &str) -> Option<&str> {
+        header_text(self.properties.headers().as_ref(), name)
+    }
+
     /// How long it has waited for this attempt: since the ERP published it or, failing that, since a worker first
     /// saw it.
     pub fn queued(&self, now: Timestamp) -> Duration {

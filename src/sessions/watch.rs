@@ -77,12 +77,9 @@ impl Sessions {
             });
         }
         statuses.sort_by_key(|status| status.gstin);
-        telemetry::sessions_live(
-            statuses
-                .iter()
-                .filter(|status| status.remaining.is_some())
-                .count(),
-        );
+        let live = statuses.iter().filter(|status| status.remaining.is_some());
+        let refused = statuses.iter().filter(|status| status.refused);
+        telemetry::sessions_live(live.count(), refused.count());
         statuses
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use metrics::gauge;
 use tracing::{error, info};
 
@@ -36,6 +37,13 @@ pub fn breaker_changed(scope: &'static str, state: BreakerState, wait: Option<Du
         BreakerState::Open => error!(scope, wait_ms, "breaker {scope} open: the portal is down"),
         BreakerState::HalfOpen => info!(scope, "breaker {scope} half-open: the portal is tried"),
         BreakerState::Closed => info!(scope, "breaker {scope} closed: the portal is back"),
+    }
+}
+
+/// How far the portal's clock is ahead of ours, where a login showed it.
+pub fn clock_skew(ahead: Option<SignedDuration>) {
+    if let Some(ahead) = ahead {
+        gauge!("irn_worker_clock_skew_seconds").set(ahead.as_secs_f64());
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
         job_id: &id,
         gstin: None,
         attempt: job.attempt,
+        span: None,
     };
     match published {
         Ok(()) if acknowledger.ack().await => telemetry::batch_split(&id, size, started.elapsed()),
@@ -210,6 +211,7 @@ async fn publish(
         job_id: id,
         gstin: None,
         attempt: job.attempt,
+        span: None,
     };
     let in_doubt = || place.properties(job, PriorOutcome::Unknown);
     carry::publish_job(worker, &publication, in_doubt, acknowledger, about).await?;

@@ -198,11 +198,13 @@ impl<'a> Calls<'a> {
 
     /// A session of the account that is configured now: what was refused or is about to be sent may be out of date.
     async fn session(&mut self) -> Result<Arc<Session>, Box<Ending>> {
+        let span = self.case.span.as_ref();
+        let asking = span.map(|span| (span, &*self.portal.name));
         loop {
             self.renew_account()?;
             // A stop does not wait for a login.
             let session = tokio::select! {
-                session = self.portal.sessions.session(&self.account) => session,
+                session = self.portal.sessions.session(&self.account, asking) => session,
                 () = self.worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
             };
             let no_session = match session {
@@ -279,6 +281,8 @@ impl<'a> Calls<'a> {
         let started = Instant::now();
         let scope = portal::scope_of(call);
         let under_way = self.portal.breakers.begin(scope, &self.account.gstin);
+        let span = self.case.span.as_ref();
+        let span = span.map(|span| span.call(call, &self.portal.name));
         let answer = request.await;
         let taken = started.elapsed();
         let sign = match &answer {
@@ -291,9 +295,9 @@ impl<'a> Calls<'a> {
         }
         self.case.add_irp_time(taken);
         match &answer {
-            Ok(_) => telemetry::irp_called(call, "ok", None, taken),
+            Ok(_) => telemetry::irp_called(call, "ok", None, taken, span),
             Err(error) => {
-                telemetry::irp_called(call, error.call_result_label(), error.code(), taken);
+                telemetry::irp_called(call, error.call_result_label(), error.code(), taken, span);
                 self.case.note_code(&label(error));
                 if error.is_counted() {
                     self.worker.limits.count_error(&self.account);

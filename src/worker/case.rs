@@ -13,7 +13,7 @@ use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::job::{Again, Job, PriorOutcome};
 use crate::limits::Slot;
-use crate::telemetry::About;
+use crate::telemetry::{About, JobSpan, Traces};
 
 /// What an attempt ends with when the session was refused, or its key did not fit, and the next one as well.
 const SESSION_CODES: [&str; 7] = [
@@ -59,17 +59,24 @@ pub(super) struct Case {
     slot: OnceLock<Slot>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
+    /// Where it is traced.
+    pub(super) span: Option<JobSpan>,
 }
 
 impl Case {
     /// A case for a decoded job. `document` is the view of its body, where it is one.
-    pub(super) fn new(job: Job, document: Option<Document>, acknowledger: Acknowledger) -> Self {
+    pub(super) fn new(
+        job: Job,
+        document: Option<Document>,
+        acknowledger: Acknowledger,
+        traces: &Traces,
+    ) -> Self {
         let irn = document.as_ref().map(Document::irn);
         let gstin = job
             .gstin
             .or_else(|| document.as_ref().map(|document| document.seller));
         let doubt = job.redelivered || job.outcome == PriorOutcome::Unknown;
-        Self {
+        let mut case = Self {
             id: job.id(irn.as_ref().map(Irn::as_str)),
             document,
             gstin,
@@ -86,8 +93,12 @@ impl Case {
             code: Mutex::new(None),
             slot: OnceLock::new(),
             portal: Mutex::new(pin(&job)),
+            span: None,
             job,
-        }
+        };
+        let queued = || case.job.queued(case.received_at);
+        case.span = traces.attempt(&case.job, case.about(), queued);
+        case
     }
 
     /// Whether the portal may have registered the document without our knowing.
@@ -226,13 +237,22 @@ impl Case {
         }
     }
 
+    /// Whether its outcome was unknown when it was delivered.
+    pub(super) fn came_in_doubt(&self) -> bool {
+        self.job.redelivered || self.job.outcome == PriorOutcome::Unknown
+    }
+
+    /// When a worker first saw it.
+    pub(super) fn first_seen(&self) -> Timestamp {
+        self.job.first_seen.unwrap_or(self.received_at)
+    }
+
     /// Headers for publishing it again.
     pub(super) fn again<'a>(&self, attempt: u32, error: Option<&'a str>) -> Again<'a> {
-        let first_seen = self.job.first_seen.unwrap_or(self.received_at);
         Again {
             attempt,
             outcome: self.outcome(),
-            first_seen: Some(first_seen),
+            first_seen: Some(self.first_seen()),
             error,
             portal: self.portal(),
         }
@@ -244,6 +264,7 @@ impl Case {
             job_id: &self.id,
             gstin: self.gstin.as_ref(),
             attempt: self.job.attempt,
+            span: self.span.as_ref(),
         }
     }
 }

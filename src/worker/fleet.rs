@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::broker::JOBS_QUEUE;
 use crate::limits::Replicas;
+use crate::telemetry;
 
 /// How long the fleet may be above a limit after a replica has joined.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -68,6 +69,7 @@ impl Worker {
         let Some(consumers) = self.publisher.consumers(JOBS_QUEUE).await else {
             return false;
         };
+        telemetry::consumers_seen(consumers);
         let queue = self.queue_length().await;
         let replicas = self.fleet.known(|known| {
             known.queue = queue;

@@ -14,6 +14,7 @@ mod doubt;
 mod fleet;
 mod gate;
 mod lanes;
+mod letters;
 #[doc(hidden)]
 pub mod measured;
 mod portal;
@@ -22,6 +23,7 @@ mod resync;
 mod run;
 mod scaling;
 mod settle;
+mod unknowns;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -45,6 +47,7 @@ use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::signature::Keyring;
+use crate::telemetry::Traces;
 
 use case::Case;
 use fleet::Fleet;
@@ -52,8 +55,10 @@ use gate::Gate;
 use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
+use unknowns::Unknowns;
 
 pub use fleet::watch;
+pub use letters::watch_letters;
 pub use portals::{Portal, Portals};
 pub use run::{Stopped, run};
 pub use scaling::watch_backlog;
@@ -75,6 +80,8 @@ pub struct Worker {
     publisher: Publisher,
     fleet: Fleet,
     scaling: Arc<Scaling>,
+    unknowns: Unknowns,
+    traces: Traces,
     /// Whether the broker may hand out deliveries to us now.
     taking: watch::Sender<bool>,
     replica: String,
@@ -98,6 +105,7 @@ pub struct Parts {
     pub slots: Arc<Slots>,
     pub ladder: Ladder,
     pub publisher: Publisher,
+    pub traces: Traces,
     pub replica: String,
     pub stop: CancellationToken,
 }
@@ -116,6 +124,8 @@ impl Worker {
                 &parts.ladder,
             ),
             resyncs: Resyncs::default(),
+            unknowns: Unknowns::default(),
+            traces: parts.traces,
             scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
             credentials: parts.credentials,
@@ -263,7 +273,7 @@ impl Worker {
         self.crash.at(Point::Decoded);
         match opened {
             Ok((job, document)) => {
-                self.attempt_and_settle(Case::new(job, document, acknowledger))
+                self.attempt_and_settle(Case::new(job, document, acknowledger, &self.traces))
                     .await
             }
             Err((job, BadDocument::NotJson { line, column })) => {
@@ -277,8 +287,8 @@ impl Worker {
                     self.preflight
                         .check_after(&findings, body, Timestamp::now(), job.gstin);
                 let ending = refused_by_preflight(&report);
-                self.settle_and_carry_out(Case::new(job, None, acknowledger), ending)
-                    .await;
+                let case = Case::new(job, None, acknowledger, &self.traces);
+                self.settle_and_carry_out(case, ending).await;
             }
         }
     }

@@ -37,11 +37,10 @@ impl Worker {
     }
 
     async fn find(&self) -> Option<Found> {
-        let waiting = self.publisher.messages(JOBS_QUEUE).await?
-            + self.publisher.messages(URGENT_QUEUE).await?;
+        let waiting = self.messages(JOBS_QUEUE).await? + self.messages(URGENT_QUEUE).await?;
         let mut on_ladder = Vec::with_capacity(self.ladder.rungs().len());
         for rung in self.ladder.rungs() {
-            let jobs = self.publisher.messages(&retry_exchange(rung)).await?;
+            let jobs = self.messages(&retry_exchange(rung)).await?;
             on_ladder.push((jobs, rung.delay));
         }
         let replicas = self.limits.replicas().get();

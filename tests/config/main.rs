@@ -10,3 +10,4 @@ mod secrets;
 mod settings;
 mod shipping;
 mod support;
+mod watching;

@@ -26,7 +26,9 @@ mod secrecy;
 mod sessions;
 mod settlement;
 mod support;
+mod traces;
 mod urgent;
+mod watching;
 
 mod backlog;
 mod breaker;

@@ -18,7 +18,7 @@ use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_excha
 use crate::config::Rung;
 use crate::crash::Point;
 use crate::document::Document;
-use crate::job::{Obituary, short};
+use crate::job::{Obituary, Properties, header, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
 
@@ -66,6 +66,7 @@ async fn acknowledge(worker: &Worker, case: Case) {
             job_id: &id,
             gstin: gstin.as_ref(),
             attempt: job.attempt,
+            span: None,
         };
         telemetry::job_abandoned(
             about,
@@ -87,8 +88,16 @@ async fn answered(
         ending,
     };
     reply(worker, case, &answer).await?;
+    settled(worker, case);
     worker.crash.at(Point::ResultConfirmed);
     Ok(())
+}
+
+/// What was in doubt when it came is so no more.
+fn settled(worker: &Worker, case: &Case) {
+    if case.came_in_doubt() {
+        worker.unknowns.settled(&case.id);
+    }
 }
 
 async fn laddered(
@@ -109,6 +118,10 @@ async fn laddered(
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
     let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
+    if case.in_doubt() {
+        let stay = stay.unwrap_or(rung.delay);
+        worker.unknowns.waits(&case.id, case.first_seen(), stay);
+    }
     again(worker, case, retry_exchange(rung), attempt, error, stay).await?;
     worker.crash.at(Point::LadderConfirmed);
     Ok(())
@@ -150,7 +163,7 @@ async fn again(
     error: Option<&str>,
     stay: Option<Duration>,
 ) -> Result<(), Lost> {
-    let properties = case.job.again(&case.again(attempt, error));
+    let properties = in_its_trace(case, case.job.again(&case.again(attempt, error)));
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: case.job.routing_key.as_str().into(),
@@ -162,7 +175,7 @@ async fn again(
     };
     let in_doubt = || {
         case.doubt();
-        case.job.again(&case.again(attempt, error))
+        in_its_trace(case, case.job.again(&case.again(attempt, error)))
     };
     publish_job(
         worker,
@@ -172,6 +185,18 @@ async fn again(
         case.about(),
     )
     .await
+}
+
+/// Where its ERP has begun no trace, the attempts to come belong to the one that this attempt began.
+fn in_its_trace(case: &Case, properties: Properties) -> Properties {
+    match &case.span {
+        Some(span) if case.job.trace_header(header::TRACEPARENT).is_none() => {
+            let mut headers = properties.headers().clone().unwrap_or_default();
+            span.write_to(&mut headers);
+            properties.with_headers(headers)
+        }
+        Some(_) | None => properties,
+    }
 }
 
 /// A message's expiration is a text of milliseconds.
@@ -226,6 +251,7 @@ async fn dead_lettered(
         ending,
     };
     reply(worker, case, &answer).await?;
+    settled(worker, case);
     worker.crash.at(Point::ResultConfirmed);
     Ok(())
 }

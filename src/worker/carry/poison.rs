@@ -9,8 +9,8 @@ use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
 use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
 use crate::crash::Point;
 use crate::job::{Obituary, Operation, Unreadable};
-use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status};
-use crate::telemetry::{self, About};
+use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status, Timing};
+use crate::telemetry::{self, About, Settled};
 use crate::worker::Worker;
 
 /// Keeps a delivery nobody can read, raw, and tells the ERP if that is possible.
@@ -24,6 +24,7 @@ pub(in crate::worker) async fn poison(
         job_id: &id,
         gstin: None,
         attempt: 1,
+        span: None,
     };
     telemetry::job_dead_lettered(about, Reason::Unreadable, "", false);
     if poisoned(worker, &unreadable, &id, &acknowledger)
@@ -53,6 +54,7 @@ async fn poisoned(
         job_id: id,
         gstin: None,
         attempt: 1,
+        span: None,
     };
     let kept = Publication {
         exchange: "".into(),
@@ -81,13 +83,15 @@ async fn poisoned(
     };
     publish_result(worker, &message, to).await?;
     worker.crash.at(Point::ResultConfirmed);
-    telemetry::job_settled(
-        about,
+    let settled = Settled {
         operation,
-        Status::Failed,
-        Reason::Unreadable.as_str(),
-        false,
-        Duration::ZERO,
-    );
+        status: Status::Failed,
+        code: Reason::Unreadable.as_str(),
+        recovered: false,
+        irn: None,
+        dead_lettered: true,
+        timing: Timing::default(),
+    };
+    telemetry::job_settled(about, settled, Duration::ZERO);
     Ok(())
 }

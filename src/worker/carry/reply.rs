@@ -12,7 +12,7 @@ use crate::outcome::{
     ErrorEntry, Info, ResultDocument, ResultMessage, SignatureState, Status, Timing,
     result_message_id,
 };
-use crate::telemetry::{self, About};
+use crate::telemetry::{self, About, Settled};
 use crate::wiped::Wiped;
 use crate::worker::Worker;
 use crate::worker::case::{Case, millis};
@@ -39,6 +39,11 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
     let date = case.document.as_ref().map(Document::date_text);
     let document = case.document.as_ref().zip(date.as_deref());
     let total = case.received.elapsed();
+    let timing = Timing {
+        queued: millis(case.job.queued(case.received_at)),
+        irp: case.irp_ms(),
+        total: millis(total),
+    };
     let said = Said::by(answer.ending);
     let registration = said.registration;
     let message = ResultMessage {
@@ -61,11 +66,7 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         errors: answer.errors,
         attempts: case.job.attempt,
         dead_lettered: answer.dead_lettered,
-        timing_ms: Timing {
-            queued: millis(case.job.queued(case.received_at)),
-            irp: case.irp_ms(),
-            total: millis(total),
-        },
+        timing_ms: timing,
         ..ResultMessage::bare(&case.id, case.job.operation.as_str(), answer.status)
     };
     let to = ReplyTo {
@@ -81,14 +82,19 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         .first()
         .map(|error| error.code.as_str())
         .unwrap_or_default();
-    telemetry::job_settled(
-        case.about(),
-        case.job.operation.as_str(),
-        answer.status,
+    // Computed only where the ending has none to name.
+    let of_document = case.document.as_ref().filter(|_| said.irn.is_none());
+    let of_document = of_document.map(Document::irn);
+    let settled = Settled {
+        operation: case.job.operation.as_str(),
+        status: answer.status,
         code,
-        said.recovered,
-        total,
-    );
+        recovered: said.recovered,
+        irn: said.irn.or(of_document.as_ref()),
+        dead_lettered: answer.dead_lettered,
+        timing,
+    };
+    telemetry::job_settled(case.about(), settled, total);
     Ok(())
 }
 
@@ -112,6 +118,10 @@ pub(super) async fn publish_result(
         header::STATUS,
         AMQPValue::LongString(message.status.as_str().into()),
     );
+    let sending = to.about.span.map(|span| span.send(to.queue));
+    if let Some(sending) = &sending {
+        sending.write_to(&mut headers);
+    }
     let properties = Properties::default()
         .with_type(short("irn.result.v1"))
         .with_content_type(short("application/json"))

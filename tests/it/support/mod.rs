@@ -18,6 +18,7 @@ pub(crate) mod ledger;
 pub(crate) mod outcome;
 pub(crate) mod private_broker;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raw_amqp;
 pub(crate) mod sandbox;
