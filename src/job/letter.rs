@@ -60,13 +60,19 @@ impl<'a> DeadLetter<'a> {
         self.reason().unwrap_or_else(of_broker)
     }
 
-    /// What stands for a reason where no worker gave one: handed out too often, given up in a panic, expired, and a job
-    /// published under a key that nobody serves.
-    pub const BY_BROKER: [&'static str; 4] = ["DELIVERY_LIMIT", "REJECTED", "EXPIRED", "UNROUTED"];
+    /// What stands for a reason where no worker gave one: handed out too often, given up in a panic, expired; and
+    /// published under a key that nobody serves, or put there by hand.
+    pub const BY_BROKER: [&'static str; 4] = ["DELIVERY_LIMIT", "REJECTED", "EXPIRED", "NO_REASON"];
 
     /// Whether the broker put it here, so that nobody knows what was done with it before.
     pub fn is_by_broker(self) -> bool {
         self.reason().is_none()
+    }
+
+    /// Whether a worker has said when it first saw it.
+    pub fn was_seen(self) -> bool {
+        let seen = parsed::<Timestamp>(self.headers(), header::FIRST_SEEN, "");
+        seen.ok().flatten().is_some()
     }
 
     /// The code that its last attempt ended with.

@@ -393,7 +393,8 @@ async fn looking_at_many_letters_needs_no_more_memory_than_at_few() -> Result<()
         let jobs: Vec<_> = (0..1_000.min(count - chunk * 1_000)).map(one).collect();
         stack.erp.publish_all_into("irn.dead", &jobs).await?;
     }
-    let mut command = stack.config()?.command("dead-letters")?;
+    let config = stack.config()?;
+    let mut command = config.command("dead-letters")?;
     command.args(["--json", "list"]);
     let began = std::time::Instant::now();
     let mut list = Process::start("list", command)?;
@@ -560,7 +561,7 @@ async fn what_the_broker_gave_up_on_is_looked_at_and_replayed_with_force_alone()
     let config = stack.config()?;
     let listed = dead_letters(&config, &["list", "--queue", "poison"]).await?;
     assert_exit(&listed, 0, "DELIVERY_LIMIT");
-    assert_exit(&listed, 0, "UNROUTED");
+    assert_exit(&listed, 0, "NO_REASON");
     let refused = dead_letters(&config, &["replay", "--queue", "poison"]).await?;
     assert_exit(&refused, 2, "give --force");
 
@@ -582,7 +583,14 @@ async fn what_the_broker_gave_up_on_is_looked_at_and_replayed_with_force_alone()
         1,
         "nobody knows what was done with it"
     );
-    let arguments = ["drop", "--queue", "poison", "--reason", "UNROUTED", "--yes"];
+    let arguments = [
+        "drop",
+        "--queue",
+        "poison",
+        "--reason",
+        "NO_REASON",
+        "--yes",
+    ];
     assert_eq!(told(&config, 0, &arguments).await?["dropped"], 1);
     Ok(())
 }

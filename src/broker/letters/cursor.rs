@@ -7,8 +7,8 @@
 //! its prefetch allows, and because fetching single ones costs the broker a write to its disk for each. What is held
 //! is held by the broker; here, a window at most.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -17,7 +17,7 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
     BasicQosOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{DeliveryTag, FieldTable};
 use lapin::{Acker, Channel, Connection, Consumer};
 use tokio::time::Instant;
 
@@ -36,8 +36,11 @@ const WINDOW_BYTES: usize = 4 << 20;
 /// Without a letter for so long, the queue is asked whether there are any.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How long what was held may take to be back in the queue. Then closing the connection puts it back, in any order.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// So many windows are given back at once: of more than 32, RabbitMQ keeps some back for a while, and forgets their order.
+const GIVEN_BACK_AT_ONCE: usize = 16;
+
+/// How long those may take to be back. Others may have taken them at once: then they are not waited for.
+const BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// On its way through a queue.
 pub struct Cursor {
@@ -50,9 +53,21 @@ pub struct Cursor {
     window: Window,
     /// How many of those that lay in the queue at the beginning have not been looked at.
     left: u32,
-    seen: u32,
-    acknowledged: Arc<AtomicU32>,
+    /// The last letter of each window, the present one's too.
+    windows: Vec<DeliveryTag>,
+    held: Held,
+    seen: usize,
     since: Instant,
+}
+
+/// The letters that were looked at and not taken out.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<Mutex<BTreeSet<DeliveryTag>>>);
+
+impl Held {
+    fn with<T>(&self, of: impl FnOnce(&mut BTreeSet<DeliveryTag>) -> T) -> T {
+        of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl std::fmt::Debug for Cursor {
@@ -105,7 +120,8 @@ impl Window {
 /// The right to take a letter out of its queue, once. Let go of, it stays there.
 pub struct Hold {
     acker: Acker,
-    acknowledged: Arc<AtomicU32>,
+    tag: DeliveryTag,
+    held: Held,
 }
 
 impl std::fmt::Debug for Hold {
@@ -122,7 +138,7 @@ impl Hold {
     pub async fn take_out(self) -> Result<(), BrokerError> {
         match timed(self.acker.ack(BasicAckOptions::default())).await?? {
             true => {
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.held.with(|held| held.remove(&self.tag));
                 Ok(())
             }
             false => Err(BrokerError::Lost("the channel ended".to_owned())),
@@ -155,26 +171,24 @@ impl Cursor {
             ending: false,
             window: Window::new(widest),
             left: at_most.map_or(ready, |most| most.min(ready)),
+            windows: Vec::new(),
+            held: Held::default(),
             seen: 0,
-            acknowledged: Arc::default(),
             since: Instant::now(),
         })
     }
 
     /// How many letters there are that were there at the beginning: those not looked at, and those that stay.
     pub fn remaining(&self) -> u32 {
-        self.left + self.held()
+        let held = self.held.with(|held| held.len());
+        self.left
+            .saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
     }
 
     /// How long letters may have been held. The broker takes them back after its consumer time-out, by default half an
     /// hour.
     pub fn age(&self) -> Duration {
         self.since.elapsed()
-    }
-
-    fn held(&self) -> u32 {
-        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
-        self.seen.saturating_sub(acknowledged)
     }
 
     /// The next letter; none when all that were there at the beginning have been looked at, or are gone.
@@ -210,9 +224,15 @@ impl Cursor {
         if self.window.is_full() || self.left == 0 {
             self.end_window().await?;
         }
+        let tag = delivery.delivery_tag;
+        self.held.with(|held| held.insert(tag));
+        if let Some(last) = self.windows.last_mut() {
+            *last = tag;
+        }
         let hold = Hold {
             acker: delivery.acker,
-            acknowledged: Arc::clone(&self.acknowledged),
+            tag,
+            held: self.held.clone(),
         };
         let letter = Letter {
             routing_key: delivery.routing_key.into(),
@@ -239,10 +259,13 @@ impl Cursor {
             .channel
             .basic_qos(self.window.size, BasicQosOptions::default());
         timed(qos).await??;
+        // The broker gives back what consumers hold in the order of their names.
+        let name = format!("letters-{:06}", self.windows.len());
+        self.windows.push(0);
         let (queue, options) = (short(&self.queue), BasicConsumeOptions::default());
         let consuming =
             self.channel
-                .basic_consume(queue, short(""), options, FieldTable::default());
+                .basic_consume(queue, short(&name), options, FieldTable::default());
         self.consumer = Some(timed(consuming).await??);
         self.ending = false;
         Ok(true)
@@ -266,33 +289,61 @@ impl Cursor {
     /// When the broker is lost before it is known to have taken everything in. Nothing is lost with it.
     pub async fn close(mut self) -> Result<(), BrokerError> {
         self.end_window().await?;
-        if self.acknowledged.load(Ordering::Relaxed) > 0 {
+        let held = self.held.with(std::mem::take);
+        if held.len() < self.seen {
             // The queue answers in order: once it has handed out (or not) one more letter, it has taken in every
             // acknowledgement. Closing at once, some come too late.
-            let asking = self
-                .channel
-                .basic_get(short(&self.queue), BasicGetOptions::default());
-            drop(timed(asking).await??);
+            let (queue, options) = (short(&self.queue), BasicGetOptions::default());
+            drop(timed(self.channel.basic_get(queue, options)).await??);
         }
-        let all = BasicNackOptions {
+        let given_back = self.give_back(&held).await;
+        // A connection that is lost has given them back already.
+        drop(timed(self.connection.close(200, short("walked"))).await);
+        given_back
+    }
+
+    async fn give_back(&self, held: &BTreeSet<DeliveryTag>) -> Result<(), BrokerError> {
+        let mut back = ready(&self.channel, &self.queue).await??;
+        let mut from = 1;
+        // A window in which nothing came has no last letter.
+        let windows = self.windows.iter().filter(|last| **last > 0);
+        for (number, &last) in windows.enumerate() {
+            let window = held.range(from..=last);
+            if let Some(&highest) = window.clone().last() {
+                self.nack(highest).await?;
+                back = back.saturating_add(u32::try_from(window.count()).unwrap_or(u32::MAX));
+            }
+            from = last + 1;
+            if (number + 1).is_multiple_of(GIVEN_BACK_AT_ONCE) {
+                self.until_back(back).await?;
+            }
+        }
+        // What was handed out and not looked at: zero names every delivery that is open (AMQP 0-9-1, basic.nack).
+        self.nack(0).await?;
+        self.until_back(back).await
+    }
+
+    /// Gives back all up to this one.
+    async fn nack(&self, tag: DeliveryTag) -> Result<(), BrokerError> {
+        let options = BasicNackOptions {
             multiple: true,
             requeue: true,
         };
-        // Zero names every delivery that is open (AMQP 0-9-1, basic.nack).
-        timed(self.channel.basic_nack(0, all)).await??;
-        let back = tokio::time::timeout(BACK_WITHIN, self.until_back()).await;
-        // A connection that is lost has given them back already.
-        drop(timed(self.connection.close(200, short("walked"))).await);
-        back.unwrap_or(Ok(()))
+        timed(self.channel.basic_nack(tag, options)).await??;
+        Ok(())
     }
 
-    /// The broker gives them back over some time; what is left when the channel ends comes back in any order.
-    async fn until_back(&self) -> Result<(), BrokerError> {
-        let held = self.held();
-        while ready(&self.channel, &self.queue).await?? < held {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+    /// What is not back when the channel ends comes back in any order.
+    async fn until_back(&self, count: u32) -> Result<(), BrokerError> {
+        let waiting = async {
+            while ready(&self.channel, &self.queue).await?? < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(BACK_WITHIN, waiting)
+            .await
+            .unwrap_or(Ok(()))
     }
 }
 

@@ -68,11 +68,19 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     } else {
         JOBS_EXCHANGE
     };
+    let mut properties = dead.replayed(nobody_knows);
+    if in_doubt && !dead.was_seen() {
+        // A doubt that no worker has seen counts as one that has waited nowhere, and would be looked up twice.
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        let began = rules.began.to_string();
+        set(&mut headers, header::FIRST_SEEN, long(&began));
+        properties = properties.with_headers(headers);
+    }
     Judged::Replayed {
         replay: Replay {
             exchange: exchange.to_owned(),
             routing_key,
-            properties: Box::new(dead.replayed(nobody_knows)),
+            properties: Box::new(properties),
         },
         in_doubt,
     }
