@@ -1,26 +1,29 @@
 //! `dead-letters`: looking at what the worker gave up on, and replaying, exporting or dropping it.
 
+mod args;
+mod report;
+
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use clap::Subcommand;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, Failure, MISUSED, UNREACHABLE, print, warned};
 use crate::broker::BrokerError;
-use crate::config::{self, LettersSide, Rate};
-use crate::gstin::Gstin;
+use crate::config::{self, LettersSide};
 use crate::ops::dead_letters::audit::Audit;
 use crate::ops::dead_letters::{
-    self as letters, Canary, Discarded, Ended, Filter, LetterQueue, LettersError, Looked,
-    ReplayRequest, Replayed, Shown,
+    self as letters, Canary, Discarded, Ended, LetterQueue, LettersError, Looked, ReplayRequest,
+    Shown,
 };
+
+use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs, positive};
+use report::{dropped_text, replayed_json, replayed_text};
 
 /// Looking marks letters: a letter that was looked at is looked up at the portal before it is sent again.
 #[derive(Debug, Subcommand)]
@@ -35,127 +38,6 @@ pub(super) enum DeadLettersCommand {
     Export(ExportArgs),
     /// Delete letters for good. Needs a filter and --yes.
     Drop(DropArgs),
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum QueueArg {
-    /// irn.dead: jobs that the worker gave up on.
-    Dead,
-    /// irn.poison: what it could not read, and what the broker moved there.
-    Poison,
-}
-
-/// Which letters.
-#[derive(Debug, Args)]
-pub(super) struct FilterArgs {
-    /// In which queue.
-    #[arg(long, value_enum, default_value = "dead")]
-    queue: QueueArg,
-    /// That died of this, RETRIES_EXHAUSTED for example; may be repeated.
-    #[arg(long = "reason", value_name = "REASON")]
-    reasons: Vec<String>,
-    /// Whose last attempt ended with this code, 1019 for example; may be repeated.
-    #[arg(long = "code", value_name = "CODE")]
-    codes: Vec<String>,
-    /// Of this GSTIN; may be repeated.
-    #[arg(long = "gstin", value_name = "GSTIN")]
-    gstins: Vec<Gstin>,
-    /// With this job id; may be repeated.
-    #[arg(long = "id", value_name = "ID")]
-    ids: Vec<String>,
-    /// Dead for at least this long, for example 15m.
-    #[arg(long, value_name = "DURATION")]
-    older_than: Option<SignedDuration>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ShowArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// At most so many.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: u32,
-    /// Also print the documents.
-    #[arg(long)]
-    body: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ReplayArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// At most so many.
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// No faster than this, for example 50/s.
-    #[arg(long, value_name = "RATE")]
-    rate: Option<Rate>,
-    /// Say what would be done and what it may cost, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Replay so many first, wait for their results, and go on only if none of them died.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    canary: Option<u32>,
-    /// How long to wait for the results of the canaries.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "10m",
-        requires = "canary"
-    )]
-    canary_timeout: SignedDuration,
-    /// Also replay what died twice of the same cause, and what is in irn.poison.
-    #[arg(long)]
-    force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ExportArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// At most so many.
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// Into this file, which only you may read (default: standard output). There are documents in it.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DropArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// At most so many.
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// Really.
-    #[arg(long)]
-    yes: bool,
-}
-
-impl FilterArgs {
-    fn read(&self) -> Result<(LetterQueue, Filter), Failure> {
-        let queue = match self.queue {
-            QueueArg::Dead => LetterQueue::Dead,
-            QueueArg::Poison => LetterQueue::Poison,
-        };
-        let filter = Filter {
-            reasons: self.reasons.clone(),
-            codes: self.codes.clone(),
-            gstins: self.gstins.clone(),
-            ids: self.ids.clone(),
-            older_than: self
-                .older_than
-                .map(|age| positive("--older-than", age))
-                .transpose()?,
-        };
-        Ok((queue, filter))
-    }
-}
-
-fn positive(name: &str, duration: SignedDuration) -> Result<Duration, Failure> {
-    Duration::try_from(duration)
-        .map_err(|_| Failure::new(MISUSED, format!("{name} must not be negative")))
 }
 
 /// What a command did, for the audit line, and how it ended.
@@ -352,92 +234,6 @@ async fn until_stopped<T>(
     }
 }
 
-fn replayed_json(replayed: &Replayed) -> Value {
-    let (stopped, why) = match &replayed.ended {
-        Ended::Done => (Value::Null, Value::Null),
-        Ended::Interrupted => ("interrupted".into(), Value::Null),
-        Ended::CanariesDied(deaths) => (
-            "canaries_died".into(),
-            json!({ "of_the_same": deaths.of_the_same, "of_another": deaths.of_another, "reasons": deaths.causes }),
-        ),
-        Ended::CanariesSilent(count) => ("canaries_silent".into(), json!({ "silent": count })),
-        Ended::Failed(error) => ("failed".into(), error.to_string().into()),
-    };
-    json!({
-        "replayed": replayed.replayed, "in_doubt": replayed.in_doubt, "kept": replayed.kept,
-        "canaries": replayed.canaries, "canary_results": replayed.canary_statuses,
-        "stopped": stopped, "why": why,
-    })
-}
-
-fn replayed_text(replayed: &Replayed) -> String {
-    let kept = replayed.kept;
-    let mut lines = vec![format!(
-        "{} letters are jobs again, {} of them to be looked up before they are sent",
-        replayed.replayed, replayed.in_doubt
-    )];
-    if replayed.canaries > 0 {
-        let results = replayed.canary_statuses.iter();
-        let results: Vec<_> = results
-            .map(|(status, count)| format!("{count} {status}"))
-            .collect();
-        lines.push(format!(
-            "{} of them went first: {}",
-            replayed.canaries,
-            if results.is_empty() {
-                "no result yet".to_owned()
-            } else {
-                results.join(", ")
-            }
-        ));
-    }
-    for (count, why) in [
-        (kept.not_asked_for, "were not asked for"),
-        (kept.died_since, "died after this began"),
-        (
-            kept.died_twice,
-            "died twice of the same cause; --force replays them too",
-        ),
-        (
-            kept.no_document,
-            "cannot be replayed: their document was not kept",
-        ),
-        (
-            kept.no_operation,
-            "cannot be replayed: nothing says what they asked for",
-        ),
-    ] {
-        if count > 0 {
-            lines.push(format!("{count} stay: they {why}"));
-        }
-    }
-    lines.extend(stopped_text(&replayed.ended));
-    lines.join("\n")
-}
-
-fn stopped_text(ended: &Ended) -> Option<String> {
-    match ended {
-        Ended::Done | Ended::Failed(_) => None,
-        Ended::Interrupted => Some("stopped as asked; replay again to go on".to_owned()),
-        Ended::CanariesDied(deaths) => {
-            let same = match (deaths.of_the_same, deaths.of_another) {
-                (same, 0) => format!("{same} canaries died of the same cause again"),
-                (0, other) => format!("{other} canaries died of another cause"),
-                (same, other) => {
-                    format!("{same} canaries died of the same cause again, and {other} of another")
-                }
-            };
-            Some(format!(
-                "stopped: {same} ({}); remove the cause and replay again",
-                deaths.causes.join(", ")
-            ))
-        }
-        Ended::CanariesSilent(count) => Some(format!(
-            "stopped: {count} canaries have no result yet; look at the workers, or give --canary-timeout more time"
-        )),
-    }
-}
-
 async fn discard(config: &LettersSide, json: bool, arguments: &DropArgs) -> Result<u8, Failure> {
     let (queue, filter) = arguments.filter.read()?;
     if filter.is_everything() {
@@ -475,17 +271,7 @@ fn dropped(queue: LetterQueue, discarded: Discarded, json: bool) -> Done {
     let printed = if json {
         print(&did)
     } else {
-        let in_doubt = match discarded.in_doubt {
-            0 => String::new(),
-            count => format!(
-                "; the documents of {count} of them may be registered: ask the portal, or keep what `export` wrote"
-            ),
-        };
-        print(format_args!(
-            "{} letters dropped from {}{in_doubt}",
-            discarded.dropped,
-            queue.name()
-        ))
+        print(dropped_text(queue, discarded))
     };
     let ended = printed.map(|code| if discarded.interrupted { FAILED } else { code });
     (did, ended)

@@ -36,8 +36,11 @@ const WINDOW_BYTES: usize = 4 << 20;
 /// Without a letter for so long, the queue is asked whether there are any.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// So many windows are given back at once: of more than 32, RabbitMQ keeps some back for a while, and forgets their order.
-const GIVEN_BACK_AT_ONCE: usize = 16;
+/// So many letters are given back in one word: of more than 32, RabbitMQ forgets the order.
+const GIVEN_BACK_TOGETHER: usize = 32;
+
+/// So many words are said at once: of more than 32, RabbitMQ keeps some back for a while, and makes one of them.
+const WORDS_AT_ONCE: usize = 16;
 
 /// How long those may take to be back. Others may have taken them at once: then they are not waited for.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
@@ -53,8 +56,8 @@ pub struct Cursor {
     window: Window,
     /// How many of those that lay in the queue at the beginning have not been looked at.
     left: u32,
-    /// The last letter of each window, the present one's too.
-    windows: Vec<DeliveryTag>,
+    /// How many windows there have been.
+    windows: usize,
     held: Held,
     seen: usize,
     since: Instant,
@@ -171,7 +174,7 @@ impl Cursor {
             ending: false,
             window: Window::new(widest),
             left: at_most.map_or(ready, |most| most.min(ready)),
-            windows: Vec::new(),
+            windows: 0,
             held: Held::default(),
             seen: 0,
             since: Instant::now(),
@@ -226,9 +229,6 @@ impl Cursor {
         }
         let tag = delivery.delivery_tag;
         self.held.with(|held| held.insert(tag));
-        if let Some(last) = self.windows.last_mut() {
-            *last = tag;
-        }
         let hold = Hold {
             acker: delivery.acker,
             tag,
@@ -260,8 +260,8 @@ impl Cursor {
             .basic_qos(self.window.size, BasicQosOptions::default());
         timed(qos).await??;
         // The broker gives back what consumers hold in the order of their names.
-        let name = format!("letters-{:06}", self.windows.len());
-        self.windows.push(0);
+        let name = format!("letters-{:06}", self.windows);
+        self.windows += 1;
         let (queue, options) = (short(&self.queue), BasicConsumeOptions::default());
         let consuming =
             self.channel
@@ -289,37 +289,47 @@ impl Cursor {
     /// When the broker is lost before it is known to have taken everything in. Nothing is lost with it.
     pub async fn close(mut self) -> Result<(), BrokerError> {
         self.end_window().await?;
-        let held = self.held.with(std::mem::take);
-        if held.len() < self.seen {
+        let mut open = self.held.with(std::mem::take);
+        let any_taken_out = open.len() < self.seen;
+        open.extend(self.not_looked_at().await?);
+        if any_taken_out {
             // The queue answers in order: once it has handed out (or not) one more letter, it has taken in every
             // acknowledgement. Closing at once, some come too late.
             let (queue, options) = (short(&self.queue), BasicGetOptions::default());
-            drop(timed(self.channel.basic_get(queue, options)).await??);
+            let got = timed(self.channel.basic_get(queue, options)).await??;
+            open.extend(got.map(|got| got.delivery.delivery_tag));
         }
-        let given_back = self.give_back(&held).await;
+        let given_back = self.give_back(open).await;
         // A connection that is lost has given them back already.
         drop(timed(self.connection.close(200, short("walked"))).await);
         given_back
     }
 
-    async fn give_back(&self, held: &BTreeSet<DeliveryTag>) -> Result<(), BrokerError> {
-        let mut back = ready(&self.channel, &self.queue).await??;
-        let mut from = 1;
-        // A window in which nothing came has no last letter.
-        let windows = self.windows.iter().filter(|last| **last > 0);
-        for (number, &last) in windows.enumerate() {
-            let window = held.range(from..=last);
-            if let Some(&highest) = window.clone().last() {
-                self.nack(highest).await?;
-                back = back.saturating_add(u32::try_from(window.count()).unwrap_or(u32::MAX));
+    /// What the last window was handed beyond what was wanted.
+    async fn not_looked_at(&mut self) -> Result<Vec<DeliveryTag>, BrokerError> {
+        let mut tags = Vec::new();
+        if let Some(mut consumer) = self.consumer.take() {
+            while let Some(delivery) = timed(consumer.next()).await? {
+                let delivery = delivery?;
+                tags.push(delivery.delivery_tag);
+                drop(Wiped::new(delivery.data));
             }
-            from = last + 1;
-            if (number + 1).is_multiple_of(GIVEN_BACK_AT_ONCE) {
+        }
+        Ok(tags)
+    }
+
+    async fn give_back(&self, open: BTreeSet<DeliveryTag>) -> Result<(), BrokerError> {
+        let open: Vec<_> = open.into_iter().collect();
+        let mut back = ready(&self.channel, &self.queue).await??;
+        for (number, together) in open.chunks(GIVEN_BACK_TOGETHER).enumerate() {
+            if let Some(&last) = together.last() {
+                self.nack(last).await?;
+            }
+            back = back.saturating_add(u32::try_from(together.len()).unwrap_or(u32::MAX));
+            if (number + 1).is_multiple_of(WORDS_AT_ONCE) {
                 self.until_back(back).await?;
             }
         }
-        // What was handed out and not looked at: zero names every delivery that is open (AMQP 0-9-1, basic.nack).
-        self.nack(0).await?;
         self.until_back(back).await
     }
 

@@ -170,7 +170,7 @@ mod tests {
         handed_out.redelivered = true;
         let unknown = letter(|headers| set(headers, header::OUTCOME, long("unknown")));
         let by_broker = letter(|headers| {
-            headers.remove(header::REASON);
+            set(headers, header::REASON, AMQPValue::Void);
             set(headers, "x-first-death-reason", long("delivery_limit"));
         });
         for doubted in [handed_out, unknown, by_broker] {
