@@ -1,5 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
+mod dead_letters;
 mod health;
 mod resume;
 mod topology;
@@ -25,6 +26,7 @@ use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
+use dead_letters::DeadLettersCommand;
 use health::HealthArgs;
 use resume::ResumeArgs;
 use topology::TopologyCommand;
@@ -88,6 +90,9 @@ enum Command {
     },
     /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
     Verify(VerifyArgs),
+    /// What the worker gave up on: count, look, replay, export, drop.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Tell every replica that the trouble with a GSTIN or a client is over: what its account was refused for and its
     /// errors so far are forgotten, and its jobs go on.
     Resume(ResumeArgs),
@@ -214,6 +219,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
         Command::Health(arguments) => arguments.run(&config, json).await,
         Command::Topology(command) => command.run(&config, json).await,
+        Command::DeadLetters(command) => command.run(&config, json).await,
         Command::Resume(arguments) => arguments.run(&config, json).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),

@@ -16,7 +16,7 @@ pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Attached, Consuming, Delivery, Loss};
 pub use control::{CONTROL_EXCHANGE, Tell, listen, takes_orders};
-pub use letters::{Letter, Verdict, WalkError, Walked, walk};
+pub use letters::{Cursor, Hold, Letter, Replay, Verdict, WalkError, Walked, send, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,

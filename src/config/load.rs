@@ -17,8 +17,8 @@ use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
-    DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LimitsConfig,
-    LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
+    DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LettersSide,
+    LimitsConfig, LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
     ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
     TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
 };
@@ -55,11 +55,30 @@ pub fn load_broker_side(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded<BrokerSide>, ConfigFaults> {
-    load_part(path, environment, Need::BrokerSide, |config| BrokerSide {
+    load_part(path, environment, Need::BrokerSide, broker_side)
+}
+
+fn broker_side(config: Config) -> BrokerSide {
+    BrokerSide {
         broker: config.broker,
         replies: config.replies,
         retry: config.retry,
         dead_letter: config.dead_letter,
+    }
+}
+
+/// As [`load_broker_side`], with what the dead letters' commands need besides; it has defaults.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_letters_side(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<LettersSide>, ConfigFaults> {
+    load_part(path, environment, Need::LettersSide, |config| LettersSide {
+        settle_time: config.irp.settle_time,
+        limits: config.limits,
+        broker_side: broker_side(config),
     })
 }
 

@@ -1,7 +1,8 @@
 //! What was configured, validated as a whole: one struct per concern, no program state.
 //!
 //! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
-//! that need less load less: [`load_broker_side`], [`load_signing_keys`], [`load_validation`], [`load_admin`].
+//! that need less load less: [`load_broker_side`], [`load_letters_side`], [`load_signing_keys`],
+//! [`load_validation`], [`load_admin`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -11,7 +12,8 @@ use std::time::Duration;
 pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
-    Loaded, load, load_admin, load_broker_side, load_signing_keys, load_validation,
+    Loaded, load, load_admin, load_broker_side, load_letters_side, load_signing_keys,
+    load_validation,
     process_environment,
 };
 pub use tree::VARIABLE_PREFIX;
@@ -75,6 +77,17 @@ pub struct BrokerSide {
     pub retry: RetryConfig,
     /// How long dead letters are kept.
     pub dead_letter: DeadLetterConfig,
+}
+
+/// The part of [`Config`] that `dead-letters` uses.
+#[derive(Clone, Debug)]
+pub struct LettersSide {
+    /// Where the letters are.
+    pub broker_side: BrokerSide,
+    /// `irp.settle_time`: how long what is in doubt waits before it is looked up.
+    pub settle_time: Duration,
+    /// What replays may cost.
+    pub limits: LimitsConfig,
 }
 
 /// The part of [`Config`] by which documents are judged, offline.

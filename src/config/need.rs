@@ -13,6 +13,8 @@ pub(super) enum Need {
     Everything,
     /// Those of [`super::BrokerSide`].
     BrokerSide,
+    /// Those of [`super::LettersSide`].
+    LettersSide,
     /// `irp.signing_keys`.
     SigningKeys,
     /// Those of [`super::ValidateSide`].
@@ -28,6 +30,9 @@ impl Need {
         match self {
             Self::Everything => true,
             Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
+            Self::LettersSide => {
+                Self::BrokerSide.covers(key) || is_in(&["irp.settle_time", "limits."])
+            }
             Self::SigningKeys => is_in(&["irp.signing_keys"]),
             Self::Validation => is_in(&["irp.environment", "validate."]),
             Self::Admin => is_in(&["admin."]),

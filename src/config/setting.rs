@@ -322,6 +322,14 @@ impl Setting for Rate {
     }
 }
 
+impl std::str::FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        rate(text).ok_or_else(Self::remedy)
+    }
+}
+
 fn rate(text: &str) -> Option<Rate> {
     let (count, period) = text.split_once('/')?;
     let (count, "") = split_number(count)? else {

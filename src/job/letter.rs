@@ -1,7 +1,7 @@
 //! A dead letter: a job the worker gave up on, and the job it becomes again.
 //!
-//! One rule: a replay is the job as the ERP sent it, with what is known of its outcome. Its attempts are counted anew,
-//! and what was said of its death is left out.
+//! One rule: a replay is the job as the ERP sent it, with what is known of its outcome and what it died of. Its attempts
+//! are counted anew, and whatever else was said of its death is left out.
 
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
@@ -11,8 +11,9 @@ use super::properties::{carried, carried_headers, header, header_text};
 use super::{Operation, PriorOutcome, Properties, long, set};
 use crate::gstin::Gstin;
 
-/// Headers that tell of a death.
-const OBITUARY: [&str; 5] = [
+/// Headers that tell of a death, and who was to hear of an earlier one.
+const OBITUARY: [&str; 6] = [
+    header::CANARY,
     header::REASON,
     header::DOCUMENT,
     header::DEAD_AT,
@@ -20,7 +21,10 @@ const OBITUARY: [&str; 5] = [
     header::ROUTING_KEY,
 ];
 
-/// The properties of a letter in `irn.dead`. What cannot be read is taken as not there.
+/// Why the broker moved a message the first time (RabbitMQ, "Dead Letter Exchanges").
+const FIRST_DEATH: &str = "x-first-death-reason";
+
+/// The properties of a letter in `irn.dead` or `irn.poison`. What cannot be read is taken as not there.
 #[derive(Clone, Copy)]
 pub struct DeadLetter<'a>(&'a Properties);
 
@@ -43,6 +47,58 @@ impl<'a> DeadLetter<'a> {
     /// Why the worker gave up: a stable code.
     pub fn reason(self) -> Option<&'a str> {
         header_text(self.headers(), header::REASON)
+    }
+
+    /// Why it lies here: the worker's reason or, for what the broker put here by itself, one of [`DeadLetter::BY_BROKER`].
+    pub fn cause(self) -> &'a str {
+        let of_broker = || match header_text(self.headers(), FIRST_DEATH) {
+            Some("delivery_limit") => Self::BY_BROKER[0],
+            Some("rejected") => Self::BY_BROKER[1],
+            Some("expired") => Self::BY_BROKER[2],
+            Some(_) | None => Self::BY_BROKER[3],
+        };
+        self.reason().unwrap_or_else(of_broker)
+    }
+
+    /// What stands for a reason where no worker gave one: handed out too often, given up in a panic, expired; and
+    /// published under a key that nobody serves, or put there by hand.
+    pub const BY_BROKER: [&'static str; 4] = ["DELIVERY_LIMIT", "REJECTED", "EXPIRED", "NO_REASON"];
+
+    /// Whether the broker put it here, so that nobody knows what was done with it before.
+    pub fn is_by_broker(self) -> bool {
+        self.reason().is_none()
+    }
+
+    /// Whether a worker has said when it first saw it.
+    pub fn was_seen(self) -> bool {
+        let seen = parsed::<Timestamp>(self.headers(), header::FIRST_SEEN, "");
+        seen.ok().flatten().is_some()
+    }
+
+    /// The code that its last attempt ended with.
+    pub fn code(self) -> Option<&'a str> {
+        header_text(self.headers(), header::ERROR).filter(|code| !code.is_empty())
+    }
+
+    /// Type, number and date of its document.
+    pub fn document(self) -> Option<&'a str> {
+        header_text(self.headers(), header::DOCUMENT)
+    }
+
+    /// After this moment it is not submitted any more.
+    pub fn deadline(self) -> Option<Timestamp> {
+        parsed(self.headers(), header::DEADLINE, "").ok().flatten()
+    }
+
+    /// The ERP's own id.
+    pub fn message_id(self) -> Option<&'a str> {
+        self.0.message_id().as_ref().map(|id| id.as_str())
+    }
+
+    /// Whether it was replayed and died of the same cause again. One whose earlier cause is not known counts as such.
+    pub fn died_again(self) -> bool {
+        let before = header_text(self.headers(), header::DIED_OF);
+        self.replays() > 0 && before.is_none_or(|before| before == self.cause())
     }
 
     /// Whose credentials it used, or would have.
@@ -68,15 +124,17 @@ impl<'a> DeadLetter<'a> {
             .unwrap_or_default()
     }
 
-    /// The key it was published with or, in a letter that does not say, the one that its type stands for.
-    pub fn routing_key(self) -> Option<String> {
-        let kept = header_text(self.headers(), header::ROUTING_KEY)
-            .filter(|key| Operation::from_routing_key(key).is_some());
+    /// The key it was published with as a job: the one it was kept under, the one it came into this queue with, if that
+    /// is a job's, or the one that its type stands for.
+    pub fn routing_key(self, came_with: &str) -> Option<String> {
+        let is_jobs = |key: &&str| Operation::from_routing_key(key).is_some();
+        let kept = header_text(self.headers(), header::ROUTING_KEY).filter(is_jobs);
         let of_type = || {
             let kind = self.0.kind().as_ref()?;
             Operation::from_type(kind.as_str()).map(Operation::as_str)
         };
-        kept.or_else(of_type).map(str::to_owned)
+        let came_with = Some(came_with).filter(is_jobs);
+        kept.or(came_with).or_else(of_type).map(str::to_owned)
     }
 
     /// Properties under which it becomes a job again. `in_doubt`: a copy of it may have been replayed before, so the
@@ -99,6 +157,7 @@ impl<'a> DeadLetter<'a> {
         if let Some(portal) = portal.filter(|_| self.is_unknown() && !in_doubt) {
             set(&mut headers, header::PORTAL, long(portal));
         }
+        set(&mut headers, header::DIED_OF, long(self.cause()));
         if in_doubt {
             let unknown = PriorOutcome::Unknown.as_str();
             set(&mut headers, header::OUTCOME, long(unknown));

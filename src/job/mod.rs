@@ -18,6 +18,7 @@ use crate::wiped::Wiped;
 mod decode;
 mod letter;
 mod properties;
+mod receipt;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use properties::{
     carried, carried_headers, header_text, headers_fit, returned_headers, write_obituary,
 };
 pub use properties::{header, long, set, short};
+pub use receipt::{CANARY_QUEUES, Receipt};
 
 /// The longest `message_id` the contract takes, in characters.
 const MAX_ID_CHARS: usize = 128;
@@ -274,6 +276,11 @@ impl Job {
         header_text(self.properties.headers().as_ref(), name)
     }
 
+    /// Who waits for a receipt of it: a canary's queue, and which of its canaries this is.
+    pub fn canary(&self) -> Option<&str> {
+        receipt::canary(&self.properties)
+    }
+
     /// How long it has waited for this attempt: since the ERP published it or, failing that, since a worker first
     /// saw it.
     pub fn queued(&self, now: Timestamp) -> Duration {
@@ -375,6 +382,11 @@ impl Unreadable {
         } else {
             FieldTable::default()
         }
+    }
+
+    /// See [`Job::canary`].
+    pub fn canary(&self) -> Option<&str> {
+        receipt::canary(&self.properties)
     }
 
     /// Properties under which it is kept as poison.

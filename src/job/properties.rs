@@ -22,6 +22,10 @@ pub mod header {
     pub const ERROR: &str = "x-irn-error";
     pub const PORTAL: &str = "x-irn-portal";
     pub const REPLAYS: &str = "x-irn-replays";
+    /// What a job died of before it was replayed.
+    pub const DIED_OF: &str = "x-irn-died-of";
+    /// The queue that is told what became of a job that is replayed before others.
+    pub const CANARY: &str = "x-irn-canary";
     pub const REASON: &str = "x-irn-reason";
     pub const DOCUMENT: &str = "x-irn-document";
     pub const DEAD_AT: &str = "x-irn-dead-at";
@@ -50,13 +54,15 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 14] = [
+const WORKERS_OWN: [&str; 16] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
     header::ERROR,
     header::PORTAL,
     header::REPLAYS,
+    header::DIED_OF,
+    header::CANARY,
     header::REASON,
     header::DOCUMENT,
     header::DEAD_AT,

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 pub mod check;
+pub mod dead_letters;
 pub mod health;
 pub mod online;
 pub mod replay;

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::broker::{
-    DEAD_QUEUE, Endpoint, JOBS_EXCHANGE, Letter, Publisher, Verdict, WalkError, Walked, walk,
+    DEAD_QUEUE, Endpoint, JOBS_EXCHANGE, Letter, Publisher, Replay, Verdict, WalkError, Walked,
+    walk,
 };
 use crate::gstin::Gstin;
 use crate::job::DeadLetter;
@@ -66,14 +67,14 @@ impl Renewed {
         if !is_curable || !self.died_before(dead, way.grace, way.now) {
             return Judged::Not;
         }
-        match dead.routing_key() {
+        match dead.routing_key(&letter.routing_key) {
             Some(routing_key) if !letter.body.is_empty() => {
                 let in_doubt = letter.redelivered || dead.is_unknown();
-                Judged::Replayed(Verdict::Replay {
+                Judged::Replayed(Verdict::Replay(Replay {
                     exchange: if in_doubt { way.doubted } else { JOBS_EXCHANGE }.to_owned(),
                     routing_key,
                     properties: Box::new(dead.replayed(letter.redelivered)),
-                })
+                }))
             }
             Some(_) | None => Judged::Impossible,
         }
@@ -230,6 +231,7 @@ mod tests {
         }
         change(&mut headers);
         Letter {
+            routing_key: DEAD_QUEUE.to_owned(),
             properties: Properties::default()
                 .with_message_id(short("j-1"))
                 .with_headers(headers),
@@ -245,11 +247,9 @@ mod tests {
 
     fn replayed(letter: &Letter) -> (String, String, Properties) {
         match renewed("2026-01-02T00:00:00Z").judge(letter, &way(10)) {
-            Judged::Replayed(Verdict::Replay {
-                exchange,
-                routing_key,
-                properties,
-            }) => (exchange, routing_key, *properties),
+            Judged::Replayed(Verdict::Replay(replay)) => {
+                (replay.exchange, replay.routing_key, *replay.properties)
+            }
             _ => panic!("not replayed: {letter:?}"),
         }
     }

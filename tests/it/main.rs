@@ -8,6 +8,7 @@ mod commands;
 mod conflict;
 mod contention;
 mod control;
+mod dead_letters;
 mod deadlines;
 mod delivers;
 mod failover;

@@ -5,6 +5,7 @@
 
 mod poison;
 mod publish;
+mod receipt;
 mod reply;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::telemetry::{self, About};
 
 pub(super) use poison::poison;
 pub(super) use publish::{Lost, publish, publish_job};
+use receipt::receipt;
 use reply::{Answer, reply};
 
 /// Publishes what the settlement says, then acknowledges.
@@ -90,6 +92,8 @@ async fn answered(
     reply(worker, case, &answer).await?;
     settled(worker, case);
     worker.crash.at(Point::ResultConfirmed);
+    let code = answer.errors.first().map_or("", |error| &error.code);
+    receipt(worker, case.job.canary(), status, code).await;
     Ok(())
 }
 
@@ -253,6 +257,7 @@ async fn dead_lettered(
     reply(worker, case, &answer).await?;
     settled(worker, case);
     worker.crash.at(Point::ResultConfirmed);
+    receipt(worker, case.job.canary(), Status::Failed, reason.as_str()).await;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::publish::{Lost, publish};
+use super::receipt::receipt;
 use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
 use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
 use crate::crash::Point;
@@ -83,10 +84,12 @@ async fn poisoned(
     };
     publish_result(worker, &message, to).await?;
     worker.crash.at(Point::ResultConfirmed);
+    let code = Reason::Unreadable.as_str();
+    receipt(worker, unreadable.canary(), Status::Failed, code).await;
     let settled = Settled {
         operation,
         status: Status::Failed,
-        code: Reason::Unreadable.as_str(),
+        code,
         recovered: false,
         irn: None,
         dead_lettered: true,

@@ -193,9 +193,26 @@ impl Amqp {
         }
     }
 
+    /// Publishes many straight into a queue and waits until the broker has confirmed every one.
+    pub(crate) async fn publish_all_into(&self, queue: &str, jobs: &[Job]) -> Result<()> {
+        for jobs in jobs.chunks(500) {
+            let mut confirms = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                confirms.push(self.send("", queue, job).await?);
+            }
+            for confirm in confirms {
+                match confirm.await? {
+                    Confirmation::Ack(None) => {}
+                    unwelcome => bail!("queue {queue} did not take a message: {unwelcome:?}"),
+                }
+            }
+        }
+        Ok(())
+    }
+
     #[expect(
         clippy::disallowed_methods,
-        reason = "the tests' own publisher: both callers look at the confirm"
+        reason = "the tests' own publisher: all callers look at the confirm"
     )]
     async fn send(
         &self,

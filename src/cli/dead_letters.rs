@@ -1,0 +1,292 @@
+//! `dead-letters`: looking at what the worker gave up on, and replaying, exporting or dropping it.
+
+mod args;
+mod report;
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{FAILED, Failure, MISUSED, UNREACHABLE, print, warned};
+use crate::broker::BrokerError;
+use crate::config::{self, LettersSide};
+use crate::ops::dead_letters::audit::Audit;
+use crate::ops::dead_letters::{
+    self as letters, Canary, Discarded, Ended, LetterQueue, LettersError, Looked, ReplayRequest,
+    Shown,
+};
+
+use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs, positive};
+use report::{dropped_text, replayed_json, replayed_text};
+
+/// Looking marks letters: a letter that was looked at is looked up at the portal before it is sent again.
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLettersCommand {
+    /// Count letters by reason, code and GSTIN.
+    List(FilterArgs),
+    /// Print letters: properties and headers, the body only with --body.
+    Show(ShowArgs),
+    /// Make jobs of letters again. Interrupt it at any time: nothing is lost, nothing is registered twice.
+    Replay(ReplayArgs),
+    /// Write letters whole, one JSON object a line; they stay where they are.
+    Export(ExportArgs),
+    /// Delete letters for good. Needs a filter and --yes.
+    Drop(DropArgs),
+}
+
+/// What a command did, for the audit line, and how it ended.
+type Done = (Value, Result<u8, Failure>);
+
+impl DeadLettersCommand {
+    /// Does it and gives the exit code.
+    pub(super) async fn run(self, path: &Path, json: bool) -> Result<u8, Failure> {
+        let loaded = config::load_letters_side(path, config::process_environment())?;
+        let config = warned(loaded);
+        match self {
+            Self::List(arguments) => list(&config, json, &arguments).await,
+            Self::Show(arguments) => show(&config, json, &arguments).await,
+            Self::Export(arguments) => export(&config, json, &arguments).await,
+            Self::Replay(arguments) if arguments.dry_run => plan(&config, json, &arguments).await,
+            Self::Replay(arguments) => replay(&config, json, &arguments).await,
+            Self::Drop(arguments) => discard(&config, json, &arguments).await,
+        }
+    }
+}
+
+/// Tells how it ended, and hands the ending on.
+fn audited(audit: &Audit, (did, ended): Done) -> Result<u8, Failure> {
+    let exit = match &ended {
+        Ok(code) => *code,
+        Err(failure) => failure.code,
+    };
+    audit.ends(&did, exit);
+    ended
+}
+
+async fn list(config: &LettersSide, json: bool, arguments: &FilterArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.read()?;
+    let audit = Audit::of("list", config, queue, &filter, Value::Null);
+    let done = match letters::list(config, queue, &filter).await {
+        Ok(listing) => {
+            let printed = if json {
+                print(listing.json())
+            } else {
+                listing
+                    .write(&mut io::stdout().lock())
+                    .map_err(Failure::from)
+                    .map(|()| 0)
+            };
+            (json!({ "letters": listing.groups.count() }), printed)
+        }
+        Err(error) => (Value::Null, Err(failure(error))),
+    };
+    audited(&audit, done)
+}
+
+async fn show(config: &LettersSide, json: bool, arguments: &ShowArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.filter.read()?;
+    let options = json!({ "limit": arguments.limit, "body": arguments.body });
+    let audit = Audit::of("show", config, queue, &filter, options);
+    let shown = Shown {
+        limit: arguments.limit,
+        body: arguments.body,
+        json,
+    };
+    let looked = letters::show(config, queue, &filter, shown, &mut io::stdout()).await;
+    if let Ok(Looked { matched: 0, seen }) = &looked {
+        eprintln!(
+            "irn-worker: none of the {seen} letters in {} is meant",
+            queue.name()
+        );
+    }
+    audited(&audit, looked_at(looked))
+}
+
+fn looked_at(looked: Result<Looked, LettersError>) -> Done {
+    match looked {
+        Ok(looked) => {
+            let did = json!({ "looked_at": looked.seen, "letters": looked.matched });
+            (did, Ok(0))
+        }
+        Err(error) => (Value::Null, Err(failure(error))),
+    }
+}
+
+async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.filter.read()?;
+    let options = json!({ "limit": arguments.limit, "out": arguments.out });
+    let audit = Audit::of("export", config, queue, &filter, options);
+    let mut out: Box<dyn Write + Send> = match &arguments.out {
+        Some(path) => Box::new(BufWriter::new(private_file(path)?)),
+        None => Box::new(BufWriter::new(io::stdout())),
+    };
+    let looked = letters::export(config, queue, &filter, arguments.limit, &mut out).await;
+    if let Ok(looked) = &looked {
+        let (exported, queue) = (looked.matched, queue.name());
+        if json {
+            eprintln!("{}", json!({ "exported": exported, "queue": queue }));
+        } else {
+            eprintln!("{exported} letters of {queue} exported; they are still there");
+        }
+    }
+    audited(&audit, looked_at(looked))
+}
+
+/// A new file: what is there is not written over, and its mode would not change.
+fn private_file(path: &Path) -> Result<std::fs::File, Failure> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    opened.map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))
+}
+
+async fn plan(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.filter.read()?;
+    let options = json!({ "dry_run": true, "limit": arguments.limit, "force": arguments.force });
+    let audit = Audit::of("replay", config, queue, &filter, options);
+    let planned = letters::plan(config, queue, &filter, arguments.limit, arguments.force).await;
+    let done = match planned {
+        Ok(plan) => {
+            let printed = if json {
+                print(plan.json(&config.limits))
+            } else {
+                plan.write(&config.limits, &mut io::stdout().lock())
+                    .map_err(Failure::from)
+                    .map(|()| 0)
+            };
+            (json!({ "replayable": plan.groups.count() }), printed)
+        }
+        Err(error) => (Value::Null, Err(failure(error))),
+    };
+    audited(&audit, done)
+}
+
+async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.filter.read()?;
+    if queue == LetterQueue::Poison && !arguments.force {
+        return Err(Failure::new(
+            MISUSED,
+            "what is in irn.poison could not be read, or brought workers down, and would again: look at it with `show`, \
+             and give --force if it can be read now",
+        ));
+    }
+    let patience = positive("--canary-timeout", arguments.canary_timeout)?;
+    let request = ReplayRequest {
+        queue,
+        filter,
+        limit: arguments.limit,
+        rate: arguments.rate,
+        canary: arguments.canary.map(|count| Canary { count, patience }),
+        force: arguments.force,
+    };
+    let rate = arguments
+        .rate
+        .map(|rate| f64::from(rate.count.get()) / rate.period.as_secs_f64());
+    let options = json!({
+        "limit": arguments.limit, "per_second": rate, "canary": arguments.canary, "force": arguments.force,
+    });
+    let audit = Audit::of("replay", config, queue, &request.filter, options);
+    audit.begins();
+    let stop = CancellationToken::new();
+    let replayed = until_stopped(&stop, letters::replay(config, &request, &stop)).await?;
+    let did = replayed_json(&replayed);
+    let printed = if json {
+        print(&did)
+    } else {
+        print(replayed_text(&replayed))
+    };
+    let ended = match replayed.ended {
+        Ended::Done => printed,
+        // The sentence is in what was printed.
+        Ended::Interrupted | Ended::CanariesDied(_) | Ended::CanariesSilent(_) => {
+            printed.map(|_| FAILED)
+        }
+        Ended::Failed(error) => Err(failure(error)),
+    };
+    audited(&audit, (did, ended))
+}
+
+/// Does the work; SIGINT and SIGTERM ask it to end, and it ends when everything is in its place.
+async fn until_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let install = |kind| signal(kind).map_err(|error| Failure::new(FAILED, error));
+    let mut terminate = install(SignalKind::terminate())?;
+    let mut interrupt = install(SignalKind::interrupt())?;
+    let heed = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("irn-worker: stopping");
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        done = work => Ok(done),
+        () = heed => Err(Failure::new(FAILED, "stopped")),
+    }
+}
+
+async fn discard(config: &LettersSide, json: bool, arguments: &DropArgs) -> Result<u8, Failure> {
+    let (queue, filter) = arguments.filter.read()?;
+    if filter.is_everything() {
+        return Err(Failure::new(
+            MISUSED,
+            "drop deletes for good: say which letters, by --reason, --code, --gstin, --id or --older-than",
+        ));
+    }
+    if !arguments.yes {
+        return Err(Failure::new(
+            MISUSED,
+            "drop deletes for good: look at what is meant with `dead-letters list` and the same filters, keep a copy \
+             with `export`, then give --yes",
+        ));
+    }
+    let audit = Audit::of(
+        "drop",
+        config,
+        queue,
+        &filter,
+        json!({ "limit": arguments.limit }),
+    );
+    audit.begins();
+    let stop = CancellationToken::new();
+    let dropping = letters::discard(config, queue, &filter, arguments.limit, &stop);
+    let done = match until_stopped(&stop, dropping).await? {
+        Ok(discarded) => dropped(queue, discarded, json),
+        Err(error) => (Value::Null, Err(failure(error))),
+    };
+    audited(&audit, done)
+}
+
+fn dropped(queue: LetterQueue, discarded: Discarded, json: bool) -> Done {
+    let did = json!(discarded);
+    let printed = if json {
+        print(&did)
+    } else {
+        print(dropped_text(queue, discarded))
+    };
+    let ended = printed.map(|code| if discarded.interrupted { FAILED } else { code });
+    (did, ended)
+}
+
+fn failure(error: LettersError) -> Failure {
+    match error {
+        LettersError::Output(error) => error.into(),
+        LettersError::Endpoint(_) => Failure::new(MISUSED, error),
+        LettersError::NoRungs => Failure::new(MISUSED, error),
+        LettersError::Broker(BrokerError::Topology { .. } | BrokerError::Malformed)
+        | LettersError::Publish(_) => Failure::new(FAILED, error),
+        LettersError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_)) => Failure::new(
+            UNREACHABLE,
+            format!("the broker: {error}; is it running, and is broker.url right?"),
+        ),
+    }
+}

@@ -1,0 +1,215 @@
+//! What a replay makes of a letter, decided without broker or clock.
+//!
+//! One rule: a letter that somebody may have replayed before, or whose outcome is unknown, becomes a job that is looked
+//! up before it is sent. It waits on a rung of at least the settle time first: what comes sooner proves nothing.
+
+use jiff::Timestamp;
+
+use super::Filter;
+use crate::broker::{JOBS_EXCHANGE, Letter, Replay};
+use crate::job::{DeadLetter, header, long, set};
+
+/// What letters are judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) filter: &'a Filter,
+    /// When the command began: what died since is left alone.
+    pub(super) began: Timestamp,
+    /// Also what died twice of the same cause.
+    pub(super) force: bool,
+    /// The exchange of the rung on which jobs in doubt wait.
+    pub(super) doubted: &'a str,
+}
+
+/// What becomes of a letter.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It was not asked for.
+    NotMeant,
+    /// It died after the command began.
+    TooLate,
+    /// It died twice of the same cause, and nobody insists.
+    DiedTwice,
+    /// Its document was not kept.
+    NoDocument,
+    /// Nothing says what it asked for.
+    NoOperation,
+    /// It becomes a job.
+    Replayed {
+        /// Where to, as what.
+        replay: Replay,
+        /// Whether it is looked up before it is sent.
+        in_doubt: bool,
+    },
+}
+
+pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
+    let dead = DeadLetter::new(&letter.properties);
+    if !rules.filter.admits(dead, rules.began) {
+        return Judged::NotMeant;
+    }
+    if dead.dead_at().is_some_and(|dead_at| dead_at >= rules.began) {
+        return Judged::TooLate;
+    }
+    if dead.died_again() && !rules.force {
+        return Judged::DiedTwice;
+    }
+    if letter.body.is_empty() {
+        return Judged::NoDocument;
+    }
+    let Some(routing_key) = dead.routing_key(&letter.routing_key) else {
+        return Judged::NoOperation;
+    };
+    // What the broker gave up on was handed out before, and nobody has said what was done with it.
+    let nobody_knows = letter.redelivered || dead.is_by_broker();
+    let in_doubt = nobody_knows || dead.is_unknown();
+    let exchange = if in_doubt {
+        rules.doubted
+    } else {
+        JOBS_EXCHANGE
+    };
+    let mut properties = dead.replayed(nobody_knows);
+    if in_doubt && !dead.was_seen() {
+        // A doubt that no worker has seen counts as one that has waited nowhere, and would be looked up twice.
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        let began = rules.began.to_string();
+        set(&mut headers, header::FIRST_SEEN, long(&began));
+        properties = properties.with_headers(headers);
+    }
+    Judged::Replayed {
+        replay: Replay {
+            exchange: exchange.to_owned(),
+            routing_key,
+            properties: Box::new(properties),
+        },
+        in_doubt,
+    }
+}
+
+/// The same job, and whoever `canary` names is told how it ends.
+pub(super) fn as_canary(mut replay: Replay, canary: &str) -> Replay {
+    let mut headers = replay.properties.headers().clone().unwrap_or_default();
+    set(&mut headers, header::CANARY, long(canary));
+    replay.properties = Box::new(replay.properties.with_headers(headers));
+    replay
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{AMQPValue, FieldTable};
+    use crate::job::Properties;
+
+    const BEGAN: &str = "2026-01-02T00:00:00Z";
+
+    fn letter(change: impl FnOnce(&mut FieldTable)) -> Letter {
+        let mut headers = FieldTable::default();
+        for (name, value) in [
+            (header::REASON, "RETRIES_EXHAUSTED"),
+            (header::DEAD_AT, "2026-01-01T00:00:00Z"),
+            (header::ROUTING_KEY, "urgent.generate"),
+            (header::OUTCOME, "not_sent"),
+        ] {
+            set(&mut headers, name, long(value));
+        }
+        change(&mut headers);
+        Letter {
+            routing_key: "irn.dead".to_owned(),
+            properties: Properties::default().with_headers(headers),
+            body: b"{}".to_vec().into(),
+            redelivered: false,
+        }
+    }
+
+    fn judged(letter: &Letter, force: bool) -> Judged {
+        let filter = Filter {
+            reasons: vec!["RETRIES_EXHAUSTED".to_owned(), "DELIVERY_LIMIT".to_owned()],
+            ..Filter::default()
+        };
+        let rules = Rules {
+            filter: &filter,
+            began: BEGAN.parse().expect("a time"),
+            force,
+            doubted: "irn.retry.1m",
+        };
+        judge(letter, &rules)
+    }
+
+    fn replayed(letter: &Letter, force: bool) -> (Replay, bool) {
+        match judged(letter, force) {
+            Judged::Replayed { replay, in_doubt } => (replay, in_doubt),
+            other => panic!("not replayed: {other:?}"),
+        }
+    }
+
+    fn text(replay: &Replay, name: &str) -> Option<String> {
+        let value = replay.properties.headers().as_ref()?.inner().get(name)?;
+        value.as_long_string().map(ToString::to_string)
+    }
+
+    #[test]
+    fn letter_becomes_a_job_in_its_own_lane_that_remembers_what_it_died_of() {
+        let (replay, in_doubt) = replayed(&letter(|_| {}), false);
+        assert_eq!((replay.exchange.as_str(), in_doubt), ("irn.jobs", false));
+        assert_eq!(replay.routing_key, "urgent.generate");
+        assert_eq!(
+            text(&replay, header::DIED_OF).as_deref(),
+            Some("RETRIES_EXHAUSTED")
+        );
+        assert_eq!(text(&replay, header::REASON), None);
+        let canary = as_canary(replay, "irn.canary.x#1");
+        assert_eq!(
+            text(&canary, header::CANARY).as_deref(),
+            Some("irn.canary.x#1")
+        );
+    }
+
+    #[test]
+    fn letter_in_doubt_waits_on_a_rung_and_is_looked_up() {
+        let mut handed_out = letter(|_| {});
+        handed_out.redelivered = true;
+        let unknown = letter(|headers| set(headers, header::OUTCOME, long("unknown")));
+        let by_broker = letter(|headers| {
+            set(headers, header::REASON, AMQPValue::Void);
+            set(headers, "x-first-death-reason", long("delivery_limit"));
+        });
+        for doubted in [handed_out, unknown, by_broker] {
+            let (replay, in_doubt) = replayed(&doubted, false);
+            assert_eq!((replay.exchange.as_str(), in_doubt), ("irn.retry.1m", true));
+            assert_eq!(text(&replay, header::OUTCOME).as_deref(), Some("unknown"));
+        }
+    }
+
+    #[test]
+    fn letter_that_died_twice_of_the_same_cause_needs_force_and_one_that_died_of_two_does_not() {
+        let died = |of: Option<&str>| {
+            letter(|headers| {
+                set(headers, header::REPLAYS, AMQPValue::LongLongInt(1));
+                if let Some(of) = of {
+                    set(headers, header::DIED_OF, long(of));
+                }
+            })
+        };
+        for same in [Some("RETRIES_EXHAUSTED"), None] {
+            assert!(
+                matches!(judged(&died(same), false), Judged::DiedTwice),
+                "{same:?}"
+            );
+            replayed(&died(same), true);
+        }
+        replayed(&died(Some("CREDENTIALS_REFUSED")), false);
+    }
+
+    #[test]
+    fn letter_that_was_not_asked_for_or_cannot_be_replayed_stays() {
+        let other = letter(|headers| set(headers, header::REASON, long("PANICKED")));
+        assert!(matches!(judged(&other, true), Judged::NotMeant));
+        let late = letter(|headers| set(headers, header::DEAD_AT, long(BEGAN)));
+        assert!(matches!(judged(&late, true), Judged::TooLate));
+        let mut dropped = letter(|_| {});
+        dropped.body.clear();
+        assert!(matches!(judged(&dropped, true), Judged::NoDocument));
+        let nameless = letter(|headers| set(headers, header::ROUTING_KEY, long("irn.dead")));
+        assert!(matches!(judged(&nameless, true), Judged::NoOperation));
+    }
+}

@@ -1,0 +1,395 @@
+//! `replay`: letters become jobs again.
+//!
+//! One rule: publish, confirm, then take the letter out. Cut off at any point, every letter is a letter or a job; at the
+//! worst both, and then it comes back marked and its next replay is looked up before it is sent.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::canary::{Canaries, Canary, Deaths, Omen};
+use super::judge::{Judged, Rules, as_canary, judge};
+use super::progress::Progress;
+use super::{Filter, HELD_FOR, LetterQueue, LettersError};
+use crate::broker::{
+    BrokerError, Cursor, Endpoint, Hold, Letter, Publisher, Replay, Topology, WalkError,
+    retry_exchange, send, timed,
+};
+use crate::config::{LettersSide, Rate};
+use crate::job::DeadLetter;
+use crate::retry::Ladder;
+
+/// Letters taken at once: those of the last window are marked as handed out though nothing was done with them.
+const WINDOW: u16 = 32;
+
+/// Letters published and not taken out yet; of more than 32 acknowledgements RabbitMQ keeps some back, and would lose
+/// them with the channel.
+const IN_FLIGHT: usize = 16;
+
+/// A publishing connection that is not there after so long will not come.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// What was late is made up for, but only so much of it.
+const CATCHES_UP: Duration = Duration::from_millis(100);
+
+/// What to replay, and how.
+#[derive(Clone, Debug)]
+pub struct ReplayRequest {
+    /// Where from.
+    pub queue: LetterQueue,
+    /// Which.
+    pub filter: Filter,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// No faster than this.
+    pub rate: Option<Rate>,
+    /// Some first, to see what becomes of them.
+    pub canary: Option<Canary>,
+    /// Also what died twice of the same cause.
+    pub force: bool,
+}
+
+/// Letters that are still where they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// They were not asked for.
+    pub not_asked_for: u32,
+    /// They died after the command began.
+    pub died_since: u32,
+    /// They died twice of the same cause.
+    pub died_twice: u32,
+    /// Their document was not kept.
+    pub no_document: u32,
+    /// Nothing says what they asked for.
+    pub no_operation: u32,
+}
+
+/// What a replay came to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Letters that are jobs again.
+    pub replayed: u32,
+    /// Of them, those that are looked up before they are sent.
+    pub in_doubt: u32,
+    /// Letters that were looked at and stay.
+    pub kept: Kept,
+    /// Of the replayed, those that went first.
+    pub canaries: u32,
+    /// Their results by status.
+    pub canary_statuses: BTreeMap<String, u32>,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+/// Why a replay ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All that were asked for are jobs again.
+    Done,
+    /// It was told to stop.
+    Interrupted,
+    /// Canaries died.
+    CanariesDied(Deaths),
+    /// Nothing was heard of so many canaries.
+    CanariesSilent(u32),
+    /// It could not go on.
+    Failed(LettersError),
+}
+
+/// Replays letters that died before it began, until all are done, `stop` is cancelled or something is in the way.
+pub async fn replay(
+    config: &LettersSide,
+    request: &ReplayRequest,
+    stop: &CancellationToken,
+) -> Replayed {
+    let mut replayed = Replayed {
+        replayed: 0,
+        in_doubt: 0,
+        kept: Kept::default(),
+        canaries: 0,
+        canary_statuses: BTreeMap::new(),
+        ended: Ended::Done,
+    };
+    let ended = replay_into(&mut replayed, config, request, stop).await;
+    replayed.ended = ended.unwrap_or_else(Ended::Failed);
+    replayed
+}
+
+async fn replay_into(
+    replayed: &mut Replayed,
+    config: &LettersSide,
+    request: &ReplayRequest,
+    stop: &CancellationToken,
+) -> Result<Ended, LettersError> {
+    let began = Timestamp::now();
+    let side = &config.broker_side;
+    let endpoint = Endpoint::try_new(&side.broker, "dead-letters")?;
+    let ladder = Ladder::try_new(side.retry.delays.clone()).ok_or(LettersError::NoRungs)?;
+    let doubted = retry_exchange(ladder.at_least(config.settle_time));
+    takes_jobs(&endpoint).await?;
+    let canaries = match request.canary {
+        Some(_) => Some(Canaries::open(&endpoint).await?),
+        None => None,
+    };
+    let publisher = Publisher::default();
+    let mut run = Run {
+        endpoint: &endpoint,
+        publisher: &publisher,
+        request,
+        rules: Rules {
+            filter: &request.filter,
+            began,
+            force: request.force,
+            doubted: &doubted,
+        },
+        stop,
+        pace: Pace::of(request.rate),
+        canaries,
+        sending: FuturesUnordered::new(),
+        replayed,
+    };
+    let publishing = CancellationToken::new();
+    let work = async {
+        let ended = run.run().await;
+        publishing.cancel();
+        ended
+    };
+    let topology = Topology::of(&side.replies, &side.retry, &side.dead_letter);
+    let ((), ended) = tokio::join!(
+        publisher.run(&endpoint, &topology, false, &publishing),
+        work
+    );
+    ended
+}
+
+/// An unreachable broker or a missing exchange is seen here, and not for ever waited for.
+async fn takes_jobs(endpoint: &Endpoint) -> Result<(), LettersError> {
+    let connection = endpoint.connect("dead-letters").await?;
+    timed(Topology::takes_jobs(&connection)).await??;
+    Ok(())
+}
+
+type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), WalkError>> + Send + 'a>>;
+
+struct Run<'a> {
+    endpoint: &'a Endpoint,
+    publisher: &'a Publisher,
+    request: &'a ReplayRequest,
+    rules: Rules<'a>,
+    stop: &'a CancellationToken,
+    pace: Pace,
+    /// Until they have been heard of.
+    canaries: Option<Canaries>,
+    sending: FuturesUnordered<Sending<'a>>,
+    replayed: &'a mut Replayed,
+}
+
+impl Run<'_> {
+    /// Walks through the queue, as often as it takes: what is held for too long the broker takes back.
+    async fn run(&mut self) -> Result<Ended, LettersError> {
+        let ready = self.stop.run_until_cancelled(self.publisher.ready());
+        match tokio::time::timeout(READY_WITHIN, ready).await {
+            Ok(Some(())) => {}
+            Ok(None) => return Ok(Ended::Interrupted),
+            Err(_) => return Err(BrokerError::Timeout(READY_WITHIN).into()),
+        }
+        let queue = self.request.queue.name();
+        let mut cursor = Cursor::open(self.endpoint, queue, WINDOW, None).await?;
+        let progress = Progress::of(cursor.remaining());
+        loop {
+            self.replayed.kept = Kept::default();
+            let walked = self.walk(&mut cursor, &progress).await;
+            let landed = self.land().await;
+            let remaining = cursor.remaining();
+            let closed = cursor.close().await;
+            let ended = walked?;
+            landed?;
+            closed?;
+            if let Some(ended) = ended {
+                progress.finish();
+                return Ok(ended);
+            }
+            progress.anew(remaining);
+            cursor = Cursor::open(self.endpoint, queue, WINDOW, Some(remaining)).await?;
+        }
+    }
+
+    /// None if letters have been held for long enough.
+    async fn walk(
+        &mut self,
+        cursor: &mut Cursor,
+        progress: &Progress,
+    ) -> Result<Option<Ended>, LettersError> {
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(Some(Ended::Interrupted));
+            }
+            if self.canaries_are_out()
+                && let Some(ended) = self.hear_canaries().await?
+            {
+                return Ok(Some(ended));
+            }
+            if cursor.age() > HELD_FOR {
+                return Ok(None);
+            }
+            let next = match self.is_enough() {
+                true => None,
+                false => cursor.next().await?,
+            };
+            let Some((letter, hold)) = next else {
+                let ended = self.hear_canaries().await?;
+                return Ok(Some(ended.unwrap_or(Ended::Done)));
+            };
+            self.treat(letter, hold).await?;
+            progress.seen(self.replayed.replayed, "replayed");
+        }
+    }
+
+    fn under_way(&self) -> u32 {
+        self.replayed.replayed + u32::try_from(self.sending.len()).unwrap_or(u32::MAX)
+    }
+
+    fn is_enough(&self) -> bool {
+        let limit = self.request.limit;
+        limit.is_some_and(|limit| self.under_way() >= limit)
+    }
+
+    /// Whether as many canaries have left as were asked for.
+    fn canaries_are_out(&self) -> bool {
+        let wanted = self.request.canary.map(|canary| canary.count);
+        let out = self.canaries.as_ref().map(Canaries::sent);
+        out.zip(wanted).is_some_and(|(out, wanted)| out >= wanted)
+    }
+
+    async fn treat(&mut self, letter: Letter, hold: Hold) -> Result<(), LettersError> {
+        let kept = &mut self.replayed.kept;
+        match judge(&letter, &self.rules) {
+            Judged::NotMeant => kept.not_asked_for += 1,
+            Judged::TooLate => kept.died_since += 1,
+            Judged::DiedTwice => kept.died_twice += 1,
+            Judged::NoDocument => kept.no_document += 1,
+            Judged::NoOperation => kept.no_operation += 1,
+            Judged::Replayed { replay, in_doubt } => {
+                if self.has_turn().await? {
+                    self.send(replay, letter, hold);
+                    self.replayed.in_doubt += u32::from(in_doubt);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mut replay: Replay, letter: Letter, hold: Hold) {
+        if let Some(canaries) = &mut self.canaries {
+            let name = canaries.name(DeadLetter::new(&letter.properties).cause());
+            replay = as_canary(replay, &name);
+            self.replayed.canaries = canaries.sent();
+        }
+        let publisher = self.publisher;
+        self.sending
+            .push(Box::pin(send(publisher, replay, letter, hold)));
+    }
+
+    /// Waits until one more may be published. False if told to stop.
+    async fn has_turn(&mut self) -> Result<bool, LettersError> {
+        let at = self.pace.next();
+        loop {
+            let has_room = self.sending.len() < IN_FLIGHT;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(false),
+                Some(sent) = self.sending.next(), if !self.sending.is_empty() => {
+                    sent?;
+                    self.replayed.replayed += 1;
+                }
+                () = tokio::time::sleep_until(at), if has_room => break,
+            }
+        }
+        let ready = self.stop.run_until_cancelled(self.publisher.ready());
+        match tokio::time::timeout(READY_WITHIN, ready).await {
+            Ok(ready) => Ok(ready.is_some()),
+            Err(_) => Err(BrokerError::Timeout(READY_WITHIN).into()),
+        }
+    }
+
+    /// Waits until all that were published are proven to be, and are no letters any more.
+    async fn land(&mut self) -> Result<(), LettersError> {
+        let mut ended = Ok(());
+        while let Some(sent) = self.sending.next().await {
+            match sent {
+                Ok(()) => self.replayed.replayed += 1,
+                Err(error) => ended = Err(error.into()),
+            }
+        }
+        ended
+    }
+
+    /// Waits for the results of those that are out, if there are any. None if they say nothing against the others.
+    async fn hear_canaries(&mut self) -> Result<Option<Ended>, LettersError> {
+        self.land().await?;
+        let (Some(mut canaries), Some(canary)) = (self.canaries.take(), self.request.canary) else {
+            return Ok(None);
+        };
+        let omen = canaries.wait(canary.patience, self.stop).await;
+        self.replayed.canary_statuses = canaries.statuses();
+        Ok(match omen {
+            Omen::Good => None,
+            Omen::Died(deaths) => Some(Ended::CanariesDied(deaths)),
+            Omen::Silent(count) => Some(Ended::CanariesSilent(count)),
+            Omen::Interrupted => Some(Ended::Interrupted),
+        })
+    }
+}
+
+/// When the next one may go.
+struct Pace {
+    gap: Duration,
+    next: Instant,
+}
+
+impl Pace {
+    fn of(rate: Option<Rate>) -> Self {
+        Self {
+            gap: rate.map_or(Duration::ZERO, |rate| rate.period / rate.count.get()),
+            next: Instant::now(),
+        }
+    }
+
+    fn next(&mut self) -> Instant {
+        let now = Instant::now();
+        let at = self.next.max(now.checked_sub(CATCHES_UP).unwrap_or(now));
+        self.next = at + self.gap;
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pace_keeps_the_rate_and_makes_up_for_a_moment_at_most() {
+        let rate = "50/s".parse().expect("a rate");
+        let mut pace = Pace::of(Some(rate));
+        let began = Instant::now();
+        let mut go = async |count: u32| {
+            for _ in 0..count {
+                tokio::time::sleep_until(pace.next()).await;
+            }
+            began.elapsed()
+        };
+        assert_eq!(go(51).await, Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        // Nine seconds late, and five of them at once.
+        assert_eq!(go(6).await, Duration::from_secs(10));
+        let then = go(50).await;
+        assert!(then >= Duration::from_millis(10_980), "{then:?}");
+    }
+}

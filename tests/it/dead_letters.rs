@@ -1,0 +1,693 @@
+//! `dead-letters`: looking changes nothing, a replay loses nothing and gives no job two results, and what would die
+//! again stops by itself.
+//!
+//! `IRN_TEST_LETTERS=5000` has the interrupted replay run with so many letters, at 50 a second; `IRN_TEST_LISTED=100000`
+//! has as many looked at. Without them both are shorter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::amqp::Job;
+use crate::support::credentials::{Credentials, GSTINS};
+use crate::support::eventually;
+use crate::support::invoice::invoice;
+use crate::support::outcome::Outcome;
+use crate::support::process::Process;
+use crate::support::stack::Stack;
+use crate::support::worker::WorkerConfig;
+
+const SELLER: &str = GSTINS[0];
+const SOON: Duration = Duration::from_secs(20);
+
+/// Before any of these tests.
+const PAST: &str = "2026-01-01T00:00:00Z";
+
+const REASONS: [(&str, &str); 4] = [
+    ("RETRIES_EXHAUSTED", "timeout"),
+    ("CREDENTIALS_REFUSED", "1019"),
+    ("ERROR_BUDGET", "budget"),
+    ("UNKNOWN_CODE", "4711"),
+];
+
+/// A letter as a worker leaves it, of a document that no portal knows.
+fn letter(id: &str, gstin: &str, (reason, code): (&str, &str)) -> Job {
+    Job::generate(id, invoice(gstin, id))
+        .kind("irn.generate.v1")
+        .text_header("x-irn-gstin", gstin)
+        .text_header("x-irn-reason", reason)
+        .text_header("x-irn-error", code)
+        .text_header("x-irn-dead-at", PAST)
+        .text_header("x-irn-first-seen", PAST)
+        .text_header("x-irn-document", &format!("INV {id} 05/09/2025"))
+        .text_header("x-irn-routing-key", "generate")
+        .text_header("x-irn-outcome", "not_sent")
+}
+
+/// Letters of all sellers and reasons, in turn.
+fn letters(prefix: &str, count: usize) -> Vec<Job> {
+    let letter = |i: usize| {
+        let (gstin, reason) = (GSTINS[i % GSTINS.len()], REASONS[i % REASONS.len()]);
+        letter(&format!("{prefix}/{i}"), gstin, reason)
+    };
+    (0..count).map(letter).collect()
+}
+
+fn count_from(variable: &str, usual: usize) -> Result<usize> {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
+        Err(_) => Ok(usual),
+    }
+}
+
+fn generous(config: WorkerConfig) -> Result<WorkerConfig> {
+    config
+        .set("limits.error_budget_per_gstin", "1000000/day")?
+        .set("limits.error_budget_total", "1000000/day")
+}
+
+/// The queues, and no worker yet.
+async fn stack() -> Result<Stack> {
+    let stack = Stack::start(0).await?;
+    let applied = stack.config()?.output("topology", &["apply"]).await?;
+    ensure!(applied.status.success(), "{applied:?}");
+    Ok(stack)
+}
+
+async fn start_worker(stack: &mut Stack) -> Result<()> {
+    let worker = generous(stack.config()?)?.start("worker").await?;
+    stack.workers.push(worker);
+    Ok(())
+}
+
+async fn dead_letters(config: &WorkerConfig, arguments: &[&str]) -> Result<Output> {
+    config.output("dead-letters", arguments).await
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn assert_exit(output: &Output, code: i32, says: &str) {
+    let text = format!("{}{}", stdout(output), stderr(output));
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(says), "{says:?} is not in:\n{text}");
+}
+
+/// Runs a command that must end with this code, and reads the JSON that it prints.
+async fn told(config: &WorkerConfig, code: i32, arguments: &[&str]) -> Result<Value> {
+    let output = dead_letters(config, &[&["--json"], arguments].concat()).await?;
+    assert_exit(&output, code, "");
+    let text = stdout(&output);
+    serde_json::from_str(&text).with_context(|| format!("not JSON: {text}{}", stderr(&output)))
+}
+
+/// The results in the default reply queue by job id, until `count` jobs have one. A result may come twice, but a job
+/// has one.
+async fn results(
+    stack: &Stack,
+    count: usize,
+    within: Duration,
+) -> Result<(BTreeMap<String, Outcome>, usize)> {
+    let mut by_job = BTreeMap::<String, Outcome>::new();
+    let mut repeated = 0;
+    let taking = stack.erp.take_until("irn.results", |message| {
+        let outcome = Outcome::read(message)?;
+        let id = outcome.text("job_id").to_owned();
+        if let Some(first) = by_job.get(&id) {
+            let same = |of: &Outcome| of.message.properties.message_id().clone();
+            ensure!(
+                same(first) == same(&outcome),
+                "{id} has two results: {} {}",
+                first.json,
+                outcome.json
+            );
+            repeated += 1;
+        } else {
+            by_job.insert(id, outcome);
+        }
+        Ok(by_job.len() == count)
+    });
+    tokio::time::timeout(within, taking)
+        .await
+        .with_context(|| format!("{count} jobs with a result within {within:?}"))??;
+    Ok((by_job, repeated))
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replay_killed_twice_and_resumed_gives_every_letter_exactly_one_result() -> Result<()> {
+    let count = count_from("IRN_TEST_LETTERS", 240)?;
+    let rate = if count > 1000 { "50/s" } else { "120/s" };
+    let within = Duration::from_secs(60) + Duration::from_millis(40) * u32::try_from(count)?;
+    let mut stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("K", count))
+        .await?;
+    let config = generous(stack.config()?)?;
+
+    let listed = told(&config, 0, &["list"]).await?;
+    assert_eq!(listed["letters"], count, "{listed}");
+    let groups = listed["groups"].as_array().context("groups")?;
+    assert_eq!(groups.len(), 20, "four reasons, five sellers: {listed}");
+    let shown = dead_letters(&config, &["show", "--limit", "2"]).await?;
+    assert_exit(&shown, 0, "x-irn-reason");
+    let planned = told(&config, 0, &["replay", "--dry-run"]).await?;
+    assert_eq!(planned["replayable"], count, "{planned}");
+    assert_eq!(planned["errors_at_most"], 2 * count, "{planned}");
+    start_worker(&mut stack).await?;
+
+    let arguments = ["--json", "replay", "--canary", "5", "--rate", rate];
+    for part in [5, 2] {
+        let mut command = config.command("dead-letters")?;
+        command.args(arguments);
+        let mut replay = Process::start("replay", command)?;
+        let wanted = u32::try_from(count / part)?;
+        eventually(within, "some results", async || {
+            Ok((stack.erp.depth("irn.results").await? >= wanted).then_some(()))
+        })
+        .await?;
+        assert_eq!(replay.try_ended()?, None, "it is killed in its middle");
+        replay.kill().await?;
+    }
+    let replayed = told(&config, 0, &arguments[1..]).await?;
+    assert_eq!(replayed["stopped"], Value::Null, "{replayed}");
+    assert_eq!(
+        replayed["canary_results"],
+        json!({"signed": 5}),
+        "{replayed}"
+    );
+
+    let (outcomes, repeated) = results(&stack, count, within).await?;
+    for outcome in outcomes.values() {
+        assert_eq!(outcome.status(), "signed", "{}", outcome.json);
+    }
+    assert!(repeated <= 2 * 16, "{repeated} results came twice");
+    assert_eq!(stack.erp.depth("irn.dead").await?, 0);
+    let stats = stack.sandbox.stats().await?;
+    assert_eq!(stats.registrations, u64::try_from(count)?);
+    assert_eq!(stats.blind_generates, 0);
+    println!(
+        "{count} letters, {repeated} results repeated, {} duplicate submits",
+        stats.duplicate_generates
+    );
+    assert!(stack.worker()?.terminate(SOON).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replay_whose_canaries_die_of_the_same_cause_stops_and_only_force_goes_round() -> Result<()>
+{
+    const LETTERS: usize = 40;
+    let stranger = GSTINS[4];
+    let stack = Stack::of(&Credentials::of(&GSTINS[..4]), 1, generous).await?;
+    let one = |i| letter(&format!("C/{i}"), stranger, ("NO_CREDENTIALS", ""));
+    let dead: Vec<_> = (0..LETTERS).map(one).collect();
+    stack.erp.publish_all_into("irn.dead", &dead).await?;
+    let config = stack.config()?;
+
+    let stopped = dead_letters(&config, &["replay", "--canary", "3"]).await?;
+    assert_exit(
+        &stopped,
+        1,
+        "stopped: 3 canaries died of the same cause again (NO_CREDENTIALS)",
+    );
+    // Their results went to the ERP, and the others were not touched.
+    let (failed, _) = results(&stack, 3, SOON).await?;
+    assert!(failed.values().all(|outcome| outcome.status() == "failed"));
+    let until_dead = async || {
+        let back = async || Ok((stack.erp.depth("irn.dead").await? == 40).then_some(()));
+        eventually(SOON, "all letters to be back", back).await
+    };
+    until_dead().await?;
+
+    let replayed = told(&config, 0, &["replay"]).await?;
+    assert_eq!(replayed["replayed"], 37, "{replayed}");
+    assert_eq!(replayed["kept"]["died_twice"], 3, "{replayed}");
+    results(&stack, 37, SOON).await?;
+    until_dead().await?;
+    let replayed = told(&config, 0, &["replay"]).await?;
+    assert_eq!(replayed["kept"]["died_twice"], LETTERS, "{replayed}");
+    let forced = told(&config, 1, &["replay", "--force", "--canary", "2"]).await?;
+    assert_eq!(forced["replayed"], 2, "{forced}");
+    assert_eq!(forced["why"]["of_the_same"], 2, "{forced}");
+    let shown = dead_letters(&config, &["list"]).await?;
+    assert_exit(&shown, 0, "NO_CREDENTIALS");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replay_goes_on_after_good_canaries_and_stops_at_silent_ones() -> Result<()> {
+    let mut stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("G", 12))
+        .await?;
+    let config = stack.config()?;
+    let silent = ["replay", "--canary", "2", "--canary-timeout", "1s"];
+    let stopped = dead_letters(&config, &silent).await?;
+    assert_exit(&stopped, 1, "stopped: 2 canaries have no result yet");
+    assert_eq!(stack.erp.depth("irn.dead").await?, 10);
+
+    start_worker(&mut stack).await?;
+    let replayed = told(&config, 0, &["replay", "--canary", "4"]).await?;
+    assert_eq!(replayed["replayed"], 10, "{replayed}");
+    assert_eq!(
+        replayed["canary_results"],
+        json!({"signed": 4}),
+        "{replayed}"
+    );
+    let (outcomes, repeated) = results(&stack, 12, SOON).await?;
+    assert!(
+        outcomes
+            .values()
+            .all(|outcome| outcome.status() == "signed")
+    );
+    assert_eq!(repeated, 0);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn letter_whose_copy_was_replayed_before_is_looked_up_and_its_result_is_the_same()
+-> Result<()> {
+    let mut stack = stack().await?;
+    start_worker(&mut stack).await?;
+    let letter = letter("TWIN/1", SELLER, REASONS[0]);
+    // As a replay leaves it that was killed between the confirm and the acknowledgement.
+    stack.erp.publish(std::slice::from_ref(&letter)).await?;
+    stack.erp.publish_into("irn.dead", &letter).await?;
+    let first = stack.outcome().await?;
+    first.assert_signed(false);
+    stack.erp.hand_back_first("irn.dead").await?;
+
+    let replayed = told(&stack.config()?, 0, &["replay"]).await?;
+    assert_eq!(
+        (&replayed["replayed"], &replayed["in_doubt"]),
+        (&json!(1), &json!(1))
+    );
+    let second = stack.outcome().await?;
+    second.assert_signed(true);
+    let id = |outcome: &Outcome| outcome.message.properties.message_id().clone();
+    assert_eq!(id(&first), id(&second), "the ERP knows it for a repetition");
+    let calls = stack.sandbox.calls().await?;
+    assert_eq!(
+        (calls.generates, calls.lookups, calls.registrations),
+        (1, 1, 1)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn looking_shows_what_was_asked_for_and_leaves_every_letter_in_its_place() -> Result<()> {
+    let stack = stack().await?;
+    let dead = letters("L", 600);
+    stack.erp.publish_all_into("irn.dead", &dead).await?;
+    let config = stack.config()?;
+
+    let listed = told(
+        &config,
+        0,
+        &["list", "--reason", "unknown_code", "--gstin", SELLER],
+    )
+    .await?;
+    assert_eq!(listed["letters"], 30, "{listed}");
+    assert_eq!(listed["others"], 570, "{listed}");
+    let group = &listed["groups"][0];
+    assert_eq!(
+        (&group["code"], &group["gstin"]),
+        (&json!("4711"), &json!(SELLER))
+    );
+    assert_eq!(
+        (&group["oldest"], &group["newest"]),
+        (&json!(PAST), &json!(PAST))
+    );
+    let text = dead_letters(&config, &["list", "--code", "1019"]).await?;
+    assert_exit(&text, 0, "CREDENTIALS_REFUSED");
+    let young = told(&config, 0, &["list", "--older-than", "200000h"]).await?;
+    assert_eq!(young["letters"], 0, "{young}");
+
+    let shown = dead_letters(&config, &["show", "--id", "L/7"]).await?;
+    assert_exit(&shown, 0, "INV L/7 05/09/2025");
+    assert!(
+        !stdout(&shown).contains("Sample Traders"),
+        "no body unless asked for"
+    );
+    let shown = dead_letters(&config, &["show", "--id", "L/7", "--body"]).await?;
+    assert_exit(&shown, 0, "Sample Traders");
+
+    // Looked at so often, a job would have been given up as poison.
+    for _ in 0..20 {
+        assert_eq!(told(&config, 0, &["list"]).await?["letters"], 600);
+    }
+    let dir = TempDir::new()?;
+    let file = dir.path().join("letters.ndjson");
+    let path = file.to_str().context("UTF-8")?;
+    let exported = dead_letters(&config, &["export", "--out", path]).await?;
+    assert_exit(&exported, 0, "600 letters of irn.dead exported");
+    let text = std::fs::read_to_string(&file)?;
+    let exported: Vec<Value> = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    assert_eq!(exported.len(), dead.len());
+    for (i, (exported, letter)) in exported.iter().zip(&dead).enumerate() {
+        assert_eq!(exported["message_id"], format!("L/{i}"), "in their order");
+        let body = exported["body"].as_str().context("a body")?;
+        assert_eq!(body.as_bytes(), letter.body(), "byte for byte");
+    }
+    assert_eq!(stack.erp.depth("irn.dead").await?, 600);
+    assert_eq!(stack.erp.depth("irn.poison").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn looking_at_many_letters_needs_no_more_memory_than_at_few() -> Result<()> {
+    let count = count_from("IRN_TEST_LISTED", 2_000)?;
+    let stack = stack().await?;
+    let body = invoice(SELLER, "M/1");
+    for chunk in 0..count.div_ceil(1_000) {
+        let one = |i: usize| {
+            let (reason, code) = REASONS[i % REASONS.len()];
+            Job::generate(&format!("M/{chunk}/{i}"), body.clone())
+                .text_header("x-irn-reason", reason)
+                .text_header("x-irn-error", code)
+                .text_header("x-irn-gstin", GSTINS[i % GSTINS.len()])
+                .text_header("x-irn-dead-at", PAST)
+        };
+        let jobs: Vec<_> = (0..1_000.min(count - chunk * 1_000)).map(one).collect();
+        stack.erp.publish_all_into("irn.dead", &jobs).await?;
+    }
+    let config = stack.config()?;
+    let mut command = config.command("dead-letters")?;
+    command.args(["--json", "list"]);
+    let began = std::time::Instant::now();
+    let mut list = Process::start("list", command)?;
+    let status = format!("/proc/{}/status", list.pid()?.as_raw_nonzero());
+    let mut peak = 0;
+    let ended = eventually(Duration::from_secs(300), "the list to end", async || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or_default());
+        list.try_ended()
+    })
+    .await?;
+    let taken = began.elapsed();
+    assert!(ended.success());
+    let line = list
+        .lines()
+        .into_iter()
+        .find(|line| line.contains(r#""groups":"#));
+    let listed: Value = serde_json::from_str(&line.context("the list")?)?;
+    assert_eq!(listed["letters"], count, "{listed}");
+    assert_eq!(usize::try_from(stack.erp.depth("irn.dead").await?)?, count);
+    println!("{count} letters listed in {taken:?}, {peak} kB at the most");
+    assert!((1..100_000).contains(&peak), "{peak} kB");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replay_that_is_interrupted_or_limited_leaves_the_rest_as_letters() -> Result<()> {
+    let stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("I", 60))
+        .await?;
+    let config = stack.config()?;
+    let limited = told(&config, 0, &["replay", "--limit", "7"]).await?;
+    assert_eq!(
+        (&limited["replayed"], &limited["in_doubt"]),
+        (&json!(7), &json!(0))
+    );
+    assert_eq!(stack.erp.depth("irn.jobs").await?, 7);
+    assert_eq!(stack.erp.depth("irn.dead").await?, 53);
+
+    let mut command = config.command("dead-letters")?;
+    command.args(["replay", "--rate", "20/s"]);
+    let mut replay = Process::start("replay", command)?;
+    let waiting = async || {
+        let waiting = stack.erp.jobs_waiting(&["200ms", "500ms", "1s"]).await?;
+        Ok((waiting > 12).then_some(()))
+    };
+    eventually(SOON, "some jobs", waiting).await?;
+    replay.signal(Signal::INT)?;
+    assert_eq!(replay.ended(SOON).await?.code(), Some(1));
+    assert!(
+        replay
+            .lines()
+            .iter()
+            .any(|line| line.starts_with("stopped as asked"))
+    );
+    eventually(SOON, "each to be a job or a letter", async || {
+        let jobs = stack.erp.jobs_waiting(&["200ms", "500ms", "1s"]).await?;
+        Ok((jobs + stack.erp.depth("irn.dead").await? == 60).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn what_died_since_and_what_cannot_be_replayed_stays_and_is_told_of() -> Result<()> {
+    let stack = stack().await?;
+    let later =
+        letter("later", SELLER, REASONS[0]).text_header("x-irn-dead-at", "2099-01-01T00:00:00Z");
+    let dropped = Job::new("generate", Vec::new())
+        .id("dropped")
+        .kind("irn.generate.v1")
+        .text_header("x-irn-reason", "PANICKED")
+        .text_header("x-irn-dead-at", PAST);
+    let nameless = Job::new("generate", "{}")
+        .id("nameless")
+        .text_header("x-irn-reason", "PANICKED");
+    let deadline = letter("deadline", SELLER, REASONS[0])
+        .text_header("x-irn-deadline", "2026-01-02T00:00:00Z");
+    let dead = [later, dropped, nameless, deadline];
+    stack.erp.publish_all_into("irn.dead", &dead).await?;
+    let config = stack.config()?;
+    let planned = told(&config, 0, &["replay", "--dry-run"]).await?;
+    assert_eq!(planned["past_deadline"], 1, "{planned}");
+    assert_eq!(planned["impossible"], 2, "{planned}");
+    assert_eq!(stack.erp.depth("irn.jobs").await?, 0, "a dry run");
+    let planned = dead_letters(&config, &["replay", "--dry-run"]).await?;
+    assert_exit(&planned, 0, "1 have a deadline that has passed");
+    assert_exit(&planned, 0, "error budget: at most 1 errors");
+
+    let replayed = told(&config, 0, &["replay"]).await?;
+    let kept = json!({
+        "not_asked_for": 0, "died_since": 1, "died_twice": 0, "no_document": 1, "no_operation": 1
+    });
+    assert_eq!(
+        (&replayed["replayed"], &replayed["kept"]),
+        (&json!(1), &kept)
+    );
+    let left = stack.erp.take("irn.dead", 3, SOON).await?;
+    let ids = left
+        .iter()
+        .map(|message| message.properties.message_id().clone());
+    let ids: BTreeSet<_> = ids.flatten().map(|id| id.to_string()).collect();
+    assert_eq!(
+        ids,
+        ["dropped", "later", "nameless"].map(str::to_owned).into()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn drop_wants_a_filter_and_yes_and_deletes_just_what_is_meant() -> Result<()> {
+    let stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("D", 200))
+        .await?;
+    let config = stack.config()?;
+    let refused = dead_letters(&config, &["drop", "--yes"]).await?;
+    assert_exit(&refused, 2, "say which letters");
+    let refused = dead_letters(&config, &["drop", "--code", "4711"]).await?;
+    assert_exit(&refused, 2, "give --yes");
+    assert_eq!(stack.erp.depth("irn.dead").await?, 200);
+
+    let dropped = dead_letters(&config, &["drop", "--code", "4711", "--yes"]).await?;
+    assert_exit(&dropped, 0, "50 letters dropped from irn.dead");
+    let audit: Vec<Value> = stderr(&dropped)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert_eq!(audit.len(), 2, "{}", stderr(&dropped));
+    assert_eq!(
+        (&audit[0]["phase"], &audit[1]["phase"]),
+        (&json!("begins"), &json!("ends"))
+    );
+    assert_eq!(audit[1]["filter"], json!({"codes": ["4711"]}));
+    assert_eq!(
+        (&audit[1]["did"]["dropped"], &audit[1]["exit"]),
+        (&json!(50), &json!(0))
+    );
+    assert_eq!(audit[0]["run"], audit[1]["run"]);
+    let listed = told(&config, 0, &["list"]).await?;
+    assert_eq!(listed["letters"], 150, "{listed}");
+    let left = told(&config, 0, &["list", "--code", "4711"]).await?;
+    assert_eq!(left["letters"], 0, "{left}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn what_the_broker_gave_up_on_is_looked_at_and_replayed_with_force_alone() -> Result<()> {
+    let mut stack = stack().await?;
+    let given_up = Job::generate("P/1", invoice(SELLER, "P/1"))
+        .kind("irn.generate.v1")
+        .text_header("x-first-death-reason", "delivery_limit");
+    let unrouted = Job::new("generat", "{}").id("P/2");
+    stack.erp.publish_into("irn.poison", &given_up).await?;
+    stack.erp.publish(&[unrouted]).await?;
+    let config = stack.config()?;
+    let listed = dead_letters(&config, &["list", "--queue", "poison"]).await?;
+    assert_exit(&listed, 0, "DELIVERY_LIMIT");
+    assert_exit(&listed, 0, "NO_REASON");
+    let refused = dead_letters(&config, &["replay", "--queue", "poison"]).await?;
+    assert_exit(&refused, 2, "give --force");
+
+    start_worker(&mut stack).await?;
+    let replayed = told(
+        &config,
+        0,
+        &["replay", "--queue", "poison", "--force", "--canary", "1"],
+    )
+    .await?;
+    assert_eq!(
+        (&replayed["replayed"], &replayed["in_doubt"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(replayed["kept"]["no_operation"], 1, "{replayed}");
+    stack.outcome().await?.assert_signed(false);
+    assert_eq!(
+        stack.sandbox.calls().await?.lookups,
+        1,
+        "nobody knows what was done with it"
+    );
+    let arguments = [
+        "drop",
+        "--queue",
+        "poison",
+        "--reason",
+        "NO_REASON",
+        "--yes",
+    ];
+    assert_eq!(told(&config, 0, &arguments).await?["dropped"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replayer_needs_no_permission_but_to_read_letters_and_publish_jobs() -> Result<()> {
+    let mut stack = stack().await?;
+    start_worker(&mut stack).await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("U", 10))
+        .await?;
+    let url = stack
+        .broker
+        .add_user(
+            r"^irn\.canary\..*$",
+            r"^irn\.(jobs|retry\..*)$",
+            r"^irn\.(dead|poison|canary\..*)$",
+        )
+        .await?;
+    let config = stack.config()?.set("broker.url", url.as_str())?;
+    assert_eq!(told(&config, 0, &["list"]).await?["letters"], 10);
+    let replayed = told(&config, 0, &["replay", "--canary", "2"]).await?;
+    assert_eq!(replayed["replayed"], 10, "{replayed}");
+    results(&stack, 10, SOON).await?;
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn script_for_cron_replays_what_passes_by_itself_and_leaves_alone_while_another_runs()
+-> Result<()> {
+    let mut stack = stack().await?;
+    start_worker(&mut stack).await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("S", 8))
+        .await?;
+    let dir = TempDir::new()?;
+    let lock = dir.path().join("lock");
+    let config = stack.config()?;
+    let worker = config.command("dead-letters")?;
+    let file = worker.as_std().get_args().last().context("--config FILE")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/replay-dead-letters");
+    let replay = || {
+        let mut command = tokio::process::Command::new(script);
+        command
+            .env("IRN_WORKER", env!("CARGO_BIN_EXE_irn-worker"))
+            .env("IRN_WORKER_CONFIG", file)
+            .env("IRN_WORKER_LOCK", &lock)
+            .kill_on_drop(true);
+        command.output()
+    };
+    let held = std::fs::File::create(&lock)?;
+    held.lock()?;
+    assert_exit(&replay().await?, 0, "another replay runs");
+    assert_eq!(stack.erp.depth("irn.dead").await?, 8);
+    drop(held);
+    assert_exit(&replay().await?, 0, "2 letters are jobs again");
+    let (outcomes, _) = results(&stack, 2, SOON).await?;
+    assert!(
+        outcomes
+            .values()
+            .all(|outcome| outcome.status() == "signed")
+    );
+    assert_eq!(stack.erp.depth("irn.dead").await?, 6);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn commands_say_what_is_missing_and_end_with_the_code_for_it() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    let config = stack.config()?;
+    for arguments in [&["list"][..], &["replay"], &["replay", "--dry-run"]] {
+        let output = dead_letters(&config, arguments).await?;
+        assert_exit(&output, 1, "irn-worker topology apply");
+    }
+    let nowhere = stack
+        .config()?
+        .set("broker.url", "amqp://127.0.0.1:1/%2f")?;
+    for arguments in [
+        &["list"][..],
+        &["replay"],
+        &["drop", "--code", "1", "--yes"],
+    ] {
+        let output = dead_letters(&nowhere, arguments).await?;
+        assert_exit(&output, 3, "is it running");
+    }
+    for wrong in [
+        &["replay", "--rate", "fast"][..],
+        &["replay", "--canary", "0"],
+        &["list", "--gstin", "29"],
+        &["list", "--older-than", "-1h"],
+    ] {
+        assert_exit(&dead_letters(&config, wrong).await?, 2, "");
+    }
+    Ok(())
+}
