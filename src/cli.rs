@@ -1,7 +1,9 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
+mod pause;
 mod resume;
 mod topology;
+mod whom;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
+use pause::PauseArgs;
 use resume::ResumeArgs;
 use topology::TopologyCommand;
 
@@ -83,8 +86,11 @@ enum Command {
     },
     /// Verify signed invoices or signed QR codes and print what they say; exit 1 if any is not genuine.
     Verify(VerifyArgs),
-    /// Tell every replica that the trouble with a GSTIN or a client is over: what its account was refused for and its
-    /// errors so far are forgotten, and its jobs go on.
+    /// Send nothing to the portal for a GSTIN, for a client's GSTINs or for anybody, on any replica, until the time is over
+    /// or `resume` lifts the pause; their jobs wait.
+    Pause(PauseArgs),
+    /// Tell every replica that the trouble with a GSTIN or a client is over: a pause is lifted, what its account was refused
+    /// for and its errors so far are forgotten, and its jobs go on.
     Resume(ResumeArgs),
     /// Compute an IRN.
     Irn {
@@ -208,6 +214,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run => run_worker(&config).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
         Command::Topology(command) => command.run(&config, json).await,
+        Command::Pause(arguments) => arguments.run(&config, json).await,
         Command::Resume(arguments) => arguments.run(&config, json).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),

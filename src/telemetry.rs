@@ -27,6 +27,8 @@ use crate::outcome::{Reason, SignatureState, Status};
 
 mod limits;
 mod portals;
+mod queues;
+mod recent;
 
 pub use limits::{
     BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen, useful_replicas,
@@ -36,6 +38,8 @@ pub use portals::{
     gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,
     turned_to_failover,
 };
+pub use queues::{QueueCount, QueueCounts, Queues};
+pub use recent::{Count, LATELY, Recent};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [
@@ -112,6 +116,8 @@ pub enum State {
     PublisherLost,
     /// The portal is down: the jobs stay in their queues.
     PortalDown,
+    /// An operator has paused everybody: the jobs stay in their queues.
+    Paused,
     /// Finishing what runs; takes nothing new.
     Draining,
 }
@@ -124,6 +130,7 @@ impl fmt::Display for State {
             Self::BrokerLost => "no broker connection",
             Self::PublisherLost => "no broker connection for results",
             Self::PortalDown => "the portal's breaker is open",
+            Self::Paused => "paused by an operator",
             Self::Draining => "draining",
         })
     }

@@ -2,8 +2,8 @@
 
 pub mod check;
 pub mod online;
+pub mod order;
 pub mod replay;
-pub mod resume;
 pub mod submit;
 pub mod validate;
 pub mod verify;

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use super::gate::Gate;
-use crate::broker::{JOBS_QUEUE, URGENT_QUEUE, retry_exchange};
+use crate::broker::{DEAD_QUEUE, JOBS_QUEUE, POISON_QUEUE, URGENT_QUEUE, retry_exchange};
 use crate::limits::{Found, Pace, Scaling};
+use crate::telemetry::{QueueCount, QueueCounts};
 
 /// Autoscalers look every quarter of a minute or so, and each of our looks asks the broker for every rung.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,13 +39,22 @@ impl Worker {
     }
 
     async fn find(&self) -> Option<Found> {
-        let waiting = self.publisher.messages(JOBS_QUEUE).await?
-            + self.publisher.messages(URGENT_QUEUE).await?;
+        let (bulk, urgent) = (self.count(JOBS_QUEUE).await?, self.count(URGENT_QUEUE).await?);
         let mut on_ladder = Vec::with_capacity(self.ladder.rungs().len());
+        let mut rungs = Vec::with_capacity(self.ladder.rungs().len());
         for rung in self.ladder.rungs() {
-            let jobs = self.publisher.messages(&retry_exchange(rung)).await?;
-            on_ladder.push((jobs, rung.delay));
+            let counted = self.count(&retry_exchange(rung)).await?;
+            on_ladder.push((counted.messages, rung.delay));
+            rungs.push(counted);
         }
+        let waiting = bulk.messages + urgent.messages;
+        let (dead, poison) = (self.count(DEAD_QUEUE).await?, self.count(POISON_QUEUE).await?);
+        self.queues.counted(QueueCounts {
+            at: Timestamp::now(),
+            jobs: vec![urgent, bulk],
+            rungs,
+            kept: vec![dead, poison],
+        });
         let replicas = self.limits.replicas().get();
         let Pace { gstins, per_second } = self.limits.pace(AT_WORK);
         let of_gstins = gstins.saturating_mul(self.config.irp.concurrency_per_gstin);
@@ -58,6 +69,14 @@ impl Worker {
             portal_is_full: self.gate() != Gate::Wide || self.slots.limit() < self.slots.cap(),
             allowed: per_second,
             width,
+        })
+    }
+
+    async fn count(&self, queue: &str) -> Option<QueueCount> {
+        let messages = self.publisher.messages(queue).await?;
+        Some(QueueCount {
+            queue: queue.to_owned(),
+            messages,
         })
     }
 

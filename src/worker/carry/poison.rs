@@ -81,6 +81,9 @@ async fn poisoned(
     };
     publish_result(worker, &message, to).await?;
     worker.crash.at(Point::ResultConfirmed);
+    worker
+        .recent
+        .settled(Status::Failed, Reason::Unreadable.as_str());
     telemetry::job_settled(
         about,
         operation,

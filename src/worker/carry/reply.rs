@@ -81,6 +81,7 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         .first()
         .map(|error| error.code.as_str())
         .unwrap_or_default();
+    worker.recent.settled(answer.status, code);
     telemetry::job_settled(
         case.about(),
         case.job.operation.as_str(),
