@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{Readiness, State};
 
-
 use page::page;
 use status::Status;
 
@@ -82,7 +81,6 @@ impl Listener {
     /// Serves until told to stop.
     pub async fn serve(self, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
         let routes = Router::new()
-
             .route("/", get(page))
             .route("/healthz", get(async || "alive\n"))
             .route("/readyz", get(ready))

@@ -31,7 +31,7 @@ pub(super) async fn heed(
 async fn begin_without(publisher: &Publisher, worker: &Worker) {
     publisher.ready().await;
     tokio::time::sleep(KNOWN_WITHIN).await;
-    if !worker.paused().is_known() {
+    if !worker.paused().is_settled() {
         events::no_log(&"it has not been read in time");
         worker.paused().cannot_be_read();
     }
@@ -76,12 +76,7 @@ async fn listen_to_all(
     listen(endpoint, declared, tell, heeding).await;
 }
 
-fn heed_word(
-    worker: &Worker,
-    limits: &Limits,
-    message: &[u8],
-    words: &UnboundedSender<String>,
-) {
+fn heed_word(worker: &Worker, limits: &Limits, message: &[u8], words: &UnboundedSender<String>) {
     let replica = worker.replica();
     if let Some((from, notice)) = Notice::read(message) {
         match notice {
@@ -108,7 +103,7 @@ fn heed_logged(worker: &Worker, message: &[u8], reading: Option<&mut Pauses>) {
         Err(why) => return events::order_ignored(&why),
     };
     match reading {
-        Some(pauses) => drop(pauses.heed(order, Timestamp::now())),
+        Some(pauses) => _ = pauses.heed(order, Timestamp::now()),
         None => {
             let event = order.clone();
             if worker.paused().heed(order) {

@@ -27,15 +27,19 @@ impl PauseArgs {
     /// Tells the replicas and gives the exit code.
     pub(super) async fn run(self, config: &Path, json: bool) -> Result<u8, Failure> {
         let whom = self.whom.whom()?;
-        let misused = |error: &dyn std::fmt::Display| Failure::new(MISUSED, format!("--for: {error}"));
+        let misused =
+            |error: &dyn std::fmt::Display| Failure::new(MISUSED, format!("--for: {error}"));
         // To the second: nobody pauses by the nanosecond, and it is easier to read.
         let since = Timestamp::from_second(Timestamp::now().as_second())
             .map_err(|error| misused(&error))?;
-        let until = since.checked_add(self.length).map_err(|error| misused(&error))?;
+        let until = since
+            .checked_add(self.length)
+            .map_err(|error| misused(&error))?;
         let pause = Pause::try_new(self.reason, since, until).map_err(|error| misused(&error))?;
         let config = broker_side(config)?;
         let name = whom.name().unwrap_or_else(|| whom.kind()).to_owned();
-        let told = format!("paused {whom} until {until}: told every worker, and those that start later");
+        let told =
+            format!("paused {whom} until {until}: told every worker, and those that start later");
         let order = Order::Pause(whom, pause.clone());
         give(&config, &order).await.map_err(failure)?;
         if json {
@@ -60,7 +64,13 @@ mod tests {
 
     #[test]
     fn length_is_given_in_days_hours_minutes() {
-        for (text, hours) in [("2h", 2), ("3d", 72), ("90m", 1), ("1d 6h", 30), ("PT2H", 2)] {
+        for (text, hours) in [
+            ("2h", 2),
+            ("3d", 72),
+            ("90m", 1),
+            ("1d 6h", 30),
+            ("PT2H", 2),
+        ] {
             assert_eq!(duration(text).map(|d| d.as_hours()), Ok(hours), "{text}");
         }
         for text in ["", "2", "soon", "1 month"] {

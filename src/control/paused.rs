@@ -15,8 +15,15 @@ pub struct Paused(Arc<watch::Sender<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     pauses: Pauses,
-    /// All orders so far have been read, or cannot be.
-    read: bool,
+    state: Reading,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    NotYet,
+    Read,
+    CannotBe,
 }
 
 impl Default for Paused {
@@ -26,21 +33,29 @@ impl Default for Paused {
 }
 
 impl Paused {
-    /// Whether the pauses are known: before that, no job may be taken.
+    /// Whether the pauses are known, or cannot be: before that, no job may be taken.
+    pub fn is_settled(&self) -> bool {
+        self.0.borrow().state != Reading::NotYet
+    }
+
+    /// Whether they are known.
     pub fn is_known(&self) -> bool {
-        self.0.borrow().read
+        self.0.borrow().state == Reading::Read
     }
 
     /// These pauses hold.
     pub fn know(&self, pauses: Pauses) {
         self.0.send_modify(|known| {
-            *known = Known { pauses, read: true };
+            *known = Known {
+                pauses,
+                state: Reading::Read,
+            };
         });
     }
 
     /// They cannot be read now: the last ones known hold.
     pub fn cannot_be_read(&self) {
-        self.0.send_modify(|known| known.read = true);
+        self.0.send_modify(|known| known.state = Reading::CannotBe);
     }
 
     /// Heeds one more order. False if it changes nothing.

@@ -26,7 +26,9 @@ pub enum OrderError {
     )]
     NobodyListens,
     /// The log's exchange leads nowhere.
-    #[error("exchange {CONTROL_LOG} has no queue, so nothing keeps the order: run `irn-worker topology apply`")]
+    #[error(
+        "exchange {CONTROL_LOG} has no queue, so nothing keeps the order: run `irn-worker topology apply`"
+    )]
     NotKept,
     /// The broker did not take it.
     #[error(

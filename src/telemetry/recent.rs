@@ -167,17 +167,17 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            [
-                (Some("rejected"), "2189", 2, 2),
-                (Some("signed"), "", 1, 1)
-            ]
+            [(Some("rejected"), "2189", 2, 2), (Some("signed"), "", 1, 1)]
         );
         let mut tally = Tally::default();
         let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
         for minute in [0, 0, 1, 14, 15] {
             tally.count(at(minute));
         }
-        assert_eq!((tally.lately(15), tally.lately(16), tally.lately(40)), (3, 2, 0));
+        assert_eq!(
+            (tally.lately(15), tally.lately(16), tally.lately(40)),
+            (3, 2, 0)
+        );
         assert_eq!((tally.total, tally.minutes.len()), (5, 3));
     }
 

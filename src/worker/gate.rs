@@ -55,9 +55,7 @@ impl Gate {
 fn gate(core: View, login: View, live_session: bool) -> Gate {
     let login = if live_session { View::Closed } else { login };
     match (core, login) {
-        (View::Open { .. }, _) | (_, View::Open { .. }) => {
-            Gate::Shut(Shut::PortalDown)
-        }
+        (View::Open { .. }, _) | (_, View::Open { .. }) => Gate::Shut(Shut::PortalDown),
         (View::HalfOpen { width: core }, View::HalfOpen { width: login }) => {
             Gate::Narrow(core.min(login))
         }
@@ -71,7 +69,7 @@ fn gate(core: View, login: View, live_session: bool) -> Gate {
 impl Worker {
     /// How many jobs may be taken now.
     pub(super) fn gate(&self) -> Gate {
-        if !self.paused.is_known() {
+        if !self.paused.is_settled() {
             return Gate::Shut(Shut::PausesUnread);
         }
         if self.paused.portal().is_some() {

@@ -39,7 +39,10 @@ impl Worker {
     }
 
     async fn find(&self) -> Option<Found> {
-        let (bulk, urgent) = (self.count(JOBS_QUEUE).await?, self.count(URGENT_QUEUE).await?);
+        let (bulk, urgent) = (
+            self.count(JOBS_QUEUE).await?,
+            self.count(URGENT_QUEUE).await?,
+        );
         let mut on_ladder = Vec::with_capacity(self.ladder.rungs().len());
         let mut rungs = Vec::with_capacity(self.ladder.rungs().len());
         for rung in self.ladder.rungs() {
@@ -48,7 +51,10 @@ impl Worker {
             rungs.push(counted);
         }
         let waiting = bulk.messages + urgent.messages;
-        let (dead, poison) = (self.count(DEAD_QUEUE).await?, self.count(POISON_QUEUE).await?);
+        let (dead, poison) = (
+            self.count(DEAD_QUEUE).await?,
+            self.count(POISON_QUEUE).await?,
+        );
         self.queues.counted(QueueCounts {
             at: Timestamp::now(),
             jobs: vec![urgent, bulk],
