@@ -15,6 +15,8 @@ mod fleet;
 mod limits;
 mod logins;
 mod neighbour;
+mod page;
+mod pause;
 mod reload;
 mod replay;
 mod resync;

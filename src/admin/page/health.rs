@@ -271,8 +271,11 @@ pub(super) fn section(page: &mut Html, status: &Status, verdict: &Verdict) {
     } else {
         page.raw("<ul>");
         for trouble in &verdict.troubles {
-            page.raw(trouble.mood.item()).text(&trouble.what);
-            page.raw(" <span class=\"remedy\">").text(&trouble.remedy);
+            page.raw(trouble.mood.item())
+                .raw("<span>")
+                .text(&trouble.what);
+            page.raw("</span> <span class=\"remedy\">")
+                .text(&trouble.remedy);
             page.raw("</span></li>");
         }
         page.raw("</ul>");

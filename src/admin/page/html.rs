@@ -81,11 +81,11 @@ impl Html {
         self
     }
 
-    /// A cell with a moment, told by how long ago it was.
+    /// A moment, told by how long ago it was.
     pub(super) fn ago(&mut self, then: Timestamp, now: Timestamp) -> &mut Self {
         let ago = Duration::try_from(now.duration_since(then)).unwrap_or_default();
-        self.raw("<td class=\"n\"><time datetime=\"").text(then);
-        self.raw("\">").text(Span(ago)).raw(" ago</time></td>")
+        self.raw("<time datetime=\"").text(then).raw("\">");
+        self.text(Span(ago)).raw(" ago</time>")
     }
 
     /// A moment that is to come.

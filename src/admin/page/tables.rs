@@ -27,7 +27,7 @@ pub(super) fn pauses(page: &mut Html, status: &Status) {
             Column::Text("Who"),
             Column::Text("Why"),
             Column::Text("Until"),
-            Column::Number("Since"),
+            Column::Spare("Since"),
         ],
     );
     for pause in &status.pauses {
@@ -39,7 +39,9 @@ pub(super) fn pauses(page: &mut Html, status: &Status) {
         };
         page.raw("</th>").cell(&pause.reason).raw("<td>");
         page.until(pause.until, status.at).raw("</td>");
-        page.ago(pause.since, status.at).raw("</tr>");
+        page.raw("<td class=\"n spare\">")
+            .ago(pause.since, status.at);
+        page.raw("</td></tr>");
     }
     page.table_ends();
     page.raw("<p class=\"hint\">Lifted with <code>irn-worker resume</code>.</p></section>");
@@ -163,15 +165,20 @@ fn counts(
     let columns = [
         Column::Text(first),
         Column::Number("15 min"),
-        Column::Number("Total"),
+        Column::Spare("Total"),
         Column::Number("Last"),
     ];
     page.table(caption, &columns);
     for count in counts {
         name(page, count);
         page.number(Grouped(count.in_15_minutes));
-        page.number(Grouped(count.since_start));
-        page.ago(count.last_at, status.at).raw("</tr>");
+        page.line(
+            "<td class=\"n spare\">",
+            Grouped(count.since_start),
+            "</td>",
+        );
+        page.raw("<td class=\"n\">").ago(count.last_at, status.at);
+        page.raw("</td></tr>");
     }
     page.table_ends();
     page.raw("<p class=\"hint\">On this replica, since it was started.</p>");
