@@ -318,7 +318,8 @@ impl Topology {
                     QueueBindOptions::default(),
                     FieldTable::default(),
                 )
-                .await?;
+                .await
+                .map_err(|error| differs("binding of queue", &binding.queue, error))?;
         }
         channel.close(200, short("declared")).await?;
         Ok(())

@@ -1,5 +1,8 @@
 //! `pause` and `resume`: an operator's order to every replica, and to those that start later.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
@@ -9,6 +12,7 @@ use crate::broker::{
 use crate::config::BrokerSide;
 use crate::control::{Order, Whom};
 use crate::job::{Properties, short};
+use crate::retry::Backoffs;
 
 /// Why the order was not given.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,13 @@ pub enum OrderError {
     )]
     Publish(PublishError),
 }
+
+/// How often and how long the broker is asked to take an order.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+const TRIED_FOR: Duration = Duration::from_secs(10);
+
+/// After this long the broker is not there.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an order has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +91,9 @@ pub async fn give(config: &BrokerSide, order: &Order) -> Result<(), OrderError> 
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let message = order.to_json();
     let giving = async {
-        publisher.ready().await;
-        let given = publish(&publisher, &message, ways).await;
+        let given = tokio::time::timeout(PATIENCE, publish(&publisher, &message, ways)).await;
         stop.cancel();
-        given
+        given.unwrap_or(Err(OrderError::Publish(PublishError::NotConnected)))
     };
     let ((), given) = tokio::join!(publisher.run(&endpoint, &topology, false, &stop), giving);
     given
@@ -92,16 +102,45 @@ pub async fn give(config: &BrokerSide, order: &Order) -> Result<(), OrderError> 
 /// To the log first: what is said and not kept would be forgotten by the next replica.
 async fn publish(publisher: &Publisher, message: &str, ways: Ways) -> Result<(), OrderError> {
     if ways.kept {
-        let kept = publisher.publish(&publication(CONTROL_LOG, message)).await;
+        let kept = published(publisher, CONTROL_LOG, message).await;
         kept.map_err(|error| failed(error, OrderError::NotKept))?;
     }
     if ways.said {
-        let said = publisher
-            .publish(&publication(CONTROL_EXCHANGE, message))
-            .await;
+        let said = published(publisher, CONTROL_EXCHANGE, message).await;
         said.map_err(|error| failed(error, OrderError::NobodyListens))?;
     }
     Ok(())
+}
+
+/// A stream whose leader has just been lost refuses what it gets until it has another, within seconds. An order that is
+/// given twice is one order.
+async fn published(
+    publisher: &Publisher,
+    exchange: &str,
+    message: &str,
+) -> Result<(), PublishError> {
+    let started = Instant::now();
+    let mut delays = Backoffs::new(AGAIN_AFTER, AGAIN_AFTER * 5);
+    loop {
+        publisher.ready().await;
+        let error = match publisher.publish(&publication(exchange, message)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if !may_pass(&error) || started.elapsed() >= TRIED_FOR {
+            return Err(error);
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}
+
+fn may_pass(error: &PublishError) -> bool {
+    match error {
+        PublishError::NotConnected | PublishError::Nacked => true,
+        // What the broker says of a missing permission, in its own words (AMQP 0-9-1, 403).
+        PublishError::Unconfirmed(why) => !why.contains("ACCESS_REFUSED"),
+        PublishError::Returned => false,
+    }
 }
 
 fn failed(error: PublishError, returned: OrderError) -> OrderError {

@@ -81,7 +81,7 @@ mod tests {
             delay: Duration::from_secs(seconds),
         };
         let ladder = Ladder::try_new([15, 60, 300, 900, 3600].map(rung).into()).unwrap();
-        let at = |second| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let reason = "audit".parse().unwrap();
         let pause = Pause::try_new(reason, at(0), at(7200)).unwrap();
         for (now, rung, seconds) in [

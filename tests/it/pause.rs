@@ -275,34 +275,34 @@ async fn pause_that_cannot_be_given_says_why() -> Result<()> {
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn worker_that_cannot_read_the_log_says_so_once_and_works_on() -> Result<()> {
-    let mut stack = Stack::start(0).await?;
+    let stack = Stack::start(0).await?;
     ordered(&stack, "topology", &["apply"]).await?;
-    // One user may not read it; the other worker finds none: an older definitions file does not have it.
-    let url = stack
-        .broker
-        .add_user(".*", ".*", r"^(?!irn\.control\.log$)")
-        .await?;
-    let forbidden = stack.config()?.set("broker.url", url)?;
-    stack.workers.push(forbidden.start("forbidden").await?);
-    stack.settle(jobs(SELLER, "P", 1).remove(0)).await?;
-    stack.broker.delete_queue("irn.control.log").await?;
-    let without = stack.config()?.set("topology.declare", false)?;
-    stack.workers.push(without.start("without").await?);
-    for worker in &mut stack.workers {
+    let works_without = async |worker: &mut WorkerProcess| -> Result<()> {
         let told = "working without the log of orders";
         worker.until_logged(told, SOON).await?;
         let status = status(worker).await?;
         assert_eq!(status["pauses_known"], false);
         assert_eq!(status["state"], "consuming");
         assert!(worker.terminate(SOON).await?.success());
-        let told = worker
-            .log()
-            .iter()
-            .filter(|line| line.contains(told))
-            .count();
-        assert_eq!(told, 1);
-    }
-    Ok(())
+        let log = worker.log();
+        let told = log.iter().filter(|line| line.contains(told));
+        assert_eq!(told.count(), 1);
+        Ok(())
+    };
+    let url = stack
+        .broker
+        .add_user(".*", ".*", r"^(?!irn\.control\.log$)")
+        .await?;
+    let forbidden = stack.config()?.set("broker.url", url)?;
+    let mut forbidden = forbidden.start("forbidden").await?;
+    stack.settle(jobs(SELLER, "P", 1).remove(0)).await?;
+    works_without(&mut forbidden).await?;
+    // An older definitions file does not have it.
+    stack.broker.delete_queue("irn.control.log").await?;
+    let without = stack.config()?.set("topology.declare", false)?;
+    let mut without = without.start("without").await?;
+    stack.settle(jobs(SELLER, "Q", 1).remove(0)).await?;
+    works_without(&mut without).await
 }
 
 #[tokio::test]

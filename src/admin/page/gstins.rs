@@ -16,7 +16,7 @@ const COLUMNS: [Column; 7] = [
     Column::Number("Waiting"),
     Column::Spare("Session"),
     Column::Spare("Rate/s"),
-    Column::Number("Errors"),
+    Column::Spare("Errors"),
 ];
 
 /// How a GSTIN is, the worst first.
@@ -160,11 +160,10 @@ fn row(page: &mut Html, standing: Standing, lane: &Lane) {
         page.text(rate);
     }
     let budget = &lane.error_budget;
-    page.raw("</td><td class=\"n\">")
+    page.raw("</td><td class=\"n spare\">")
         .text(Grouped(budget.used.into()));
-    page.raw("<span class=\"spare\"> of ")
-        .text(Grouped(budget.limit.into()));
-    page.raw("</span></td></tr>");
+    page.raw(" of ").text(Grouped(budget.limit.into()));
+    page.raw("</td></tr>");
 }
 
 /// Why it stands still, in words.
@@ -186,6 +185,13 @@ fn why(page: &mut Html, standing: Standing, lane: &Lane) {
         (Standing::Slowed, ..) => {
             page.raw(" <small>more than half of its error budget is used</small>");
         }
-        _ => {}
+        (
+            Standing::Refused
+            | Standing::Stopped
+            | Standing::Paused
+            | Standing::Busy
+            | Standing::Idle,
+            ..,
+        ) => {}
     }
 }

@@ -123,7 +123,11 @@ fn wait_in_words(code: &str) -> Option<&'static str> {
         "retry-after" => "the portal asked to wait",
         "portal_down" => "the portal did not answer anybody",
         "not_found_yet" => "in doubt: it is looked up again",
-        "timeout" => "no answer in time",
+        "not_sent" => "the portal could not be reached",
+        "unconfirmed" => "in doubt: no answer to what was sent",
+        "server_error" => "the portal failed",
+        "throttled" => "the portal asked to slow down",
+        "undecipherable" | "unintelligible" => "the portal's answer could not be used",
         "failover account" => "not enabled at the second portal",
         _ => return None,
     })
@@ -195,21 +199,20 @@ pub(super) fn portals(page: &mut Html, status: &Status) {
 }
 
 fn portal(page: &mut Html, caption: &str, portal: &PortalStatus) {
-    page.table(caption, &[Column::Text("Calls"), Column::Text("Breaker")]);
+    page.table(caption, &[Column::Text("Calls"), Column::Text("Now")]);
     for breaker in &portal.breakers {
         page.raw("<tr>")
             .name(scope_in_words(breaker.scope))
             .raw("<td>");
         match (breaker.state, breaker.next_probe_in_seconds, breaker.width) {
-            ("closed", ..) => page.raw("✔ closed: calls go"),
+            ("closed", ..) => page.raw("✔ calls go"),
             ("open", Some(wait), _) => {
                 let wait = Span(Duration::from_secs(wait));
-                page.raw("✖ open: no calls, next try in ").text(wait)
+                page.raw("✖ no calls, next try in ").text(wait)
             }
-            ("half_open", _, Some(width)) => page
-                .raw("▲ half-open: ")
-                .text(width)
-                .raw(" at once, to try"),
+            ("half_open", _, Some(width)) => {
+                page.raw("▲ tried: ").text(width).raw(" calls at once")
+            }
             (other, ..) => page.text(other),
         };
         page.raw("</td></tr>");
