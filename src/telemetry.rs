@@ -39,7 +39,7 @@ pub use portals::{
     turned_to_failover,
 };
 pub use queues::{QueueCount, QueueCounts, Queues};
-pub use recent::{Count, LATELY, Recent};
+pub use recent::{Count, Recent};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
 const BUCKETS: [f64; 14] = [

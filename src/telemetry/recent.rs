@@ -2,9 +2,9 @@
 //!
 //! One rule: statuses and codes only, in bounded memory. Nothing here can tell one job from another.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,8 +12,6 @@ use super::bounded_code;
 use crate::outcome::Status;
 
 /// What is called lately.
-pub const LATELY: Duration = Duration::from_secs(MINUTES.unsigned_abs() * 60);
-
 const MINUTES: i64 = 15;
 
 /// So many codes of one status are told apart: a hostile portal could make up any number.
@@ -117,7 +115,7 @@ fn counts(
 }
 
 fn sorted(mut counts: Vec<Count>) -> Vec<Count> {
-    counts.sort_by(|a, b| b.last.cmp(&a.last));
+    counts.sort_by_key(|count| Reverse(count.last));
     counts
 }
 
