@@ -8,6 +8,7 @@ mod service_manager;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -75,6 +76,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let metrics =
         telemetry::init_metrics().map_err(|error| StartError::Process(error.to_string()))?;
     let signals = Signals::install().map_err(|error| StartError::Process(error.to_string()))?;
+    let started_at = Timestamp::now();
     let config = Arc::new(config);
     let replica = replica_name();
     let accounts = credentials.accounts.len();
@@ -115,9 +117,11 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     background.spawn(worker::watch_letters(Arc::clone(&worker), ended.clone()));
     let admin = Admin {
         replica: replica.as_str().into(),
+        started_at,
         readiness: readiness.clone(),
         metrics,
         lanes: assembled.lanes,
+        work: assembled.work,
         portal: assembled.portal,
         failover: assembled.failover,
         reloads: reloads.clone(),
@@ -127,6 +131,7 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
         let (renewals, renewed) = mpsc::unbounded_channel();
         let doubted = assembled.doubted;
         let grace = config.irp.request_timeout;
+        let publisher = publisher.clone();
         let replaying = replay::run(endpoint.clone(), publisher, doubted, grace, renewed);
         background.spawn(ended.clone().run_until_cancelled_owned(replaying));
         renewals
@@ -134,7 +139,13 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let reload = Reload::new(Arc::clone(&worker), reloads, asked, renewals);
     background.spawn(reload.run(ended.clone()));
     background.spawn(service_manager::tell(readiness.changes(), ended.clone()));
-    let heeding = control::heed(endpoint.clone(), Arc::clone(&worker), limits);
+    let heeding = control::heed(
+        endpoint.clone(),
+        topology.clone(),
+        publisher.clone(),
+        Arc::clone(&worker),
+        limits,
+    );
     background.spawn(ended.clone().run_until_cancelled_owned(heeding));
 
     // A task of the runtime: what the loop hands over to other tasks then stays on the thread where it is.

@@ -2,8 +2,10 @@
 
 mod dead_letters;
 mod health;
+mod pause;
 mod resume;
 mod topology;
+mod whom;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use crate::telemetry;
 
 use dead_letters::DeadLettersCommand;
 use health::HealthArgs;
+use pause::PauseArgs;
 use resume::ResumeArgs;
 use topology::TopologyCommand;
 
@@ -93,8 +96,11 @@ enum Command {
     /// What the worker gave up on: count, look, replay, export, drop.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Tell every replica that the trouble with a GSTIN or a client is over: what its account was refused for and its
-    /// errors so far are forgotten, and its jobs go on.
+    /// Send nothing to the portal for a GSTIN, for a client's GSTINs or for anybody, on any replica, until the time is over
+    /// or `resume` lifts the pause; their jobs wait.
+    Pause(PauseArgs),
+    /// Tell every replica that the trouble with a GSTIN or a client is over: a pause is lifted, what its account was refused
+    /// for and its errors so far are forgotten, and its jobs go on.
     Resume(ResumeArgs),
     /// Compute an IRN.
     Irn {
@@ -220,6 +226,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Health(arguments) => arguments.run(&config, json).await,
         Command::Topology(command) => command.run(&config, json).await,
         Command::DeadLetters(command) => command.run(&config, json).await,
+        Command::Pause(arguments) => arguments.run(&config, json).await,
         Command::Resume(arguments) => arguments.run(&config, json).await,
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),

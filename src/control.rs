@@ -1,16 +1,20 @@
-//! What an operator tells all replicas at once: messages of the exchange `irn.control`.
+//! What an operator tells all replicas: messages of the exchange `irn.control`, and of the log `irn.control.log`, which
+//! keeps them for those that start later.
 //!
 //! One rule: a message that is not understood whole is not heeded. It may come from a later version, or from anybody.
 
 mod notice;
+mod pause;
+mod paused;
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::gstin::Gstin;
-
 pub use notice::Notice;
+pub use pause::{BadLength, BadReason, LONGEST_PAUSE, Pause, Pauses, Reason, Whom};
+pub use paused::{Changes, Paused};
 
 /// Longer than any order can be.
 const LONGEST_BYTES: usize = 4096;
@@ -21,10 +25,11 @@ const VERSION: u32 = 1;
 /// An order to every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The trouble with this GSTIN is over: forget what its account was refused for and its errors so far.
-    Resume(Gstin),
-    /// The trouble with this client is over: forget the errors so far of all its GSTINs together.
-    ResumeClient(String),
+    /// Nothing is sent to the portal for them until the pause is over or lifted.
+    Pause(Whom, Pause),
+    /// The trouble is over: a pause is lifted, and what a GSTIN's account was refused for is forgotten, as are the errors
+    /// so far of the GSTIN, or of the client as a whole.
+    Resume(Whom),
 }
 
 /// Why a message is not heeded. Quotes nothing of it.
@@ -39,9 +44,12 @@ pub enum Unheeded {
     /// An action that this version does not know.
     #[error("it asks for an action that this version does not know")]
     Action,
-    /// It names no GSTIN, and no client instead.
-    #[error("it names no GSTIN, or not one GSTIN or client alone")]
-    Gstin,
+    /// It does not say whom it is about.
+    #[error("it names no GSTIN, or not one GSTIN, one client or the portal alone")]
+    Whom,
+    /// Its reason or times.
+    #[error("its reason or its times are not those of a pause")]
+    Pause,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -53,6 +61,14 @@ struct Wire<'a> {
     // A name may have characters that JSON escapes.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    portal: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
 }
 
 impl Order {
@@ -69,31 +85,66 @@ impl Order {
             return Err(Unheeded::Version);
         }
         match wire.action {
-            "resume" => match (wire.gstin, wire.client) {
-                (Some(gstin), None) => {
-                    let gstin = gstin.parse().map_err(|_| Unheeded::Gstin)?;
-                    Ok(Self::Resume(gstin))
-                }
-                (None, Some(client)) => Ok(Self::ResumeClient(client.into_owned())),
-                (Some(_), Some(_)) | (None, None) => Err(Unheeded::Gstin),
-            },
+            "pause" => wire.pause(),
+            "resume" => Ok(Self::Resume(wire.whom()?)),
             _ => Err(Unheeded::Action),
+        }
+    }
+
+    /// Whom it is about.
+    pub fn whom(&self) -> &Whom {
+        match self {
+            Self::Pause(whom, _) | Self::Resume(whom) => whom,
         }
     }
 
     /// The message.
     pub fn to_json(&self) -> String {
-        let (gstin, client) = match self {
-            Self::Resume(gstin) => (Some(gstin.as_str()), None),
-            Self::ResumeClient(client) => (None, Some(client.as_str().into())),
+        let (action, pause) = match self {
+            Self::Pause(_, pause) => ("pause", Some(pause)),
+            Self::Resume(_) => ("resume", None),
+        };
+        let (gstin, client, portal) = match self.whom() {
+            Whom::Gstin(gstin) => (Some(gstin.as_str()), None, None),
+            Whom::Client(client) => (None, Some(client.into()), None),
+            Whom::Portal => (None, None, Some(true)),
         };
         serde_json::json!(Wire {
             version: VERSION,
-            action: "resume",
+            action,
             gstin,
             client,
+            portal,
+            reason: pause.map(|pause| pause.reason.as_str().into()),
+            since: pause.map(|pause| pause.since),
+            until: pause.map(|pause| pause.until),
         })
         .to_string()
+    }
+}
+
+impl Wire<'_> {
+    fn whom(&self) -> Result<Whom, Unheeded> {
+        match (self.gstin, &self.client, self.portal) {
+            (Some(gstin), None, None) => {
+                let gstin = gstin.parse().map_err(|_| Unheeded::Whom)?;
+                Ok(Whom::Gstin(gstin))
+            }
+            (None, Some(client), None) => Ok(Whom::Client(client.to_string())),
+            (None, None, Some(true)) => Ok(Whom::Portal),
+            _ => Err(Unheeded::Whom),
+        }
+    }
+
+    fn pause(&self) -> Result<Order, Unheeded> {
+        let whom = self.whom()?;
+        let (Some(reason), Some(since), Some(until)) = (&self.reason, self.since, self.until)
+        else {
+            return Err(Unheeded::Pause);
+        };
+        let reason = reason.parse().map_err(|_| Unheeded::Pause)?;
+        let pause = Pause::try_new(reason, since, until).map_err(|_| Unheeded::Pause)?;
+        Ok(Order::Pause(whom, pause))
     }
 }
 
@@ -101,16 +152,29 @@ impl Order {
 mod tests {
     use super::*;
 
+    fn gstin() -> Whom {
+        Whom::Gstin("29AAGCE4783K1Z1".parse().expect("a GSTIN"))
+    }
+
     #[test]
     fn order_is_read_as_it_was_written_whatever_is_added_to_it() {
-        let order = Order::Resume("29AAGCE4783K1Z1".parse().expect("a GSTIN"));
-        assert_eq!(Order::read(order.to_json().as_bytes()), Ok(order.clone()));
+        let order = Order::Resume(gstin());
         let later =
             r#"{"reason":"call 4711","version":1,"gstin":"29AAGCE4783K1Z1","action":"resume"}"#;
         assert_eq!(Order::read(later.as_bytes()), Ok(order));
-        for name in ["acme", "Müller \"& Söhne\"\n"] {
-            let order = Order::ResumeClient(name.to_owned());
-            assert_eq!(Order::read(order.to_json().as_bytes()), Ok(order));
+        let client = |name: &str| Whom::Client(name.to_owned());
+        let others = ["acme", "Müller \"& Söhne\"\n"].map(client);
+        let since = Timestamp::from_second(1_700_000_000).unwrap();
+        let until = Timestamp::from_second(1_700_003_600).unwrap();
+        let pause =
+            Pause::try_new("audit \"§ 4\"".parse().unwrap(), since, until).expect("an hour");
+        for whom in others.into_iter().chain([gstin(), Whom::Portal]) {
+            for order in [
+                Order::Resume(whom.clone()),
+                Order::Pause(whom.clone(), pause.clone()),
+            ] {
+                assert_eq!(Order::read(order.to_json().as_bytes()), Ok(order));
+            }
         }
     }
 
@@ -120,6 +184,16 @@ mod tests {
             r#"{{"version":1,"action":"resume","x":"{}"}}"#,
             "x".repeat(5000)
         );
+        let paused = |members: &str| format!(r#"{{"version":1,"action":"pause",{members}}}"#);
+        let (endless, backwards, portal) = (
+            paused(r#""portal":true,"reason":"x""#),
+            paused(
+                r#""portal":true,"reason":"x","since":"2026-01-02T00:00:00Z","until":"2026-01-01T00:00:00Z""#,
+            ),
+            paused(
+                r#""portal":false,"reason":"x","since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z""#,
+            ),
+        );
         for (bytes, why) in [
             (&b""[..], Unheeded::Unreadable),
             (b"\xff\xfe", Unheeded::Unreadable),
@@ -127,15 +201,18 @@ mod tests {
             (br#"{"version":-1,"action":"resume"}"#, Unheeded::Unreadable),
             (br#"{"version":2,"action":"resume"}"#, Unheeded::Version),
             (br#"{"version":1,"action":"stop"}"#, Unheeded::Action),
-            (br#"{"version":1,"action":"resume"}"#, Unheeded::Gstin),
+            (br#"{"version":1,"action":"resume"}"#, Unheeded::Whom),
             (
                 br#"{"version":1,"action":"resume","gstin":"all"}"#,
-                Unheeded::Gstin,
+                Unheeded::Whom,
             ),
             (
                 br#"{"version":1,"action":"resume","gstin":"29AAGCE4783K1Z1","client":"acme"}"#,
-                Unheeded::Gstin,
+                Unheeded::Whom,
             ),
+            (portal.as_bytes(), Unheeded::Whom),
+            (endless.as_bytes(), Unheeded::Pause),
+            (backwards.as_bytes(), Unheeded::Pause),
             (long.as_bytes(), Unheeded::Unreadable),
         ] {
             assert_eq!(Order::read(bytes), Err(why));

@@ -32,6 +32,8 @@ use crate::outcome::{Reason, SignatureState, Status, Timing};
 
 mod limits;
 mod portals;
+mod queues;
+mod recent;
 
 use lines::Lines;
 
@@ -46,6 +48,8 @@ pub use portals::{
     gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,
     turned_to_failover,
 };
+pub use queues::{QueueCount, QueueCounts, Queues};
+pub use recent::{Count, Recent};
 pub use traces::{CallSpan, JobSpan, ResultSpan, Traces, TracesFault};
 
 /// Seconds in the histograms of jobs and portal calls: a job behind the ladder may take an hour.
@@ -131,6 +135,8 @@ pub enum State {
     PublisherLost,
     /// The portal is down: the jobs stay in their queues.
     PortalDown,
+    /// An operator has paused everybody: the jobs stay in their queues.
+    Paused,
     /// Finishing what runs; takes nothing new.
     Draining,
 }
@@ -143,6 +149,7 @@ impl fmt::Display for State {
             Self::BrokerLost => "no broker connection",
             Self::PublisherLost => "no broker connection for results",
             Self::PortalDown => "the portal's breaker is open",
+            Self::Paused => "paused by an operator",
             Self::Draining => "draining",
         })
     }

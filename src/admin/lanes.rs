@@ -7,7 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::pauses::{PauseStatus, PausedBy};
 use crate::config::credentials::Credentials;
+use crate::control::{Paused, Whom};
 use crate::gstin::Gstin;
 use crate::limits::{BudgetState, Limits, Scaling, Stopped, Usage};
 use crate::sessions::{SessionStatus, Sessions};
@@ -26,6 +28,8 @@ pub struct LanesView {
     pub scaling: Arc<Scaling>,
     /// Which client a GSTIN belongs to.
     pub credentials: Arc<ArcSwap<Credentials>>,
+    /// What operators have paused.
+    pub paused: Paused,
     /// Jobs in the lanes.
     pub held: Arc<Held>,
 }
@@ -39,50 +43,63 @@ impl std::fmt::Debug for LanesView {
 /// One GSTIN.
 #[derive(Debug, Serialize)]
 pub(super) struct Lane {
-    gstin: Gstin,
-    token_expires_in_seconds: Option<u64>,
-    credentials: &'static str,
+    pub(super) gstin: Gstin,
+    pub(super) token_expires_in_seconds: Option<u64>,
+    pub(super) credentials: &'static str,
     /// Another system keeps replacing its sessions.
-    token_contention: bool,
-    in_flight: usize,
-    waiting: usize,
-    rate_per_second: Option<f64>,
-    error_budget: ErrorBudget,
+    pub(super) token_contention: bool,
+    pub(super) in_flight: usize,
+    pub(super) waiting: usize,
+    pub(super) rate_per_second: Option<f64>,
+    pub(super) error_budget: ErrorBudget,
     /// Why its jobs end without a call.
-    stopped: Option<String>,
+    pub(super) stopped: Option<String>,
+    /// Why its jobs wait, though nothing is wrong.
+    pub(super) paused: Option<PausedBy>,
 }
 
 /// An error budget, as this replica has it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct ErrorBudget {
-    used: u32,
-    limit: u32,
-    state: &'static str,
+    pub(super) used: u32,
+    pub(super) limit: u32,
+    pub(super) state: &'static str,
     /// When the first errors are forgotten.
-    moves_in_seconds: Option<u64>,
+    pub(super) moves_in_seconds: Option<u64>,
 }
 
 /// One client of the credentials file that has had errors.
 #[derive(Debug, Serialize)]
 pub(super) struct Client {
-    client: String,
-    error_budget: ErrorBudget,
+    pub(super) client: String,
+    pub(super) error_budget: ErrorBudget,
 }
 
 impl LanesView {
-    /// Every GSTIN that has asked for a session or has errors in its window.
+    /// Every GSTIN that has asked for a session, has errors in its window, or is paused.
     pub(super) async fn lanes(&self) -> Vec<Lane> {
         let sessions = self.sessions.statuses().await.into_iter();
         let mut known: BTreeMap<Gstin, Option<SessionStatus>> = sessions
             .map(|status| (status.gstin, Some(status)))
             .collect();
-        for gstin in self.limits.gstins_with_errors() {
+        let paused = self.paused.all().into_iter();
+        let paused = paused.filter_map(|(whom, _)| match whom {
+            Whom::Gstin(gstin) => Some(gstin),
+            Whom::Client(_) | Whom::Portal => None,
+        });
+        for gstin in self.limits.gstins_with_errors().into_iter().chain(paused) {
             known.entry(gstin).or_insert(None);
         }
         let known = known.into_iter();
         known
             .map(|(gstin, session)| self.lane(gstin, session))
             .collect()
+    }
+
+    /// What operators have paused.
+    pub(super) fn pauses(&self) -> Vec<PauseStatus> {
+        let pauses = self.paused.all().into_iter();
+        pauses.map(PauseStatus::from).collect()
     }
 
     /// The clients that have had errors.
@@ -113,6 +130,8 @@ impl LanesView {
             (BudgetState::Stopped, _) => Some(Stopped::Gstin.to_string()),
             (_, whose) => whose.map(|whose| whose.to_string()),
         };
+        let client = account.as_ref().map(|account| account.client.name.as_str());
+        let paused = self.paused.of(&gstin, client).map(PausedBy::from);
         let (in_flight, waiting) = (self.held)(&gstin);
         let token_contention = session.as_ref().is_some_and(|session| session.contended);
         Lane {
@@ -127,6 +146,7 @@ impl LanesView {
             rate_per_second: account.map(|a| per_second(self.limits.spacing(&a))),
             error_budget: usage.into(),
             stopped,
+            paused,
         }
     }
 }

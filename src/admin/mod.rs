@@ -1,9 +1,14 @@
-//! The admin endpoint: alive, ready, metrics, status. Reads state, changes nothing, and shows no document data.
+//! The admin endpoint: alive, ready, metrics, status, and the status as a page. Reads state, changes nothing, and shows no document data.
 
 mod lanes;
+
+mod page;
+mod pauses;
 mod portal;
 mod reloads;
 mod scaling;
+mod status;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,32 +18,34 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{Readiness, State};
 
-use lanes::{Client, Lane};
+use page::page;
+use status::Status;
 
 pub use lanes::{Held, LanesView};
-use portal::PortalStatus;
-use reloads::LastReload;
-use scaling::ScalingStatus;
-
 pub use portal::PortalView;
+pub use work::WorkView;
 
 /// What the endpoint reads.
 #[derive(Clone)]
 pub struct Admin {
     /// Which process this is.
     pub replica: Arc<str>,
+    /// Since when it runs.
+    pub started_at: Timestamp,
     /// Whether it takes jobs.
     pub readiness: Readiness,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+    /// What waits, and what has become of the jobs.
+    pub work: WorkView,
     /// The GSTINs' sessions, rates and error budgets.
     pub lanes: LanesView,
     /// The portal's breakers and slots.
@@ -74,6 +81,7 @@ impl Listener {
     /// Serves until told to stop.
     pub async fn serve(self, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
         let routes = Router::new()
+            .route("/", get(page))
             .route("/healthz", get(async || "alive\n"))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
@@ -92,6 +100,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
         | State::BrokerLost
         | State::PublisherLost
         | State::PortalDown
+        | State::Paused
         | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
@@ -108,38 +117,7 @@ async fn metrics(Shared(admin): Shared<Admin>) -> Response {
         .into_response()
 }
 
-#[derive(Serialize)]
-struct Status {
-    replica: String,
-    version: &'static str,
-    state: String,
-    ready: bool,
-    replicas: u32,
-    /// The fleet's size as it should be; not before the backlog has been looked at.
-    scaling: Option<ScalingStatus>,
-    portal: PortalStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failover: Option<PortalStatus>,
-    /// The latest reading of the credentials after the one at start.
-    credentials_reload: Option<LastReload>,
-    lanes: Vec<Lane>,
-    clients: Vec<Client>,
-}
-
-async fn status(Shared(admin): Shared<Admin>) -> Json<Status> {
-    let state = admin.readiness.state();
-    Json(Status {
-        replica: admin.replica.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
-        state: state.to_string(),
-        ready: state == State::Consuming,
-
-        replicas: admin.lanes.replicas(),
-        scaling: admin.lanes.scaling.latest().map(ScalingStatus::from),
-        portal: admin.portal.status(),
-        failover: admin.failover.as_ref().map(PortalView::status),
-        credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),
-        lanes: admin.lanes.lanes().await,
-        clients: admin.lanes.clients(),
-    })
+async fn status(Shared(admin): Shared<Admin>) -> Response {
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    (no_store, Json(Status::of(&admin).await)).into_response()
 }

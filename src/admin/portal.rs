@@ -17,29 +17,29 @@ pub struct PortalView {
     pub slots: Arc<Slots>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct PortalStatus {
-    breakers: Vec<BreakerStatus>,
-    concurrency: Concurrency,
+    pub(super) breakers: Vec<BreakerStatus>,
+    pub(super) concurrency: Concurrency,
 }
 
-#[derive(Serialize)]
-struct BreakerStatus {
-    scope: &'static str,
-    state: &'static str,
+#[derive(Debug, Serialize)]
+pub(super) struct BreakerStatus {
+    pub(super) scope: &'static str,
+    pub(super) state: &'static str,
     /// How many calls a half-open one lets through at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    width: Option<usize>,
+    pub(super) width: Option<usize>,
     /// When an open one lets the portal be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_probe_in_seconds: Option<u64>,
+    pub(super) next_probe_in_seconds: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Concurrency {
-    limit: usize,
-    cap: usize,
-    used: usize,
+#[derive(Debug, Serialize)]
+pub(super) struct Concurrency {
+    pub(super) limit: usize,
+    pub(super) cap: usize,
+    pub(super) used: usize,
 }
 
 impl PortalView {

@@ -8,13 +8,13 @@ use crate::telemetry::credentials::{Outcome, Reload};
 /// What came of a reading of the credentials after the one at start.
 #[derive(Debug, Serialize)]
 pub(super) struct LastReload {
-    at: String,
-    result: &'static str,
-    added: usize,
-    changed: usize,
-    removed: usize,
+    pub(super) at: String,
+    pub(super) result: &'static str,
+    pub(super) added: usize,
+    pub(super) changed: usize,
+    pub(super) removed: usize,
     /// Why it was refused, in words that quote no secret.
-    faults: Vec<String>,
+    pub(super) faults: Vec<String>,
 }
 
 impl From<&Reload> for LastReload {

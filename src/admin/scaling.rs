@@ -7,19 +7,19 @@ use crate::limits::{Demand, Useful};
 /// The fleet's size as it should be. Rates are in jobs a second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct ScalingStatus {
-    useful_replicas: u32,
+    pub(super) useful_replicas: u32,
     /// All jobs: waiting, handed out, on the ladder.
-    backlog: u64,
+    pub(super) backlog: u64,
     /// Unknown before some jobs have been settled here.
-    demand: Option<DemandStatus>,
+    pub(super) demand: Option<DemandStatus>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-struct DemandStatus {
-    arriving: f64,
-    to_work_off: f64,
-    allowed: f64,
-    capacity_of_one: f64,
+pub(super) struct DemandStatus {
+    pub(super) arriving: f64,
+    pub(super) to_work_off: f64,
+    pub(super) allowed: f64,
+    pub(super) capacity_of_one: f64,
 }
 
 impl From<Useful> for ScalingStatus {

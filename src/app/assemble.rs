@@ -7,23 +7,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
-use crate::admin::{LanesView, PortalView};
+use crate::admin::{LanesView, PortalView, WorkView};
 use crate::broker::{Publisher, retry_exchange};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, IrpConfig};
+use crate::control::Paused;
 use crate::irp::{Irp, IrpConfigFault};
 use crate::limits::{Breakers, Limits, Slots};
 use crate::preflight::Preflight;
 use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
-use crate::telemetry::Traces;
+use crate::telemetry::{Queues, Recent, Traces};
 use crate::worker::{Parts, Portal, Portals, Worker};
 
 /// A worker and the views of it.
 pub(super) struct Assembled {
     pub(super) worker: Arc<Worker>,
     pub(super) lanes: LanesView,
+    pub(super) work: WorkView,
     pub(super) portal: PortalView,
     pub(super) failover: Option<PortalView>,
     /// The exchange of the rung on which a job in doubt waits.
@@ -68,6 +70,7 @@ pub(super) fn assemble(
     let (portal, failover_view) = (view(&primary), failover.as_ref().map(view));
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let doubted = retry_exchange(ladder.at_least(config.irp.settle_time));
+    let (paused, recent, queues) = (Paused::default(), Recent::default(), Queues::default());
     let worker = Arc::new(Worker::new(Parts {
         config: Arc::clone(config),
         credentials: Arc::clone(&credentials),
@@ -79,6 +82,9 @@ pub(super) fn assemble(
         ladder,
         publisher: given.publisher,
         traces: given.traces,
+        paused: paused.clone(),
+        recent: recent.clone(),
+        queues: queues.clone(),
         replica: given.replica.to_owned(),
         stop: given.stop,
     }));
@@ -88,11 +94,13 @@ pub(super) fn assemble(
         limits,
         scaling: worker.scaling(),
         credentials,
+        paused,
         held: Arc::new(move |gstin| held.held(gstin)),
     };
     Ok(Assembled {
         worker,
         lanes,
+        work: WorkView { recent, queues },
         portal,
         failover: failover_view,
         doubted,

@@ -1,4 +1,5 @@
-//! Messages to every replica: a fanout exchange, and a queue of each replica's own that goes with it.
+//! Messages to every replica: a fanout exchange, and a queue of each replica's own that goes with it. Beside it, on the
+//! same connection, the log of orders.
 //!
 //! One rule: control is a convenience. Without it, for want of permission or of the exchange, the work goes on.
 
@@ -15,7 +16,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::connection::timed;
-use super::{BrokerError, Endpoint};
+use super::control_log::{Log, LogWatch};
+use super::{BrokerError, Endpoint, Topology};
 use crate::job::{Properties, short};
 use crate::retry::Backoffs;
 
@@ -28,50 +30,22 @@ const SLOWEST_RECONNECT: Duration = Duration::from_secs(5);
 /// A channel that ended sooner may have been ended by what was said on it.
 const BRIEF: Duration = Duration::from_secs(1);
 
-/// Gives every message that comes to `heed`, whenever the broker is there, for as long as it is waited for. `declare`:
-/// whether the exchange is ours to declare.
-///
-/// Returns when the broker does not permit it, or has no such exchange: then there is no point in asking again.
-pub async fn listen(
-    endpoint: &Endpoint,
-    declare: bool,
-    tell: Tell<'_>,
-    heed: impl Fn(&[u8]),
-) -> BrokerError {
-    let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
-    // Whoever may not write to the exchange loses the channel with the first word, and only listens from then on.
-    let mut mute = false;
-    loop {
-        match endpoint.connect_for_own("control").await {
-            Ok(connection) => match attach(&connection, declare).await {
-                Ok((channel, mut consumer)) => {
-                    delays.reset();
-                    let attached = Instant::now();
-                    if !mute {
-                        say(&channel, tell.greeting).await;
-                    }
-                    // The end of the stream is the end of the connection, which the worker's own tell of.
-                    loop {
-                        tokio::select! {
-                            delivery = consumer.next() => match delivery {
-                                Some(Ok(delivery)) => heed(&delivery.data),
-                                Some(Err(_)) | None => break,
-                            },
-                            Some(word) = tell.words.recv() => if !mute {
-                                say(&channel, &word).await;
-                            }
-                        }
-                    }
-                    mute |= attached.elapsed() < BRIEF;
-                }
-                Err(error @ BrokerError::Topology { .. }) => return error,
-                Err(BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_)) => {}
-            },
-            Err(error @ BrokerError::Topology { .. }) => return error,
-            Err(BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_)) => {}
-        }
-        tokio::time::sleep(delays.next_delay()).await;
-    }
+/// What a replica hears.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// Said just now, to all that listen.
+    Word(&'a [u8]),
+    /// No words can be heard: the broker does not permit it, or has no such exchange. Told once.
+    NoWords(&'a BrokerError),
+    /// The log of orders is read from its beginning.
+    LogBegins,
+    /// The next order of the log.
+    Logged(&'a [u8]),
+    /// All that the log held when it began has been told. What comes now is new.
+    LogRead,
+    /// The log cannot be read: the broker does not permit it, or has none. Told once; it is tried again where that is of
+    /// use.
+    NoLog(&'a BrokerError),
 }
 
 /// What a replica has to tell the others.
@@ -83,24 +57,137 @@ pub struct Tell<'a> {
     pub words: &'a mut UnboundedReceiver<String>,
 }
 
+/// Gives everything that comes to `heed`, whenever the broker is there, for as long as it is waited for. `declared`: what
+/// is to be declared first, where that is the worker's to do.
+///
+/// Returns when the broker permits nothing of it: then there is no point in asking again.
+pub async fn listen(
+    endpoint: &Endpoint,
+    declared: Option<&Topology>,
+    tell: Tell<'_>,
+    heed: impl FnMut(Heard<'_>),
+) {
+    let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
+    let mut listening = Listening {
+        declared,
+        tell,
+        heed,
+        mute: false,
+        deaf: false,
+        log: LogWatch::default(),
+    };
+    while !(listening.deaf && listening.log.is_given_up()) {
+        if let Ok(connection) = endpoint.connect_for_own("control").await {
+            let since = Instant::now();
+            listening.until_lost(&connection).await;
+            if since.elapsed() >= BRIEF {
+                delays.reset();
+            }
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}
+
+struct Listening<'a, H> {
+    declared: Option<&'a Topology>,
+    tell: Tell<'a>,
+    heed: H,
+    /// Whoever may not write to the exchange loses the channel with the first word, and only listens from then on.
+    mute: bool,
+    deaf: bool,
+    log: LogWatch,
+}
+
+impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
+    /// Listens until the connection is lost, or there is nothing left to listen to. The worker's own connections tell of
+    /// the loss.
+    async fn until_lost(&mut self, connection: &Connection) {
+        let mut words = match self.attach(connection).await {
+            Ok(words) => words,
+            Err(()) => return,
+        };
+        let attached = Instant::now();
+        let mut log: Option<Log> = None;
+        self.log.connected(attached);
+        while words.is_some() || !self.log.is_given_up() {
+            tokio::select! {
+                delivery = next_word(&mut words) => match delivery {
+                    Some(Ok(delivery)) => (self.heed)(Heard::Word(&delivery.data)),
+                    Some(Err(_)) | None => {
+                        self.mute |= attached.elapsed() < BRIEF;
+                        return;
+                    }
+                },
+                Some(word) = self.tell.words.recv() => if let Some((channel, _)) = words.as_ref().filter(|_| !self.mute) {
+                    say(channel, CONTROL_EXCHANGE, &word, Properties::default()).await;
+                },
+                () = self.log.is_due(), if log.is_none() => {
+                    match self.log.open(connection, self.declared, &mut self.heed).await {
+                        Ok(opened) => log = opened,
+                        Err(()) => return,
+                    }
+                }
+                () = read_on(&mut log, &mut self.heed) => {
+                    log = None;
+                    self.log.lost();
+                }
+            }
+        }
+    }
+
+    /// Attaches to the words, unless they are refused. An error: the connection is of no use.
+    async fn attach(&mut self, connection: &Connection) -> Result<Option<Words>, ()> {
+        if self.deaf {
+            return Ok(None);
+        }
+        match attach(connection, self.declared.is_some()).await {
+            Ok((channel, consumer)) => {
+                if !self.mute {
+                    let greeting = self.tell.greeting;
+                    say(&channel, CONTROL_EXCHANGE, greeting, Properties::default()).await;
+                }
+                Ok(Some((channel, consumer)))
+            }
+            Err(error @ BrokerError::Topology { .. }) => {
+                self.deaf = true;
+                (self.heed)(Heard::NoWords(&error));
+                Ok(None)
+            }
+            Err(BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_)) => Err(()),
+        }
+    }
+}
+
+/// The channel is to be kept: without it the consumer ends.
+type Words = (Channel, Consumer);
+
+async fn next_word(words: &mut Option<Words>) -> Option<lapin::Result<lapin::message::Delivery>> {
+    match words {
+        Some((_, consumer)) => consumer.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_on(log: &mut Option<Log>, heed: &mut impl FnMut(Heard<'_>)) {
+    match log {
+        Some(log) => log.read_on(heed).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Not confirmed: whoever does not hear it does without.
 #[expect(
     clippy::disallowed_methods,
     reason = "no job depends on what replicas tell one another, and a lost word is made up for by each one's share"
 )]
-async fn say(channel: &Channel, word: &str) {
-    let (exchange, options) = (short(CONTROL_EXCHANGE), BasicPublishOptions::default());
-    let properties = Properties::default();
+pub(super) async fn say(channel: &Channel, exchange: &str, word: &str, properties: Properties) {
+    let (exchange, options) = (short(exchange), BasicPublishOptions::default());
     let saying = channel.basic_publish(exchange, short(""), options, word.as_bytes(), properties);
     // An error ends the consumer as well.
     drop(timed(saying).await);
 }
 
-/// The channel is to be kept: without it the consumer ends.
-async fn attach(
-    connection: &Connection,
-    declare: bool,
-) -> Result<(Channel, Consumer), BrokerError> {
+async fn attach(connection: &Connection, declare: bool) -> Result<Words, BrokerError> {
     let attaching = async {
         let channel = connection.create_channel().await?;
         if declare {
@@ -143,31 +230,33 @@ async fn attach(
     timed(attaching).await?.map_err(refused)
 }
 
-/// Makes sure that there is an exchange to publish orders to.
-///
-/// # Errors
-/// [`BrokerError::Topology`] if there is none.
-pub async fn takes_orders(connection: &Connection) -> Result<(), BrokerError> {
-    let asking = async {
-        let channel = connection.create_channel().await?;
-        let options = ExchangeDeclareOptions {
-            passive: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        let (name, kind) = (short(CONTROL_EXCHANGE), ExchangeKind::Fanout);
-        channel
-            .exchange_declare(name, kind, options, FieldTable::default())
-            .await
-    };
-    timed(asking).await?.map_err(refused)
-}
-
-fn refused(error: lapin::Error) -> BrokerError {
+pub(super) fn refused(error: lapin::Error) -> BrokerError {
     if !error.is_amqp_soft_error() {
         return error.into();
     }
     BrokerError::Topology {
         what: format!("exchange {CONTROL_EXCHANGE} cannot be used ({error})"),
         remedy: "run `irn-worker topology apply`, and let the worker's user configure, write and read `irn.control.*`",
+    }
+}
+
+impl Topology {
+    /// Makes sure that there is an exchange to publish orders to, of this name.
+    ///
+    /// # Errors
+    /// [`BrokerError::Topology`] if there is none.
+    pub async fn takes_orders(connection: &Connection, exchange: &str) -> Result<(), BrokerError> {
+        let asking = async {
+            let channel = connection.create_channel().await?;
+            let options = ExchangeDeclareOptions {
+                passive: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let (name, kind) = (short(exchange), ExchangeKind::Fanout);
+            channel
+                .exchange_declare(name, kind, options, FieldTable::default())
+                .await
+        };
+        timed(asking).await?.map_err(refused)
     }
 }

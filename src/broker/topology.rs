@@ -1,7 +1,7 @@
 //! Exchanges, queues and bindings of contract section 4: what there should be, as data, and two ways to get it.
 //!
-//! Everything is valid on RabbitMQ 3.10 and on 4.x: quorum queues only, an explicit delivery limit, no priorities,
-//! no global prefetch.
+//! Everything is valid on RabbitMQ 3.10 and on 4.x: quorum queues only and one stream, an explicit delivery limit, no
+//! priorities, no global prefetch.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
-use super::{BrokerError, CONTROL_EXCHANGE};
+use super::{BrokerError, CONTROL_EXCHANGE, CONTROL_LOG};
 use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
 use crate::job::{Operation, long, set, short};
 
@@ -31,6 +31,15 @@ const JOB_DELIVERY_LIMIT: i64 = 20;
 
 /// For queues whose consumers are not ours. Stated, because RabbitMQ 4 has a default of 20 and drops what exceeds it.
 const OTHER_DELIVERY_LIMIT: i64 = 1_000_000;
+
+/// How long an order is kept: longer than any pause lasts.
+const CONTROL_LOG_AGE: &str = "32D";
+
+/// Half a million orders: whoever gives more of them within a month is no operator.
+const CONTROL_LOG_BYTES: i64 = 64 << 20;
+
+/// What is too old goes by whole segments, and the last one always stays.
+const CONTROL_LOG_SEGMENT_BYTES: i64 = 1 << 20;
 
 /// The exchange (and queue) of a rung.
 pub fn retry_exchange(rung: &Rung) -> String {
@@ -119,6 +128,22 @@ impl Topology {
 
     fn add_control(&mut self) {
         self.add_exchange(CONTROL_EXCHANGE, ExchangeKind::Fanout, Vec::new());
+        // An exchange of its own: what replicas tell one another on the other one is not to be kept.
+        self.add_exchange(CONTROL_LOG, ExchangeKind::Fanout, Vec::new());
+        let arguments = vec![
+            ("x-queue-type", Argument::text("stream")),
+            ("x-max-age", Argument::text(CONTROL_LOG_AGE)),
+            ("x-max-length-bytes", Argument::Number(CONTROL_LOG_BYTES)),
+            (
+                "x-stream-max-segment-size-bytes",
+                Argument::Number(CONTROL_LOG_SEGMENT_BYTES),
+            ),
+        ];
+        self.queues.push(Queue {
+            name: CONTROL_LOG.to_owned(),
+            arguments,
+        });
+        self.bind(CONTROL_LOG, CONTROL_LOG, "");
     }
 
     fn add_jobs(&mut self) {
@@ -237,10 +262,23 @@ impl Topology {
         })
     }
 
-    /// Declares everything. Declaring what is there already, as it is, changes nothing.
+    /// Declares everything that the work needs. Declaring what is there already, as it is, changes nothing.
     pub async fn apply(&self, connection: &Connection) -> Result<(), BrokerError> {
+        self.declare(connection, |name| name != CONTROL_LOG).await
+    }
+
+    /// Declares the log of orders, which a broker may not let everybody have.
+    pub async fn apply_control_log(&self, connection: &Connection) -> Result<(), BrokerError> {
+        self.declare(connection, |name| name == CONTROL_LOG).await
+    }
+
+    async fn declare(
+        &self,
+        connection: &Connection,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
-        for exchange in &self.exchanges {
+        for exchange in self.exchanges.iter().filter(|e| wanted(&e.name)) {
             let options = ExchangeDeclareOptions {
                 durable: true,
                 ..ExchangeDeclareOptions::default()
@@ -255,7 +293,7 @@ impl Topology {
                 .await
                 .map_err(|error| differs("exchange", &exchange.name, error))?;
         }
-        for queue in &self.queues {
+        for queue in self.queues.iter().filter(|q| wanted(&q.name)) {
             let options = QueueDeclareOptions {
                 durable: true,
                 ..QueueDeclareOptions::default()
@@ -266,7 +304,7 @@ impl Topology {
                 .await
                 .map_err(|error| differs("queue", &queue.name, error))?;
         }
-        for binding in &self.bindings {
+        for binding in self.bindings.iter().filter(|b| wanted(&b.queue)) {
             let (queue, exchange, key) = (
                 short(&binding.queue),
                 short(&binding.exchange),
@@ -280,7 +318,8 @@ impl Topology {
                     QueueBindOptions::default(),
                     FieldTable::default(),
                 )
-                .await?;
+                .await
+                .map_err(|error| differs("binding of queue", &binding.queue, error))?;
         }
         channel.close(200, short("declared")).await?;
         Ok(())
@@ -306,8 +345,8 @@ impl Topology {
     /// Makes sure that everything is there that the work needs, without permission to declare it.
     pub async fn verify(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
-        let needed = |exchange: &&Exchange| exchange.name != CONTROL_EXCHANGE;
-        for exchange in self.exchanges.iter().filter(needed) {
+        let needed = |name: &str| name != CONTROL_EXCHANGE && name != CONTROL_LOG;
+        for exchange in self.exchanges.iter().filter(|e| needed(&e.name)) {
             let options = ExchangeDeclareOptions {
                 passive: true,
                 ..ExchangeDeclareOptions::default()
@@ -322,7 +361,7 @@ impl Topology {
                 .await
                 .map_err(|error| missing("exchange", &exchange.name, error))?;
         }
-        for queue in &self.queues {
+        for queue in self.queues.iter().filter(|q| needed(&q.name)) {
             let options = QueueDeclareOptions {
                 passive: true,
                 ..QueueDeclareOptions::default()

@@ -53,7 +53,11 @@ async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
         .await
         .map_err(|error| unreachable(&endpoint, &error))?;
     let topology = topology(&config);
-    let applied = timed(topology.apply(&connection))
+    let applying = async {
+        topology.apply(&connection).await?;
+        topology.apply_control_log(&connection).await
+    };
+    let applied = timed(applying)
         .await
         .map_err(|error| unreachable(&endpoint, &error))?;
     applied.map_err(|error| Failure::new(FAILED, error))?;

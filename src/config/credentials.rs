@@ -78,6 +78,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Whether a GSTIN here belongs to the client of this name.
+    pub fn has_client(&self, name: &str) -> bool {
+        self.accounts
+            .values()
+            .any(|account| account.client.name == name)
+    }
+
     /// The same in memory of this thread's own.
     fn copied_apart(&self) -> Self {
         let mut clients: HashMap<&str, Arc<Client>> = HashMap::new();

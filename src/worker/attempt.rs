@@ -12,6 +12,7 @@ use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials
 use super::case::{Case, SWEPT};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{Entry, NoTurn, Turn};
+use super::paused;
 use super::portal;
 use super::resync::{self, Advice};
 use super::settle::Ending;
@@ -51,8 +52,12 @@ fn gave_up(reason: Reason, message: &str) -> Ending {
 async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let gstin = case.gstin.unwrap_or(document.seller);
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
+    let account = account_now();
+    if let Some(ending) = paused::before(worker, case, &gstin, account.as_deref()) {
+        return planned(worker, case, account.as_deref(), ending);
+    }
     // Before all that costs more: of a GSTIN with many jobs, most come too early.
-    let entry = match account_now() {
+    let entry = match account {
         Some(account) => match worker
             .lanes
             .enter(&gstin, case.job.class(), worker.around())
@@ -91,13 +96,17 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }
-    match ending {
-        Ending::Deferred { wait, why } => {
-            // What its GSTIN waits for, many of its jobs wait for.
-            let wait = wait.max(planned_return(worker, case, &account));
-            Ending::Deferred { wait, why }
-        }
-        ending => ending,
+    planned(worker, case, Some(&account), ending)
+}
+
+/// What its GSTIN waits for, many of its jobs wait for: they come back one after the other.
+fn planned(worker: &Worker, case: &Case, account: Option<&Account>, ending: Ending) -> Ending {
+    match (ending, account) {
+        (Ending::Deferred { wait, why }, Some(account)) => Ending::Deferred {
+            wait: wait.max(planned_return(worker, case, account)),
+            why,
+        },
+        (ending, _) => ending,
     }
 }
 

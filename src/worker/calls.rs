@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Worker;
 use super::case::Case;
 use super::lanes::PATIENCE;
+use super::paused;
 use super::portal;
 use super::portals::Portal;
 use super::settle::Ending;
@@ -172,6 +173,7 @@ impl<'a> Calls<'a> {
         if let Some(whose) = self.worker.limits.stopped(&self.account) {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }
+        self.unless_paused()?;
         self.portal.unless_core_is_down()?;
         let session = self.session().await?;
         // The rate comes last: calls that had taken theirs and then waited would all go together.
@@ -190,6 +192,7 @@ impl<'a> Calls<'a> {
                     .is_ready_still(&self.account.gstin, &self.worker.stop)
                     .await?;
                 self.make_room()?;
+                self.unless_paused()?;
                 self.still_ours().map(|()| session)
             }
             Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
@@ -258,6 +261,13 @@ impl<'a> Calls<'a> {
                 why: "error budget",
             })),
             Allowance::Stopped(whose) => Err(Box::new(budget_stopped(self.case, whose))),
+        }
+    }
+
+    fn unless_paused(&self) -> Result<(), Box<Ending>> {
+        match paused::before_call(self.worker, self.case, &self.account) {
+            Some(ending) => Err(Box::new(ending)),
+            None => Ok(()),
         }
     }
 

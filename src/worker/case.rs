@@ -35,6 +35,9 @@ pub(super) const PORTAL_DOWN: &str = "portal_down";
 /// What a job is deferred with before anybody has looked at it.
 pub(super) const SWEPT: &str = "swept";
 
+/// What a job is deferred with that an operator's pause keeps from the portal.
+pub(super) const PAUSED: &str = "paused";
+
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -106,10 +109,17 @@ impl Case {
         self.doubt.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody has judged it before: no worker has seen it, or it only went by when its lane was full.
+    /// Whether nobody has judged it before: no worker has seen it, or it only went by when its lane was full or paused.
     pub(super) fn is_unjudged(&self) -> bool {
-        let swept = self.job.last_error.as_deref() == Some(SWEPT);
-        !self.in_doubt() && (self.job.first_seen.is_none() || swept)
+        let before = self.job.last_error.as_deref();
+        let went_by = before == Some(SWEPT) || before == Some(PAUSED);
+        !self.in_doubt() && (self.job.first_seen.is_none() || went_by)
+    }
+
+    /// Whether nobody can have sent it or a copy of it: whoever saw it saw it during a pause that began then.
+    pub(super) fn was_never_sendable(&self, paused_since: Timestamp) -> bool {
+        let seen_before = self.job.first_seen.is_some_and(|seen| seen < paused_since);
+        !self.in_doubt() && !seen_before
     }
 
     /// Whether no worker has had it or a copy of it in hand.

@@ -8,7 +8,6 @@ use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp};
 use super::case::{Case, DUPLICATE};
-use super::gate::Gate;
 use super::portals::Portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
@@ -33,7 +32,7 @@ pub(super) async fn look(
         .await;
     // Before any call: a look-up that finds nothing at one of them costs the taxpayer an error each time, and settles
     // nothing as long as another cannot be asked.
-    let waits_for_one = worker.portals.are_two() && worker.gate() != Gate::Shut;
+    let waits_for_one = worker.portals.are_two() && !worker.gate().is_shut();
     if waits_for_one && !portals.iter().all(|portal| portal.answers()) {
         return Err(Box::new(one_is_down()));
     }

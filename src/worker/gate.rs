@@ -1,4 +1,4 @@
-//! How many jobs may be taken from the queues now, as the portal's breakers say.
+//! How many jobs may be taken from the queues now, as the portal's breakers and the operators say.
 //!
 //! One rule: a job that could only fail is not taken. What is in its queue waits there, uncounted, in its order.
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Worker;
 use crate::limits::{Scope, View};
 
-/// How often it is looked whether a session has come or gone, while that matters.
+/// How often it is looked whether a session has come or gone, or a pause has ended, while that matters.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many jobs may be taken.
@@ -21,7 +21,18 @@ pub(super) enum Gate {
     /// So many at once, to see whether the portal is back.
     Narrow(usize),
     /// None.
-    Shut,
+    Shut(Shut),
+}
+
+/// Why none may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shut {
+    /// The portal is down.
+    PortalDown,
+    /// An operator has paused everybody.
+    Paused,
+    /// It is not known yet who is paused.
+    PausesUnread,
 }
 
 impl Gate {
@@ -30,8 +41,13 @@ impl Gate {
         match self {
             Self::Wide => None,
             Self::Narrow(width) => Some(width),
-            Self::Shut => Some(0),
+            Self::Shut(_) => Some(0),
         }
+    }
+
+    /// Whether no job is taken.
+    pub(super) fn is_shut(self) -> bool {
+        matches!(self, Self::Shut(_))
     }
 }
 
@@ -39,7 +55,7 @@ impl Gate {
 fn gate(core: View, login: View, live_session: bool) -> Gate {
     let login = if live_session { View::Closed } else { login };
     match (core, login) {
-        (View::Open { .. }, _) | (_, View::Open { .. }) => Gate::Shut,
+        (View::Open { .. }, _) | (_, View::Open { .. }) => Gate::Shut(Shut::PortalDown),
         (View::HalfOpen { width: core }, View::HalfOpen { width: login }) => {
             Gate::Narrow(core.min(login))
         }
@@ -53,6 +69,12 @@ fn gate(core: View, login: View, live_session: bool) -> Gate {
 impl Worker {
     /// How many jobs may be taken now.
     pub(super) fn gate(&self) -> Gate {
+        if !self.paused.is_settled() {
+            return Gate::Shut(Shut::PausesUnread);
+        }
+        if self.paused.portal().is_some() {
+            return Gate::Shut(Shut::Paused);
+        }
         // With a portal to turn to, it is enough that one of them is up.
         let gates = self.portals.all().map(|portal| {
             let login = portal.breakers.view(Scope::Login);
@@ -61,7 +83,7 @@ impl Worker {
         });
         gates
             .max_by_key(|gate| gate.width().unwrap_or(usize::MAX))
-            .unwrap_or(Gate::Shut)
+            .unwrap_or(Gate::Shut(Shut::PortalDown))
     }
 
     /// Ends when the gate is another.
@@ -71,10 +93,12 @@ impl Worker {
             .all()
             .map(|portal| portal.breakers.changes())
             .collect();
+        let mut pauses = self.paused.changes();
         while self.gate() == from {
             let any = select_all(changes.iter_mut().map(|change| Box::pin(change.changed())));
             tokio::select! {
                 _ = any => {}
+                () = pauses.changed() => {}
                 () = tokio::time::sleep_until(self.next_look()) => {}
             }
         }
@@ -106,12 +130,12 @@ mod tests {
         for (core, login, live, expected) in [
             (View::Closed, View::Closed, false, Gate::Wide),
             (View::Closed, shut, true, Gate::Wide),
-            (View::Closed, shut, false, Gate::Shut),
-            (shut, View::Closed, true, Gate::Shut),
+            (View::Closed, shut, false, Gate::Shut(Shut::PortalDown)),
+            (shut, View::Closed, true, Gate::Shut(Shut::PortalDown)),
             (narrow(4), View::Closed, true, Gate::Narrow(4)),
             (narrow(4), narrow(2), false, Gate::Narrow(2)),
             (narrow(4), narrow(2), true, Gate::Narrow(4)),
-            (narrow(4), shut, false, Gate::Shut),
+            (narrow(4), shut, false, Gate::Shut(Shut::PortalDown)),
             (View::Closed, narrow(1), false, Gate::Narrow(1)),
         ] {
             assert_eq!(

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::broker::{DEAD_QUEUE, POISON_QUEUE};
-use crate::telemetry;
+use crate::telemetry::{self, QueueCount};
 
 /// Whoever watches them waits for hours, not for seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -19,19 +19,21 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// How many messages of a queue are in nobody's hands, told to those who watch as well.
-    pub(super) async fn messages(&self, queue: &str) -> Option<u64> {
+    pub(super) async fn count(&self, queue: &str) -> Option<QueueCount> {
         let messages = self.publisher.messages(queue).await?;
         telemetry::queue_messages(queue, messages);
-        Some(messages)
+        Some(QueueCount {
+            queue: queue.to_owned(),
+            messages,
+        })
     }
 
     /// One look; false if any part of it was refused.
     async fn look_at_letters(&self) -> bool {
-        let results = self.config.replies.default_queue.as_str();
-        let mut all = true;
-        for queue in [DEAD_QUEUE, POISON_QUEUE, results] {
-            all &= self.messages(queue).await.is_some();
-        }
+        let (dead, poison) = (self.count(DEAD_QUEUE).await, self.count(POISON_QUEUE).await);
+        let results = self.count(&self.config.replies.default_queue).await;
+        let all = dead.is_some() && poison.is_some() && results.is_some();
+        self.queues.kept(dead.into_iter().chain(poison).collect());
         all
     }
 }

@@ -17,6 +17,7 @@ mod lanes;
 mod letters;
 #[doc(hidden)]
 pub mod measured;
+mod paused;
 mod portal;
 mod portals;
 mod resync;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
+use crate::control::Paused;
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
@@ -47,11 +49,10 @@ use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
 use crate::retry::Ladder;
 use crate::signature::Keyring;
-use crate::telemetry::Traces;
+use crate::telemetry::{Queues, Recent, Traces};
 
 use case::Case;
 use fleet::Fleet;
-use gate::Gate;
 use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
@@ -78,6 +79,9 @@ pub struct Worker {
     resyncs: Resyncs,
     ladder: Ladder,
     publisher: Publisher,
+    paused: Paused,
+    recent: Recent,
+    queues: Queues,
     fleet: Fleet,
     scaling: Arc<Scaling>,
     unknowns: Unknowns,
@@ -106,6 +110,9 @@ pub struct Parts {
     pub ladder: Ladder,
     pub publisher: Publisher,
     pub traces: Traces,
+    pub paused: Paused,
+    pub recent: Recent,
+    pub queues: Queues,
     pub replica: String,
     pub stop: CancellationToken,
 }
@@ -137,6 +144,9 @@ impl Worker {
             slots: parts.slots,
             ladder: parts.ladder,
             publisher: parts.publisher,
+            paused: parts.paused,
+            recent: parts.recent,
+            queues: parts.queues,
             fleet: Fleet::default(),
             taking: watch::Sender::new(false),
             replica: parts.replica,
@@ -195,6 +205,11 @@ impl Worker {
     /// The same for a client: the errors so far of all its GSTINs together are forgiven.
     pub fn resume_client(&self, client: &str) {
         self.limits.resume_client(client);
+    }
+
+    /// What operators have paused.
+    pub fn paused(&self) -> &Paused {
+        &self.paused
     }
 
     /// Whether another system seems to use this GSTIN's API user, too.
@@ -294,7 +309,7 @@ impl Worker {
     }
 
     async fn attempt_and_settle(&self, case: Case) {
-        let ending = if self.stop.is_cancelled() || self.gate() == Gate::Shut {
+        let ending = if self.stop.is_cancelled() || self.gate().is_shut() {
             Ending::HandedBack
         } else if let Some(queue) = case
             .job
@@ -318,7 +333,7 @@ impl Worker {
             doubt: case.in_doubt(),
             young_doubt: case.doubt_is_young(),
             session_refused_before: case.session_was_refused_before(),
-            portal_down: self.gate() == Gate::Shut,
+            portal_down: self.gate().is_shut(),
             portal_down_before: case.portal_was_down_before(),
             ladder: &self.ladder,
             settle_time: self.config.irp.settle_time,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Worker;
-use super::gate::Gate;
+use super::gate::{Gate, Shut};
 use crate::broker::{Attached, Consuming, Delivery, Endpoint, Loss, Topology};
 use crate::retry::Backoffs;
 use crate::telemetry::{self, InFlight, Readiness, State};
@@ -158,7 +158,7 @@ impl Consuming {
     /// No more than the gate lets through. One delivery at a time while it is not known whether the portal is back.
     fn within(self, gate: Gate) -> Self {
         match (gate, self) {
-            (Gate::Shut, _) => Self::Nothing,
+            (Gate::Shut(_), _) => Self::Nothing,
             (Gate::Narrow(1), Self::Both { .. }) => Self::Both { prefetch: 1 },
             (Gate::Narrow(_) | Gate::Wide, _) => self,
         }
@@ -235,7 +235,9 @@ impl Loop<'_> {
 
     async fn wait_for_publisher(&self, attached: &mut Attached, gate: Gate) -> Option<Over> {
         let consuming = match gate {
-            Gate::Shut => State::PortalDown,
+            Gate::Shut(Shut::PortalDown) => State::PortalDown,
+            Gate::Shut(Shut::Paused) => State::Paused,
+            Gate::Shut(Shut::PausesUnread) => State::Starting,
             Gate::Narrow(_) | Gate::Wide => State::Consuming,
         };
         if self.worker.publisher.is_ready() {

@@ -37,12 +37,19 @@ impl Worker {
     }
 
     async fn find(&self) -> Option<Found> {
-        let waiting = self.messages(JOBS_QUEUE).await? + self.messages(URGENT_QUEUE).await?;
+        let (bulk, urgent) = (
+            self.count(JOBS_QUEUE).await?,
+            self.count(URGENT_QUEUE).await?,
+        );
         let mut on_ladder = Vec::with_capacity(self.ladder.rungs().len());
+        let mut rungs = Vec::with_capacity(self.ladder.rungs().len());
         for rung in self.ladder.rungs() {
-            let jobs = self.messages(&retry_exchange(rung)).await?;
-            on_ladder.push((jobs, rung.delay));
+            let counted = self.count(&retry_exchange(rung)).await?;
+            on_ladder.push((counted.messages, rung.delay));
+            rungs.push(counted);
         }
+        let waiting = bulk.messages + urgent.messages;
+        self.queues.counted(vec![urgent, bulk], rungs);
         let replicas = self.limits.replicas().get();
         let Pace { gstins, per_second } = self.limits.pace(AT_WORK);
         let of_gstins = gstins.saturating_mul(self.config.irp.concurrency_per_gstin);

@@ -32,7 +32,10 @@ fn examples_count_the_job_queues_and_every_rung_and_no_other_queue() -> Result<(
         ["irn.jobs", "irn.jobs.urgent"].contains(queue) || queue.starts_with("irn.retry.")
     });
     assert_eq!(counted.len(), 2 + config.retry.delays.len());
-    assert_eq!(others, ["irn.poison", "irn.results", "irn.dead"]);
+    assert_eq!(
+        others,
+        ["irn.poison", "irn.control.log", "irn.results", "irn.dead"]
+    );
     for (name, pattern) in ["keda-scaledobject.yaml", "hpa.yaml"].iter().zip(COUNTED) {
         let text = example(name)?;
         assert!(text.contains(pattern), "{name} does not count {pattern}");

@@ -226,6 +226,8 @@ fn control_messages_never_panic() {
     let seeds = [
         br#"{"version":1,"action":"resume","gstin":"29AAGCE4783K1Z1"}"#.to_vec(),
         br#"{"version":2,"action":"pause","reason":"x","until":"2026-01-01T00:00:00Z"}"#.to_vec(),
+        br#"{"version":1,"action":"pause","client":"a","reason":"x","since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#
+            .to_vec(),
     ];
     fuzz("control", &seeds, count(110), no_state, |(), input| {
         drop(Order::read(input));

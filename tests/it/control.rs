@@ -29,7 +29,8 @@ async fn control_queues(stack: &Stack) -> Result<Vec<String>> {
     eventually(SOON, "every replica to listen", async || {
         let queues = stack.broker.list("queues").await?;
         let names = queues.iter().filter_map(|queue| queue["name"].as_str());
-        let names = names.filter(|name| name.starts_with("irn.control."));
+        let own = |name: &&str| name.starts_with("irn.control.") && *name != "irn.control.log";
+        let names = names.filter(own);
         let names: Vec<String> = names.map(str::to_owned).collect();
         Ok((names.len() == stack.workers.len()).then_some(names))
     })

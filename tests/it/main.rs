@@ -18,6 +18,8 @@ mod limits;
 mod logins;
 mod memory;
 mod neighbour;
+mod page;
+mod pause;
 mod reload;
 mod replay;
 mod replicas;

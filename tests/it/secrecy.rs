@@ -119,6 +119,7 @@ async fn log_at_trace_metrics_and_status_hold_no_canary() -> Result<()> {
     let mut seen = vec![
         ("/metrics", worker.admin("/metrics").await?),
         ("/status", worker.admin("/status").await?),
+        ("/", worker.admin("/").await?),
     ];
     assert!(worker.terminate(SOON).await?.success());
     let log = worker.log();

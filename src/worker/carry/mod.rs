@@ -112,6 +112,7 @@ async fn laddered(
     counted: bool,
 ) -> Result<(), Lost> {
     let code = code_of(case, ending);
+    worker.recent.waited(&code);
     match ending {
         Ending::Deferred { why, .. } => telemetry::job_deferred(case.about(), &rung.name, why),
         Ending::PortalDown { .. } if !counted => {

@@ -86,6 +86,7 @@ async fn poisoned(
     worker.crash.at(Point::ResultConfirmed);
     let code = Reason::Unreadable.as_str();
     receipt(worker, unreadable.canary(), Status::Failed, code).await;
+    worker.recent.settled(Status::Failed, code);
     let settled = Settled {
         operation,
         status: Status::Failed,

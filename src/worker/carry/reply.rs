@@ -82,6 +82,7 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         .first()
         .map(|error| error.code.as_str())
         .unwrap_or_default();
+    worker.recent.settled(answer.status, code);
     // Computed only where the ending has none to name.
     let of_document = case.document.as_ref().filter(|_| said.irn.is_none());
     let of_document = of_document.map(Document::irn);

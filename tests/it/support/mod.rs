@@ -10,6 +10,7 @@
 
 pub(crate) mod amqp;
 pub(crate) mod broker;
+pub(crate) mod chromium;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod http;

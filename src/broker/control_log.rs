@@ -1,0 +1,258 @@
+//! The log of orders: a stream, which every replica reads from its beginning and which keeps what it has told.
+//!
+//! One rule: whoever reads it knows when he has read all there was. A stream does not tell where it ends, so the reader
+//! writes a mark of its own to the end and reads up to that; whoever may not write waits until nothing more comes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer};
+use tokio::time::Instant;
+
+use super::connection::timed;
+use super::control::{Heard, say};
+use super::{BrokerError, Topology};
+use crate::job::{Properties, long, set, short};
+use crate::retry::Backoffs;
+
+/// Where orders are published that replicas have to know that start later, and the stream that keeps them.
+pub const CONTROL_LOG: &str = "irn.control.log";
+
+/// The type of a mark; an order's is another.
+const MARK: &str = "irn.control.mark.v1";
+
+/// A stream hands out no more than this unacknowledged.
+const PREFETCH: u16 = 256;
+
+/// A reader that may not write takes so long a silence for the end: a stream that is there answers within a few
+/// milliseconds.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A log that cannot be read for so long is done without. A broker that has just started refuses it for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Each look for a log that is not there costs the broker a channel and a line in its log.
+const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(200);
+const SLOWEST_LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// A reading that held this long starts the delays anew.
+const HELD: Duration = Duration::from_secs(10);
+
+/// What is known of the log between two readings.
+#[derive(Debug)]
+pub(super) struct LogWatch {
+    again: Backoffs,
+    due: Instant,
+    opened: Instant,
+    /// Since when it is looked for in vain.
+    missed_since: Option<Instant>,
+    told: bool,
+    given_up: bool,
+}
+
+impl Default for LogWatch {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            again: Backoffs::new(FIRST_LOOK_AGAIN, SLOWEST_LOOK_AGAIN),
+            due: now,
+            opened: now,
+            missed_since: None,
+            told: false,
+            given_up: false,
+        }
+    }
+}
+
+impl LogWatch {
+    /// Whether it is not to be looked for any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// There is a connection to read it over.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.due = now;
+        self.missed_since.get_or_insert(now);
+    }
+
+    /// Ends when it is to be opened.
+    pub(super) async fn is_due(&self) {
+        if self.given_up {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep_until(self.due).await;
+    }
+
+    /// The reading was cut off. It begins anew, because nothing tells what a stream that was restored still holds.
+    pub(super) fn lost(&mut self) {
+        if self.opened.elapsed() >= HELD {
+            self.again.reset();
+        }
+        self.due = Instant::now() + self.again.next_delay();
+    }
+
+    /// Begins to read it, if that is possible. An error: the connection is of no use.
+    pub(super) async fn open(
+        &mut self,
+        connection: &Connection,
+        declared: Option<&Topology>,
+        heed: &mut impl FnMut(Heard<'_>),
+    ) -> Result<Option<Log>, ()> {
+        match timed(Log::open(connection, declared)).await {
+            Ok(Ok(log)) => {
+                self.missed_since = None;
+                self.opened = Instant::now();
+                heed(Heard::LogBegins);
+                Ok(Some(log))
+            }
+            Ok(Err(error @ BrokerError::Topology { .. })) => {
+                self.missed(&error, heed);
+                Ok(None)
+            }
+            Ok(Err(error)) | Err(error) => {
+                self.missed(&error, heed);
+                Err(())
+            }
+        }
+    }
+
+    fn missed(&mut self, error: &BrokerError, heed: &mut impl FnMut(Heard<'_>)) {
+        let now = Instant::now();
+        self.due = now + self.again.next_delay();
+        let since = *self.missed_since.get_or_insert(now);
+        // What is forbidden stays so; what is not there may come, with the broker's node or with `topology apply`.
+        self.given_up = is_forbidden(error);
+        if (self.given_up || now - since >= PATIENCE) && !self.told {
+            self.told = true;
+            heed(Heard::NoLog(error));
+        }
+    }
+}
+
+/// A reading of the log.
+pub(super) struct Log {
+    /// To be kept: without it the consumer ends.
+    _channel: Channel,
+    consumer: Consumer,
+    /// What it has to come to. Gone when it has been read.
+    unread: Option<Unread>,
+}
+
+struct Unread {
+    mark: String,
+    /// Of its own, because whoever may not write loses it. To be kept until the mark has been read.
+    _channel: Channel,
+    /// The end, if nothing comes before.
+    silent_at: Instant,
+}
+
+impl Log {
+    async fn open(
+        connection: &Connection,
+        declared: Option<&Topology>,
+    ) -> Result<Self, BrokerError> {
+        // Whoever may not declare it may read it all the same.
+        let declared = match declared {
+            Some(topology) => topology.apply_control_log(connection).await,
+            None => Ok(()),
+        };
+        let channel = connection.create_channel().await?;
+        let consuming = consume(&channel).await.map_err(unreadable);
+        let consumer = consuming.or_else(|error| declared.and(Err(error)))?;
+        let mark = uuid::Uuid::new_v4().simple().to_string();
+        let speaker = connection.create_channel().await?;
+        let properties = Properties::default().with_type(short(MARK));
+        say(&speaker, CONTROL_LOG, &mark, properties).await;
+        Ok(Self {
+            _channel: channel,
+            consumer,
+            unread: Some(Unread {
+                mark,
+                _channel: speaker,
+                silent_at: Instant::now() + SILENCE,
+            }),
+        })
+    }
+
+    /// Tells what comes until it ends. Dropped in between, it goes on where it was.
+    pub(super) async fn read_on(&mut self, heed: &mut impl FnMut(Heard<'_>)) {
+        loop {
+            let silent_at = self.unread.as_ref().map(|unread| unread.silent_at);
+            let delivery = tokio::select! {
+                delivery = self.consumer.next() => delivery,
+                () = at(silent_at) => {
+                    self.has_read_all(heed);
+                    continue;
+                }
+            };
+            let Some(Ok(delivery)) = delivery else {
+                return;
+            };
+            self.read(&delivery, heed);
+            // Or it would hand out no more. One that is not sent is made up for by the next.
+            let options = BasicAckOptions { multiple: true };
+            drop(delivery.acker.ack(options).await);
+        }
+    }
+
+    fn read(&mut self, delivery: &lapin::message::Delivery, heed: &mut impl FnMut(Heard<'_>)) {
+        let kind = delivery.properties.kind().as_ref();
+        if kind.is_none_or(|kind| kind.as_str() != MARK) {
+            heed(Heard::Logged(&delivery.data));
+        }
+        let Some(unread) = &mut self.unread else {
+            return;
+        };
+        if unread.mark.as_bytes() == delivery.data {
+            self.has_read_all(heed);
+        } else {
+            unread.silent_at = Instant::now() + SILENCE;
+        }
+    }
+
+    fn has_read_all(&mut self, heed: &mut impl FnMut(Heard<'_>)) {
+        self.unread = None;
+        heed(Heard::LogRead);
+    }
+}
+
+async fn consume(channel: &Channel) -> lapin::Result<Consumer> {
+    // A stream is not consumed without.
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await?;
+    let mut from = FieldTable::default();
+    set(&mut from, "x-stream-offset", long("first"));
+    let options = BasicConsumeOptions::default();
+    channel
+        .basic_consume(short(CONTROL_LOG), short(""), options, from)
+        .await
+}
+
+async fn at(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unreadable(error: lapin::Error) -> BrokerError {
+    if !error.is_amqp_soft_error() {
+        return error.into();
+    }
+    BrokerError::Topology {
+        what: format!("stream {CONTROL_LOG} cannot be read ({error})"),
+        remedy: "run `irn-worker topology apply`, and let the worker's user read `irn.control.*`",
+    }
+}
+
+/// Whether the broker has refused it for want of permission.
+fn is_forbidden(error: &BrokerError) -> bool {
+    match error {
+        BrokerError::Topology { what, .. } => what.contains("ACCESS_REFUSED"),
+        BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+    }
+}
