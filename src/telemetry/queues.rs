@@ -18,7 +18,7 @@ impl Default for Queues {
 /// How many messages each queue holds that are in nobody's hands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
-    /// When the job queues were counted last.
+    /// When some of them were counted last.
     pub at: Timestamp,
     /// The job queues.
     pub jobs: Vec<QueueCount>,
@@ -49,8 +49,10 @@ impl Queues {
 
     /// What is kept for a person has been counted, as far as it may be.
     pub fn kept(&self, kept: Vec<QueueCount>) {
-        self.0
-            .send_modify(|latest| latest.get_or_insert_default().kept = kept);
+        self.0.send_modify(|latest| {
+            let counts = latest.get_or_insert_default();
+            (counts.kept, counts.at) = (kept, Timestamp::now());
+        });
     }
 
     /// The latest count, if there was one.
