@@ -42,7 +42,8 @@ fn changed_to(state: State) {
         | State::Consuming
         | State::BrokerLost
         | State::PublisherLost
-        | State::PortalDown => say(&[status]),
+        | State::PortalDown
+        | State::Paused => say(&[status]),
     }
 }
 

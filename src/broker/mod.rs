@@ -16,7 +16,7 @@ pub use acks::Acknowledger;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Attached, Consuming, Delivery, Loss};
-pub use control::{CONTROL_EXCHANGE, Heard, Tell, listen, takes_orders};
+pub use control::{CONTROL_EXCHANGE, Heard, Tell, listen};
 pub use control_log::CONTROL_LOG;
 pub use letters::{Cursor, Hold, Letter, Replay, Verdict, WalkError, Walked, send, walk};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
