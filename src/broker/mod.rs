@@ -9,6 +9,7 @@ mod consumer;
 mod control;
 mod letters;
 mod publisher;
+mod tls;
 mod topology;
 
 pub use acks::Acknowledger;

@@ -24,7 +24,13 @@ impl Need {
         let is_in = |parts: &[&str]| parts.iter().any(|part| key.starts_with(part));
         match self {
             Self::Everything => true,
-            Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
+            Self::BrokerSide => is_in(&[
+                "broker.",
+                "replies.",
+                "retry.",
+                "dead_letter.",
+                "publishers.",
+            ]),
             Self::SigningKeys => is_in(&["irp.signing_keys"]),
             Self::Validation => is_in(&["irp.environment", "validate."]),
         }

@@ -99,6 +99,10 @@ impl<'a> DeadLetter<'a> {
         if let Some(portal) = portal.filter(|_| self.is_unknown() && !in_doubt) {
             set(&mut headers, header::PORTAL, long(portal));
         }
+        // Whoever wrote the letter has proven it.
+        if let Some(publisher) = header_text(self.headers(), header::PUBLISHER) {
+            set(&mut headers, header::PUBLISHER, long(publisher));
+        }
         if in_doubt {
             let unknown = PriorOutcome::Unknown.as_str();
             set(&mut headers, header::OUTCOME, long(unknown));

@@ -21,6 +21,8 @@ pub mod header {
     pub const OUTCOME: &str = "x-irn-outcome";
     pub const ERROR: &str = "x-irn-error";
     pub const PORTAL: &str = "x-irn-portal";
+    /// Whose job it is, in a message that another user published for it.
+    pub const PUBLISHER: &str = "x-irn-publisher";
     pub const REPLAYS: &str = "x-irn-replays";
     pub const REASON: &str = "x-irn-reason";
     pub const DOCUMENT: &str = "x-irn-document";
@@ -50,12 +52,13 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 14] = [
+const WORKERS_OWN: [&str; 15] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
     header::ERROR,
     header::PORTAL,
+    header::PUBLISHER,
     header::REPLAYS,
     header::REASON,
     header::DOCUMENT,
@@ -139,10 +142,11 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        // The portal of an earlier doubt binds nobody once that is settled.
+        // The portal of an earlier doubt binds nobody once that is settled; a publisher is named anew once it is proven.
         let is_left = BROKERS_OWN.contains(&name.as_str())
             || SENDERS_OWN.contains(&name.as_str())
-            || name.as_str() == header::PORTAL;
+            || name.as_str() == header::PORTAL
+            || name.as_str() == header::PUBLISHER;
         if !is_left {
             carried.insert(name.clone(), value.clone());
         }
