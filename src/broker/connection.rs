@@ -152,6 +152,16 @@ impl Endpoint {
         &self.uri.authority.userinfo.username
     }
 
+    /// The address with user and password, for who connects otherwise.
+    pub(super) fn uri(&self) -> AMQPUri {
+        self.uri.clone()
+    }
+
+    /// What an `amqps://` address is connected to with.
+    pub(super) fn tls(&self) -> Option<&RustlsConnector> {
+        self.tls.as_ref()
+    }
+
     /// The user who signs what is published, where that is asked for.
     pub(super) fn signed_as(&self) -> Option<&str> {
         self.signed_as.as_deref()

@@ -143,6 +143,17 @@ async fn attach(
     timed(attaching).await?.map_err(refused)
 }
 
+/// Makes sure that orders can be received: tries what [`listen`] does, and leaves nothing behind.
+///
+/// # Errors
+/// [`BrokerError::Topology`] if they cannot.
+pub async fn is_heard(connection: &Connection, declare: bool) -> Result<(), BrokerError> {
+    let (channel, consumer) = attach(connection, declare).await?;
+    drop(consumer);
+    timed(channel.close(200, short("tried"))).await??;
+    Ok(())
+}
+
 /// Makes sure that there is an exchange to publish orders to.
 ///
 /// # Errors

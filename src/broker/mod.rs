@@ -7,21 +7,29 @@ mod acks;
 mod connection;
 mod consumer;
 mod control;
+mod greeting;
 mod letters;
+mod management;
 mod publisher;
+mod survey;
 mod tls;
 mod topology;
+mod users;
 
 pub use acks::Acknowledger;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Attached, Consuming, Delivery, Loss};
-pub use control::{CONTROL_EXCHANGE, Tell, listen, takes_orders};
+pub use control::{CONTROL_EXCHANGE, Tell, is_heard, listen, takes_orders};
+pub use greeting::Greeting;
 pub use letters::{Letter, Verdict, WalkError, Walked, walk};
+pub use management::{Management, ManagementError, Seen};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
+pub use survey::{Deviation, How, Kind, Survey, is_readable};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,
 };
+pub use users::{User, users};
 
 /// lapin's property and header types, for those who build messages.
 pub use lapin::types::{AMQPValue, FieldTable};
