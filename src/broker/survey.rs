@@ -1,20 +1,20 @@
 //! How the exchanges and queues that are there differ from those that there should be, as far as AMQP tells.
 //!
-//! One rule: a survey takes and leaves no message. Of what is declared otherwise, the broker names the first difference only;
-//! [`super::Management`] tells all.
+//! One rule: a survey takes and leaves no message. The broker compares some arguments only, and knows of no policy when
+//! it does: [`super::Management`] tells all.
 
 use lapin::options::{
     BasicGetOptions, BasicNackOptions, BasicPublishOptions, ExchangeDeclareOptions,
     QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 
 use super::connection::timed;
 use super::topology::{Exchange, JOBS_EXCHANGE, Queue, Topology, table};
 use super::{BrokerError, Endpoint};
-use crate::job::{Properties, short};
+use crate::job::{Properties, long, set, short};
 
 /// What kind of thing a name belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct Survey {
 enum Declared {
     AsExpected,
     Missing,
-    Differs(How),
+    Differs(Vec<How>),
     Forbidden,
 }
 
@@ -148,14 +148,18 @@ impl Topology {
 
 impl Survey {
     fn note(&mut self, kind: Kind, name: &str, found: Declared) {
-        let how = match found {
+        let ways = match found {
             Declared::AsExpected => return,
             Declared::Forbidden => return self.uncompared.push(name.to_owned()),
-            Declared::Missing => How::Missing,
-            Declared::Differs(how) => how,
+            Declared::Missing => vec![How::Missing],
+            Declared::Differs(ways) => ways,
         };
-        let name = name.to_owned();
-        self.deviations.push(Deviation { kind, name, how });
+        let deviation = |how| Deviation {
+            kind,
+            name: name.to_owned(),
+            how,
+        };
+        self.deviations.extend(ways.into_iter().map(deviation));
     }
 }
 
@@ -245,11 +249,66 @@ async fn look_at_queue(
     if !is_there && !declare {
         return Ok(Declared::Missing);
     }
-    let compared = timed(async {
-        let channel = connection.create_channel().await?;
-        ask(channel, durable, table(&queue.arguments)).await
-    });
-    compared_as(is_there, compared.await?)
+    // The broker names one difference at a time: asked with what it has named, it names the next.
+    let mut arguments = table(&queue.arguments);
+    let mut ways = Vec::new();
+    loop {
+        let compared = timed(async {
+            let channel = connection.create_channel().await?;
+            ask(channel, durable, arguments.clone()).await
+        });
+        match compared_as(is_there, compared.await?)? {
+            Declared::Differs(more) => {
+                let goes_on = more.iter().all(|how| adopt(how, &mut arguments));
+                let known = more.iter().any(|how| {
+                    argument_of(how).is_some_and(|name| {
+                        ways.iter().any(|known| argument_of(known) == Some(name))
+                    })
+                });
+                if !known {
+                    ways.extend(more);
+                }
+                if known || !goes_on {
+                    return Ok(Declared::Differs(ways));
+                }
+            }
+            found if ways.is_empty() => return Ok(found),
+            Declared::AsExpected | Declared::Missing | Declared::Forbidden => {
+                return Ok(Declared::Differs(ways));
+            }
+        }
+    }
+}
+
+fn argument_of(how: &How) -> Option<&str> {
+    match how {
+        How::Argument { name, .. } => Some(name),
+        How::Missing | How::NotDurable | How::Unbound { .. } => None,
+    }
+}
+
+/// Takes what there is in place of what should be; false if that cannot be, or changes nothing.
+fn adopt(how: &How, arguments: &mut FieldTable) -> bool {
+    let How::Argument { name, seen, .. } = how else {
+        return false;
+    };
+    let mut adopted = FieldTable::default();
+    for (key, value) in arguments.inner() {
+        if key.as_str() != name {
+            adopted.insert(key.clone(), value.clone());
+        }
+    }
+    // The default is not what a queue says of itself.
+    if let Some(seen) = seen
+        .as_ref()
+        .filter(|seen| default_of(name).as_ref() != Some(*seen))
+    {
+        let number = seen.parse().map(AMQPValue::LongLongInt);
+        set(&mut adopted, name, number.unwrap_or_else(|_| long(seen)));
+    }
+    let changes = adopted != *arguments;
+    *arguments = adopted;
+    changes
 }
 
 fn passive_queue() -> QueueDeclareOptions {
@@ -282,7 +341,7 @@ fn compared_as(is_there: bool, declared: lapin::Result<()>) -> Result<Declared, 
             } else {
                 Declared::Missing
             };
-            Ok(difference(&text).map_or(forbidden, Declared::Differs))
+            Ok(difference(&text).map_or(forbidden, |how| Declared::Differs(vec![how])))
         }
         Err(error) => Err(error.into()),
     }
@@ -301,9 +360,14 @@ fn difference(text: &str) -> Option<How> {
     Some(How::Argument {
         name: name.to_owned(),
         expected: first_quoted(received),
-        seen: first_quoted(current),
+        seen: first_quoted(current).or_else(|| default_of(name)),
         policy: None,
     })
+}
+
+/// What a queue is that does not say.
+fn default_of(argument: &str) -> Option<String> {
+    (argument == "x-queue-type").then(|| "classic".to_owned())
 }
 
 fn first_quoted(text: &str) -> Option<String> {

@@ -12,6 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
+use super::survey::{How, Survey};
 use super::users::{self, User};
 use super::{BrokerError, CONTROL_EXCHANGE};
 use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
@@ -271,11 +272,24 @@ impl Topology {
         self.tolerant.store(true, Ordering::Relaxed);
     }
 
+    /// Declares and binds what is missing, and compares the rest with what should be. What may not be declared is left to
+    /// who needs it.
+    pub async fn complete(&self, connection: &Connection) -> Result<Survey, BrokerError> {
+        let survey = self.survey(connection, true).await?;
+        let mut deviations = survey.deviations.iter();
+        if survey.uncompared.is_empty() && deviations.all(|deviation| deviation.how != How::Missing)
+        {
+            let channel = connection.create_channel().await?;
+            self.bind_all(&channel).await?;
+            channel.close(200, short("bound")).await?;
+        }
+        Ok(survey)
+    }
+
     /// Declares everything. Declaring what is there already, as it is, changes nothing.
     pub async fn apply(&self, connection: &Connection) -> Result<(), BrokerError> {
         if self.tolerant.load(Ordering::Relaxed) {
-            self.survey(connection, true).await?;
-            return self.bind_all(&connection.create_channel().await?).await;
+            return self.complete(connection).await.map(drop);
         }
         let channel = connection.create_channel().await?;
         for exchange in &self.exchanges {

@@ -1,0 +1,596 @@
+//! The part of `check` that asks the broker, and what `run` wants to know of it before it starts.
+//!
+//! One rule: a pure function judges what was seen. What would lose messages is told apart from what is merely odd.
+
+use std::time::Duration;
+
+use lapin::Connection;
+
+use super::check::{Finding, Verdict};
+use super::tls::remedy_for;
+use crate::broker::{
+    BrokerError, CONTROL_EXCHANGE, DEAD_QUEUE, Deviation, Endpoint, How, JOBS_QUEUE, Kind,
+    Management, ManagementError, POISON_QUEUE, Survey, Topology, URGENT_QUEUE, is_heard,
+    is_readable, timed,
+};
+use crate::config::{BrokerConfig, Config};
+use crate::job::short;
+
+/// The oldest release with quorum queues that dead-letter at-least-once.
+const OLDEST: (u32, u32) = (3, 10);
+
+/// Crashes and lost connections that a job should survive before it counts as poison.
+const DELIVERIES: u64 = 5;
+
+/// Letters are looked at by people and by commands, each time handed out once more.
+const LETTERS_DELIVERIES: u64 = 1_000;
+
+/// The broker looks after time-outs about once a minute.
+const SHORTEST_CONSUMER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What the worker needs of the broker, beyond what the topology says.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// How long it may keep a delivery.
+    consumer_timeout: Duration,
+    /// `run` declares what is missing.
+    declare: bool,
+}
+
+impl Needs {
+    /// What these settings need. An attempt makes up to four calls (login, look-up, submit, fetch), each with its
+    /// immediate tries, and a drain may come on top.
+    pub fn of(config: &Config) -> Self {
+        let call = config.irp.request_timeout + config.retry.immediate_max_elapsed;
+        let longest = call * 4 + config.shutdown.drain_timeout;
+        Self {
+            consumer_timeout: longest.max(SHORTEST_CONSUMER_TIMEOUT),
+            declare: config.topology.declare,
+        }
+    }
+}
+
+/// Asks the broker everything that can be asked.
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    let endpoint = match Endpoint::try_new(&config.broker, "check") {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            let remedy = "correct the section [broker]";
+            return vec![Finding::new(
+                Verdict::Misconfigured,
+                error.to_string(),
+                remedy,
+            )];
+        }
+    };
+    let mut findings = Vec::new();
+    match endpoint.greeting().await {
+        Ok(greeting) => findings.push(release(&endpoint, &greeting)),
+        Err(error) => return vec![unreachable(&endpoint, &error)],
+    }
+    let connection = match endpoint.connect("check").await {
+        Ok(connection) => connection,
+        Err(error) => {
+            findings.push(refused(&endpoint, &error));
+            return findings;
+        }
+    };
+    findings.push(Finding::ok(format!(
+        "broker {}: connected as {}",
+        endpoint.address(),
+        endpoint.user()
+    )));
+    match ask(config, &endpoint, &connection).await {
+        Ok(found) => findings.extend(found),
+        Err(error) => findings.push(unreachable(&endpoint, &error)),
+    }
+    findings
+}
+
+async fn ask(
+    config: &Config,
+    endpoint: &Endpoint,
+    connection: &Connection,
+) -> Result<Vec<Finding>, BrokerError> {
+    let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
+    let needs = Needs::of(config);
+    let survey = topology.survey(connection, false).await?;
+    let mut findings = judged(&config.broker, endpoint, &topology, survey, needs).await;
+    findings.extend(rights(config, endpoint, &topology, connection).await?);
+    findings.push(consumer_timeout(needs));
+    Ok(findings)
+}
+
+/// What there is to say of the topology before a worker starts: the same that `check` says of it. With
+/// `topology.declare`, what is missing is declared.
+///
+/// # Errors
+/// When the broker is lost.
+pub async fn before_run(
+    config: &Config,
+    endpoint: &Endpoint,
+    topology: &Topology,
+) -> Result<Vec<Finding>, BrokerError> {
+    let connection = endpoint.connect("check").await?;
+    let survey = if config.topology.declare {
+        topology.complete(&connection).await?
+    } else {
+        topology.survey(&connection, false).await?
+    };
+    // What it has told holds, however it takes leave.
+    drop(timed(connection.close(200, short("looked"))).await);
+    let differs = |deviation: &Deviation| deviation.how != How::Missing;
+    if survey.deviations.iter().any(differs) {
+        // Whether it may stay so is judged now, and not at every reconnect.
+        topology.tolerate_differences();
+    }
+    Ok(judged(
+        &config.broker,
+        endpoint,
+        topology,
+        survey,
+        Needs::of(config),
+    )
+    .await)
+}
+
+/// The management API tells more than the survey: where it answers, only its word counts.
+async fn judged(
+    config: &BrokerConfig,
+    endpoint: &Endpoint,
+    topology: &Topology,
+    survey: Survey,
+    needs: Needs,
+) -> Vec<Finding> {
+    let seen = match Management::try_new(config, endpoint.vhost()) {
+        Ok(Some(management)) => management.see().await.map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (deviations, not_checked) = match seen {
+        Ok(Some(seen)) => (topology.compare(&seen), None),
+        Ok(None) => (survey.deviations, Some(only_amqp(&survey.uncompared))),
+        Err(error) => (survey.deviations, Some(no_management(&error))),
+    };
+    let mut findings: Vec<Finding> = deviations
+        .iter()
+        .map(|deviation| judge(deviation, needs))
+        .collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok("queues and exchanges: all there"));
+    }
+    findings.extend(not_checked);
+    findings
+}
+
+fn only_amqp(uncompared: &[String]) -> Finding {
+    let what = if uncompared.is_empty() {
+        "policies, bindings and consumer time-outs of the queues: AMQP does not tell of them"
+            .to_owned()
+    } else {
+        format!(
+            "types, arguments, policies and bindings of {}: AMQP tells of them only to who may configure them",
+            uncompared.join(", ")
+        )
+    };
+    let remedy = "set broker.management_url, with a user who has the tag `monitoring`";
+    Finding::new(Verdict::Skipped, what, remedy)
+}
+
+fn no_management(error: &ManagementError) -> Finding {
+    let what = format!("broker.management_url: {error}; policies and bindings were not looked at");
+    let remedy = match error {
+        ManagementError::Unreachable(cause) => remedy_for(cause, "broker.ca_file")
+            .unwrap_or("enable the plugin rabbitmq_management, and correct host and port"),
+        ManagementError::Refused(_) => {
+            "correct user and password, and give the user the tag `monitoring`"
+        }
+        ManagementError::Unreadable(_) => "name the management API of RabbitMQ",
+    };
+    Finding::new(Verdict::Warning, what, remedy)
+}
+
+fn release(endpoint: &Endpoint, greeting: &crate::broker::Greeting) -> Finding {
+    let shown = |text: &str| text.escape_debug().to_string();
+    let what = format!(
+        "broker {}: {} {}",
+        endpoint.address(),
+        shown(&greeting.product),
+        shown(&greeting.version)
+    );
+    if greeting.release().is_some_and(|release| release < OLDEST) {
+        let remedy = "use RabbitMQ 3.10 or later: before, quorum queues lose what they dead-letter";
+        return Finding::new(Verdict::Failed, what, remedy).losing_messages();
+    }
+    Finding::ok(what)
+}
+
+fn unreachable(endpoint: &Endpoint, error: &BrokerError) -> Finding {
+    let what = format!("broker {}: {error}", endpoint.address());
+    let remedy = remedy_for(&error.to_string(), "broker.ca_file").unwrap_or(
+        "start the broker, or correct broker.url: host, port, and whether it is amqp:// or amqps://",
+    );
+    Finding::new(Verdict::Unreachable, what, remedy)
+}
+
+/// It was there a moment ago: it does not let us in.
+fn refused(endpoint: &Endpoint, error: &BrokerError) -> Finding {
+    let text = error.to_string();
+    let remedy = if text.contains("ACCESS_REFUSED") {
+        "correct user and password in broker.url, or create the user"
+    } else if text.contains("NOT_ALLOWED") {
+        "correct the virtual host in broker.url, create it, or permit this user to use it"
+    } else {
+        return unreachable(endpoint, error);
+    };
+    let what = format!("broker {}: {text}", endpoint.address());
+    Finding::new(Verdict::Failed, what, remedy)
+}
+
+/// What this user may do. Tried, because only an administrator could look it up.
+async fn rights(
+    config: &Config,
+    endpoint: &Endpoint,
+    topology: &Topology,
+    connection: &Connection,
+) -> Result<Vec<Finding>, BrokerError> {
+    let user = endpoint.user().escape_debug().to_string();
+    let mut findings = Vec::new();
+    let unwritable = topology.unwritable(connection, endpoint).await?;
+    if unwritable.is_empty() {
+        let what = format!("permissions of {user}: publishes wherever a worker has to");
+        findings.push(Finding::ok(what));
+    }
+    for (exchange, why) in unwritable {
+        let what = format!("permissions of {user}: cannot publish to exchange {exchange} ({why})");
+        let remedy = if why.contains("user_id") {
+            "write the name of the broker's user into broker.url: with `publishers`, every message says who published it"
+        } else {
+            "permit it to write there: `irn-worker topology export --users` prints what a worker needs"
+        };
+        findings.push(Finding::new(Verdict::Failed, what, remedy));
+    }
+    for queue in [JOBS_QUEUE, URGENT_QUEUE] {
+        findings.push(match is_readable(connection, queue).await? {
+            Some(true) => Finding::ok(format!("permissions of {user}: reads queue {queue}")),
+            Some(false) => Finding::new(
+                Verdict::Failed,
+                format!("permissions of {user}: may not read queue {queue}"),
+                "permit it to read there: `irn-worker topology export --users` prints what a worker needs",
+            ),
+            None => Finding::new(
+                Verdict::Skipped,
+                format!("permission of {user} to read queue {queue}: asking takes an empty queue"),
+                "look at it on the management page, or check again when it is there and no job waits",
+            ),
+        });
+    }
+    if let Err(BrokerError::Topology { what, remedy }) = is_heard(connection, false).await {
+        let what =
+            format!("{what}: `resume`, and the replicas' word of their logins, are not heard");
+        let remedy = if config.topology.declare {
+            "`run` declares it, because topology.declare = true"
+        } else {
+            remedy
+        };
+        findings.push(Finding::new(Verdict::Warning, what, remedy));
+    }
+    Ok(findings)
+}
+
+/// No interface of the broker tells what its configuration file says.
+fn consumer_timeout(needs: Needs) -> Finding {
+    let seconds = needs.consumer_timeout.as_secs();
+    let what = format!(
+        "consumer_timeout of the broker's nodes: no interface tells; this worker needs {seconds} s, and the default is 1800 s"
+    );
+    let remedy =
+        "if rabbitmq.conf or advanced.config sets it, see that it is no shorter (in milliseconds)";
+    Finding::new(Verdict::Skipped, what, remedy)
+}
+
+/// What a queue is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Jobs,
+    Rung,
+    Dead,
+    Poison,
+    Results,
+}
+
+impl Role {
+    fn of(queue: &str) -> Self {
+        match queue {
+            JOBS_QUEUE | URGENT_QUEUE => Self::Jobs,
+            DEAD_QUEUE => Self::Dead,
+            POISON_QUEUE => Self::Poison,
+            rung if rung.starts_with("irn.retry.") => Self::Rung,
+            _ => Self::Results,
+        }
+    }
+
+    /// Whether the broker itself moves its messages on.
+    fn moves_on(self) -> bool {
+        matches!(self, Self::Jobs | Self::Rung)
+    }
+}
+
+/// What comes of a difference.
+enum Harm {
+    /// Messages are lost.
+    Loses(&'static str),
+    /// The work goes otherwise than it should.
+    Disturbs(&'static str),
+    /// It can be lived with.
+    Odd(&'static str),
+}
+
+/// The finding that a deviation makes.
+fn judge(deviation: &Deviation, needs: Needs) -> Finding {
+    let Deviation { kind, name, how } = deviation;
+    let thing = format!("{} {name}", kind.as_str());
+    match how {
+        How::Missing if *kind == Kind::Exchange && name == CONTROL_EXCHANGE => Finding::new(
+            Verdict::Warning,
+            format!("{thing}: not there; the workers do without it"),
+            "run `irn-worker topology apply`",
+        ),
+        How::Missing if needs.declare => Finding::new(
+            Verdict::Warning,
+            format!("{thing}: not there"),
+            "`run` will declare it, because topology.declare = true",
+        ),
+        How::Missing => Finding::new(
+            Verdict::Failed,
+            format!("{thing}: not there"),
+            "run `irn-worker topology apply` as a user with configure permission, or import what `irn-worker topology export` prints",
+        ),
+        How::NotDurable => {
+            let harm = Harm::Loses("it is gone, with what it holds, when the broker restarts");
+            found(format!("{thing}: not durable"), harm, anew(*kind))
+        }
+        How::Unbound { exchange, key } => {
+            let by = match key.as_str() {
+                "" => format!("exchange {exchange}"),
+                key => format!("exchange {exchange} under the key {key}"),
+            };
+            let harm = if name == POISON_QUEUE {
+                Harm::Loses("what cannot be read or routed is dropped")
+            } else {
+                Harm::Disturbs("what should come to it does not")
+            };
+            let remedy = "run `irn-worker topology apply`".to_owned();
+            found(format!("{thing}: not bound to {by}"), harm, remedy)
+        }
+        How::Argument {
+            name: argument,
+            expected,
+            seen,
+            policy,
+        } => {
+            let word =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+            let by = policy
+                .as_ref()
+                .map(|policy| format!(" by the policy {policy}"));
+            let what = format!(
+                "{thing}: {argument} is {}{}, and should be {}",
+                word(seen),
+                by.unwrap_or_default(),
+                word(expected)
+            );
+            let harm = match kind {
+                Kind::Exchange => harm_of_exchange(argument),
+                Kind::Queue => harm_of_queue(Role::of(name), argument, expected, seen, needs),
+            };
+            let remedy = match policy {
+                Some(policy) => {
+                    format!("take it out of the policy {policy}, or let that not match this queue")
+                }
+                None => anew(*kind),
+            };
+            found(what, harm, remedy)
+        }
+    }
+}
+
+fn anew(kind: Kind) -> String {
+    match kind {
+        Kind::Exchange => "delete it and run `irn-worker topology apply`; publishers are refused in between".to_owned(),
+        Kind::Queue => "stop the workers, move away what it holds, delete it, and run `irn-worker topology apply`".to_owned(),
+    }
+}
+
+fn found(what: String, harm: Harm, remedy: String) -> Finding {
+    match harm {
+        Harm::Loses(why) => {
+            Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy).losing_messages()
+        }
+        Harm::Disturbs(why) => Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy),
+        Harm::Odd(why) => Finding::new(Verdict::Warning, format!("{what}: {why}"), remedy),
+    }
+}
+
+fn harm_of_exchange(argument: &str) -> Harm {
+    match argument {
+        "type" => Harm::Loses("what is published to it goes elsewhere, or nowhere"),
+        "alternate-exchange" => Harm::Loses(
+            "a job with a mistyped routing key is dropped, where `mandatory` is not set",
+        ),
+        _ => Harm::Odd("it was declared by somebody else"),
+    }
+}
+
+fn harm_of_queue(
+    role: Role,
+    argument: &str,
+    expected: &Option<String>,
+    seen: &Option<String>,
+    needs: Needs,
+) -> Harm {
+    let number = |value: &Option<String>| value.as_ref().and_then(|text| text.parse::<u64>().ok());
+    let (expected, seen) = (number(expected), number(seen));
+    let below = |least: u64| seen.is_some_and(|seen| seen < least);
+    match (argument, role) {
+        ("x-queue-type", _) => {
+            Harm::Loses("what it holds is on one node only, and dead-lettering is not confirmed")
+        }
+        ("x-dead-letter-exchange", Role::Jobs) => {
+            Harm::Loses("a job that is handed out too often is dropped")
+        }
+        ("x-dead-letter-exchange", Role::Rung) => {
+            Harm::Loses("jobs that have waited are dropped, or go elsewhere")
+        }
+        ("x-dead-letter-strategy" | "x-overflow", role) if role.moves_on() => {
+            Harm::Loses("the broker moves its messages on without making sure that they arrive")
+        }
+        ("x-message-ttl", Role::Rung) => Harm::Disturbs(
+            "jobs wait too long or not long enough; one of unknown outcome may be looked up too early",
+        ),
+        ("x-message-ttl", Role::Jobs) => Harm::Disturbs("jobs that wait longer go to irn.poison"),
+        ("x-message-ttl", Role::Dead) if seen.is_some() && seen < expected => {
+            Harm::Loses("dead letters are dropped sooner than dead_letter.ttl says")
+        }
+        ("x-message-ttl", Role::Poison) => {
+            Harm::Loses("what could not be read is dropped after that")
+        }
+        ("x-message-ttl", Role::Results) => {
+            Harm::Odd("results that nobody reads are dropped after that")
+        }
+        ("x-delivery-limit", Role::Jobs) if below(DELIVERIES) => {
+            Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
+        }
+        ("x-delivery-limit", Role::Dead | Role::Poison) if below(LETTERS_DELIVERIES) => {
+            Harm::Loses("a letter that is looked at so often is dropped")
+        }
+        ("x-consumer-timeout", Role::Jobs)
+            if below(u64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(u64::MAX)) =>
+        {
+            Harm::Loses(
+                "the broker takes jobs back that are being worked on, and their results with them",
+            )
+        }
+        ("x-max-length" | "x-max-length-bytes", Role::Dead | Role::Poison | Role::Results) => {
+            Harm::Loses("it drops its oldest messages when it is full")
+        }
+        ("x-max-length" | "x-max-length-bytes", Role::Jobs | Role::Rung) => {
+            Harm::Odd("it refuses messages when it is full")
+        }
+        ("x-expires", _) => {
+            Harm::Loses("the broker deletes it when nobody has used it for that long")
+        }
+        _ => Harm::Odd("it was declared by somebody else"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDS: Needs = Needs {
+        consumer_timeout: Duration::from_secs(300),
+        declare: false,
+    };
+
+    fn judged(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>) -> Finding {
+        let deviation = Deviation {
+            kind: Kind::Queue,
+            name: name.to_owned(),
+            how: How::Argument {
+                name: argument.to_owned(),
+                expected: expected.map(str::to_owned),
+                seen: seen.map(str::to_owned),
+                policy: None,
+            },
+        };
+        judge(&deviation, NEEDS)
+    }
+
+    #[test]
+    fn what_loses_messages_is_told_apart_from_what_is_odd() {
+        for (queue, argument, expected, seen, loses) in [
+            (
+                "irn.jobs",
+                "x-queue-type",
+                Some("quorum"),
+                Some("classic"),
+                true,
+            ),
+            (
+                "irn.results",
+                "x-queue-type",
+                Some("quorum"),
+                Some("classic"),
+                true,
+            ),
+            (
+                "irn.jobs",
+                "x-dead-letter-exchange",
+                Some("irn.poison"),
+                None,
+                true,
+            ),
+            (
+                "irn.retry.15s",
+                "x-dead-letter-strategy",
+                Some("at-least-once"),
+                None,
+                true,
+            ),
+            (
+                "irn.retry.15s",
+                "x-message-ttl",
+                Some("15000"),
+                Some("20000"),
+                false,
+            ),
+            (
+                "irn.dead",
+                "x-message-ttl",
+                Some("20000"),
+                Some("15000"),
+                true,
+            ),
+            (
+                "irn.dead",
+                "x-message-ttl",
+                Some("15000"),
+                Some("20000"),
+                false,
+            ),
+            ("irn.dead", "x-message-ttl", Some("15000"), None, false),
+            ("irn.jobs", "x-delivery-limit", Some("20"), Some("4"), true),
+            ("irn.jobs", "x-delivery-limit", Some("20"), Some("5"), false),
+            (
+                "irn.dead",
+                "x-delivery-limit",
+                Some("1000000"),
+                Some("20"),
+                true,
+            ),
+            (
+                "irn.jobs.urgent",
+                "x-consumer-timeout",
+                None,
+                Some("299999"),
+                true,
+            ),
+            (
+                "irn.jobs.urgent",
+                "x-consumer-timeout",
+                None,
+                Some("300000"),
+                false,
+            ),
+            ("irn.results", "x-max-length", None, Some("10"), true),
+            ("irn.jobs", "x-max-length", None, Some("10"), false),
+            ("irn.poison", "x-expires", None, Some("10"), true),
+        ] {
+            let finding = judged(queue, argument, expected, seen);
+            assert_eq!(finding.loses_messages, loses, "{finding:?}");
+            assert!(finding.remedy.is_some(), "{finding:?}");
+            assert!(finding.what.contains(queue) && finding.what.contains(argument));
+        }
+    }
+}
