@@ -162,6 +162,11 @@ impl Endpoint {
         self.tls.as_ref()
     }
 
+    /// Whether it is `amqps://`.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The user who signs what is published, where that is asked for.
     pub(super) fn signed_as(&self) -> Option<&str> {
         self.signed_as.as_deref()

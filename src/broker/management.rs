@@ -260,11 +260,14 @@ impl Topology {
             }
         }
         let unbound = self.bindings.iter().filter(|binding| {
-            !seen.bindings.iter().any(|there| {
-                there.source == binding.exchange
-                    && there.destination == binding.queue
-                    && there.routing_key == binding.key
-            })
+            let both_there = seen.queues.contains_key(&binding.queue)
+                && seen.exchanges.contains_key(&binding.exchange);
+            both_there
+                && !seen.bindings.iter().any(|there| {
+                    there.source == binding.exchange
+                        && there.destination == binding.queue
+                        && there.routing_key == binding.key
+                })
         });
         deviations.extend(unbound.map(|binding| {
             let how = How::Unbound {

@@ -96,7 +96,7 @@ async fn ask(
     let needs = Needs::of(config);
     let survey = topology.survey(connection, false).await?;
     let mut findings = judged(&config.broker, endpoint, &topology, survey, needs).await;
-    findings.extend(rights(config, endpoint, &topology, connection).await?);
+    findings.extend(rights(needs, endpoint, &topology, connection).await?);
     findings.push(consumer_timeout(needs));
     Ok(findings)
 }
@@ -152,10 +152,9 @@ async fn judged(
         Ok(None) => (survey.deviations, Some(only_amqp(&survey.uncompared))),
         Err(error) => (survey.deviations, Some(no_management(&error))),
     };
-    let mut findings: Vec<Finding> = deviations
-        .iter()
-        .map(|deviation| judge(deviation, needs))
-        .collect();
+    let mut findings: Vec<Finding> = missing(&deviations, needs).into_iter().collect();
+    let others = deviations.iter();
+    findings.extend(others.filter_map(|deviation| judge(deviation, needs)));
     if findings.is_empty() {
         findings.push(Finding::ok("queues and exchanges: all there"));
     }
@@ -206,10 +205,22 @@ fn release(endpoint: &Endpoint, greeting: &crate::broker::Greeting) -> Finding {
 }
 
 fn unreachable(endpoint: &Endpoint, error: &BrokerError) -> Finding {
-    let what = format!("broker {}: {error}", endpoint.address());
-    let remedy = remedy_for(&error.to_string(), "broker.ca_file").unwrap_or(
-        "start the broker, or correct broker.url: host, port, and whether it is amqp:// or amqps://",
-    );
+    let text = error.to_string();
+    let broken_off = [
+        "reset by peer",
+        "Broken pipe",
+        "unexpected end",
+        "close_notify",
+    ];
+    let remedy = if let Some(remedy) = remedy_for(&text, "broker.ca_file") {
+        remedy
+    } else if endpoint.is_encrypted() && broken_off.iter().any(|words| text.contains(words)) {
+        // It sends its reason after what is then the end of the connection.
+        "set broker.client_cert_file and broker.client_key_file, if the broker asks for a certificate; its log says what it does not accept"
+    } else {
+        "start the broker, or correct broker.url: host, port, and whether it is amqp:// or amqps://"
+    };
+    let what = format!("broker {}: {text}", endpoint.address());
     Finding::new(Verdict::Unreachable, what, remedy)
 }
 
@@ -229,7 +240,7 @@ fn refused(endpoint: &Endpoint, error: &BrokerError) -> Finding {
 
 /// What this user may do. Tried, because only an administrator could look it up.
 async fn rights(
-    config: &Config,
+    needs: Needs,
     endpoint: &Endpoint,
     topology: &Topology,
     connection: &Connection,
@@ -268,8 +279,8 @@ async fn rights(
     if let Err(BrokerError::Topology { what, remedy }) = is_heard(connection, false).await {
         let what =
             format!("{what}: `resume`, and the replicas' word of their logins, are not heard");
-        let remedy = if config.topology.declare {
-            "`run` declares it, because topology.declare = true"
+        let remedy = if needs.declare && what.contains("NOT_FOUND") {
+            "`run` will declare it, because topology.declare = true"
         } else {
             remedy
         };
@@ -326,26 +337,33 @@ enum Harm {
     Odd(&'static str),
 }
 
-/// The finding that a deviation makes.
-fn judge(deviation: &Deviation, needs: Needs) -> Finding {
+/// All that is missing in one finding: on a new broker, that is everything. The one thing that workers do without is
+/// told of where it is tried.
+fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding> {
+    let names: Vec<String> = deviations
+        .iter()
+        .filter(|deviation| deviation.how == How::Missing && deviation.name != CONTROL_EXCHANGE)
+        .map(|deviation| format!("{} {}", deviation.kind.as_str(), deviation.name))
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    let what = format!("not there: {}", names.join(", "));
+    Some(if needs.declare {
+        let remedy = "`run` will declare what is missing, because topology.declare = true";
+        Finding::new(Verdict::Warning, what, remedy)
+    } else {
+        let remedy = "run `irn-worker topology apply` as a user with configure permission, or import what `irn-worker topology export` prints";
+        Finding::new(Verdict::Failed, what, remedy)
+    })
+}
+
+/// The finding that a deviation makes, unless it is one of [`missing`].
+fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
     let Deviation { kind, name, how } = deviation;
     let thing = format!("{} {name}", kind.as_str());
-    match how {
-        How::Missing if *kind == Kind::Exchange && name == CONTROL_EXCHANGE => Finding::new(
-            Verdict::Warning,
-            format!("{thing}: not there; the workers do without it"),
-            "run `irn-worker topology apply`",
-        ),
-        How::Missing if needs.declare => Finding::new(
-            Verdict::Warning,
-            format!("{thing}: not there"),
-            "`run` will declare it, because topology.declare = true",
-        ),
-        How::Missing => Finding::new(
-            Verdict::Failed,
-            format!("{thing}: not there"),
-            "run `irn-worker topology apply` as a user with configure permission, or import what `irn-worker topology export` prints",
-        ),
+    Some(match how {
+        How::Missing => return None,
         How::NotDurable => {
             let harm = Harm::Loses("it is gone, with what it holds, when the broker restarts");
             found(format!("{thing}: not durable"), harm, anew(*kind))
@@ -355,7 +373,9 @@ fn judge(deviation: &Deviation, needs: Needs) -> Finding {
                 "" => format!("exchange {exchange}"),
                 key => format!("exchange {exchange} under the key {key}"),
             };
-            let harm = if name == POISON_QUEUE {
+            let harm = if needs.declare {
+                Harm::Odd("what should come to it does not, until `run` binds it")
+            } else if name == POISON_QUEUE {
                 Harm::Loses("what cannot be read or routed is dropped")
             } else {
                 Harm::Disturbs("what should come to it does not")
@@ -392,7 +412,7 @@ fn judge(deviation: &Deviation, needs: Needs) -> Finding {
             };
             found(what, harm, remedy)
         }
-    }
+    })
 }
 
 fn anew(kind: Kind) -> String {
@@ -504,7 +524,7 @@ mod tests {
                 policy: None,
             },
         };
-        judge(&deviation, NEEDS)
+        judge(&deviation, NEEDS).unwrap()
     }
 
     #[test]

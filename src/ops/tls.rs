@@ -14,7 +14,11 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What to do about a TLS error with these words; `roots` is the setting that names the roots to trust.
 pub(super) fn remedy_for(text: &str, roots: &'static str) -> Option<&'static str> {
-    let is_broker = roots.starts_with("broker");
+    let issuer = if roots.starts_with("broker") {
+        "name the CA that issued the broker's certificate in broker.ca_file"
+    } else {
+        "name the CA that issued the portal's certificate in irp.ca_file"
+    };
     let remedies = [
         (
             "certificate expired",
@@ -40,14 +44,9 @@ pub(super) fn remedy_for(text: &str, roots: &'static str) -> Option<&'static str
             "NotValidForName",
             "name the server by a host name that its certificate is made for, or have it made for this one",
         ),
-        (
-            "UnknownIssuer",
-            if is_broker {
-                "name the CA that issued the broker's certificate in broker.ca_file"
-            } else {
-                "name the CA that issued the portal's certificate in irp.ca_file"
-            },
-        ),
+        ("UnknownIssuer", issuer),
+        // Of a CA that has the same name as one of ours.
+        ("BadSignature", issuer),
         (
             "CertificateRequired",
             "the server asks for a certificate: set broker.client_cert_file and broker.client_key_file",

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
+use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::process::Process;
 use crate::support::stack::Stack;
@@ -208,6 +209,13 @@ async fn each_misconfiguration_of_the_broker_is_named_with_its_remedy() -> Resul
     apply(&stack).await?;
     let policy = json!({"pattern": "^irn\\.results$", "apply-to": "queues", "definition": {"max-length": 10}});
     stack.broker.put("policies", "short", &policy).await?;
+    // The management API tells of a policy some seconds later.
+    let told = async || {
+        let queues = stack.broker.list("queues").await?;
+        let told = queues.iter().any(|queue| queue["policy"] == "short");
+        Ok(told.then_some(()))
+    };
+    eventually(Duration::from_secs(20), "the policy to be told of", told).await?;
     loses(
         "queue irn.results: x-max-length is 10 by the policy short",
         "the policy short",
@@ -216,7 +224,7 @@ async fn each_misconfiguration_of_the_broker_is_named_with_its_remedy() -> Resul
     .await?;
     stack.broker.remove("policies", "short").await?;
     stack.broker.delete_exchange("irn.poison").await?;
-    fails("exchange irn.poison: not there", anew)
+    fails("not there: exchange irn.poison", anew)
         .is_named(&config, &[])
         .await?;
     apply(&stack).await?;
@@ -354,7 +362,7 @@ async fn run_refuses_a_broker_that_would_lose_messages_until_told_otherwise() ->
         &output,
         &[
             "queue irn.jobs: x-queue-type is classic, and should be quorum",
-            "queue irn.jobs: x-dead-letter-strategy is not set, and should be at-least-once",
+            "queue irn.jobs: x-overflow is not set, and should be reject-publish",
             "queue irn.jobs.urgent: x-delivery-limit is 1, and should be 20",
             "topology apply",
             "--allow-unsafe-broker",

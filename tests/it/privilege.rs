@@ -227,8 +227,7 @@ async fn worker_works_with_its_own_rights_and_has_no_others() -> Result<()> {
     stack.sandbox.faults(1, once).await?;
     let job = Job::generate("j-1", invoice(SELLER, "L/1")).reply_to("erp.books");
     // To the dead letters, and to the poison.
-    let unknown =
-        Job::generate("j-2", invoice(SELLER, "L/2")).text_header("x-irn-gstin", "29AABCT9421M1ZU");
+    let unknown = Job::generate("j-2", invoice(SELLER, "L/2")).reply_to("irn.jobs");
     stack
         .erp
         .publish(&[job, unknown, Job::generate("j-3", "{")])

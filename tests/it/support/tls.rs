@@ -20,9 +20,9 @@ impl Ca {
     pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "irn-worker test CA");
+        // Of the same name, another's certificates would be taken for its own with a wrong signature.
+        let name = format!("test CA {}", uuid::Uuid::new_v4());
+        params.distinguished_name.push(DnType::CommonName, name);
         Ok(Self(CertifiedIssuer::self_signed(
             params,
             KeyPair::generate()?,
