@@ -310,8 +310,10 @@ fn differences(queue: &Queue, there: &SeenQueue) -> Vec<Deviation> {
         found.push(How::NotDurable);
     }
     let kind = there.r#type.as_deref().unwrap_or("classic");
-    if kind != "quorum" {
-        found.push(argument("x-queue-type", Some("quorum"), Some(kind), None));
+    let expected = queue.argument("x-queue-type").map(Argument::plain);
+    if expected.as_deref() != Some(kind) {
+        let name = "x-queue-type";
+        found.push(argument(name, expected.as_deref(), Some(kind), None));
     }
     for name in ARGUMENTS {
         let expected = queue.argument(name).map(Argument::plain);

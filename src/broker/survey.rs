@@ -126,8 +126,7 @@ impl Topology {
         let rungs = rungs.filter(|name| name.starts_with("irn.retry."));
         let mut unwritable = Vec::new();
         for exchange in ["", JOBS_EXCHANGE].into_iter().chain(rungs) {
-            let tried = timed(try_to_publish(connection, exchange, endpoint.signed_as())).await?;
-            match tried {
+            match publishing(connection, exchange, endpoint.signed_as()).await? {
                 Ok(()) => {}
                 // Told of where it is missed.
                 Err(error) if is_not_found(&error) => {}
@@ -374,6 +373,27 @@ fn first_quoted(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('\'')?;
     let (value, _) = rest.split_once('\'')?;
     Some(value.to_owned())
+}
+
+/// Where the channel is closing already when the rollback is asked for, the reason is lost with it: asked again.
+async fn publishing(
+    connection: &Connection,
+    exchange: &str,
+    signed_as: Option<&str>,
+) -> Result<lapin::Result<()>, BrokerError> {
+    const TRIES: usize = 20;
+    let mut tried = Ok(());
+    for _ in 0..TRIES {
+        tried = timed(try_to_publish(connection, exchange, signed_as)).await?;
+        let is_lost = |error: &lapin::Error| {
+            matches!(error.kind(), ErrorKind::InvalidChannelState(..))
+                && connection.status().connected()
+        };
+        if !tried.as_ref().is_err_and(is_lost) {
+            break;
+        }
+    }
+    Ok(tried)
 }
 
 /// The broker judges a publish in a transaction at once, and does nothing else with it before the commit.

@@ -12,67 +12,56 @@ use super::check::{Finding, Verdict};
 /// So long before its end, somebody should see to a new certificate.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+const RENEW: &str = "have the server's certificate renewed, if this machine's clock is right";
+const NOT_YET: &str = "correct this machine's clock, or wait for the certificate to begin";
+const NAME: &str =
+    "name the server by a host name that its certificate is made for, or have it made for this one";
+const PLAIN: &str =
+    "what answers there does not speak TLS: correct the port, or use amqp:// or http://";
+
+/// Words of rustls, about certificates first and then those of alerts.
+const REMEDIES: [(&str, &str); 12] = [
+    ("certificate expired", RENEW),
+    ("Expired", RENEW),
+    ("not valid yet", NOT_YET),
+    ("NotValidYet", NOT_YET),
+    ("not valid for name", NAME),
+    ("NotValidForName", NAME),
+    (
+        "CertificateRequired",
+        "the server asks for a certificate: set broker.client_cert_file and broker.client_key_file",
+    ),
+    (
+        "HandshakeFailure",
+        "the server does not accept this client: set broker.client_cert_file and broker.client_key_file, if it asks for a certificate",
+    ),
+    (
+        "UnknownCA",
+        "the server does not know the CA of broker.client_cert_file: use a certificate that it accepts",
+    ),
+    (
+        "BadCertificate",
+        "the server does not accept broker.client_cert_file: use a certificate that it accepts",
+    ),
+    ("InvalidMessage", PLAIN),
+    ("InvalidContentType", PLAIN),
+];
+
 /// What to do about a TLS error with these words; `roots` is the setting that names the roots to trust.
 pub(super) fn remedy_for(text: &str, roots: &'static str) -> Option<&'static str> {
-    let issuer = if roots.starts_with("broker") {
-        "name the CA that issued the broker's certificate in broker.ca_file"
-    } else {
-        "name the CA that issued the portal's certificate in irp.ca_file"
-    };
-    let remedies = [
-        (
-            "certificate expired",
-            "have the server's certificate renewed, if this machine's clock is right",
-        ),
-        (
-            "Expired",
-            "have the server's certificate renewed, if this machine's clock is right",
-        ),
-        (
-            "not valid yet",
-            "correct this machine's clock, or wait for the certificate to begin",
-        ),
-        (
-            "NotValidYet",
-            "correct this machine's clock, or wait for the certificate to begin",
-        ),
-        (
-            "not valid for name",
-            "name the server by a host name that its certificate is made for, or have it made for this one",
-        ),
-        (
-            "NotValidForName",
-            "name the server by a host name that its certificate is made for, or have it made for this one",
-        ),
-        ("UnknownIssuer", issuer),
-        // Of a CA that has the same name as one of ours.
-        ("BadSignature", issuer),
-        (
-            "CertificateRequired",
-            "the server asks for a certificate: set broker.client_cert_file and broker.client_key_file",
-        ),
-        (
-            "HandshakeFailure",
-            "the server does not accept this client: set broker.client_cert_file and broker.client_key_file, if it asks for a certificate",
-        ),
-        (
-            "UnknownCA",
-            "the server does not know the CA of broker.client_cert_file: use a certificate that it accepts",
-        ),
-        (
-            "CertificateExpired",
-            "the server finds broker.client_cert_file expired: have it renewed",
-        ),
-        (
-            "InvalidMessage",
-            "what answers there does not speak TLS: correct the port, or use amqp:// or http://",
-        ),
-        (
-            "InvalidContentType",
-            "what answers there does not speak TLS: correct the port, or use amqp:// or http://",
-        ),
-    ];
-    let told = remedies.into_iter().find(|(word, _)| text.contains(word));
+    // The other one is of a CA that has the same name as one of ours.
+    if text.contains("UnknownIssuer") || text.contains("BadSignature") {
+        return Some(if roots.starts_with("broker") {
+            "name the CA that issued the broker's certificate in broker.ca_file"
+        } else {
+            "name the CA that issued the portal's certificate in irp.ca_file"
+        });
+    }
+    // An alert is the server's word on our certificate.
+    if text.contains("alert: CertificateExpired") {
+        return Some("the server finds broker.client_cert_file expired: have it renewed");
+    }
+    let told = REMEDIES.into_iter().find(|(word, _)| text.contains(word));
     told.map(|(_, remedy)| remedy)
 }
 
