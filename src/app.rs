@@ -2,6 +2,7 @@
 
 mod assemble;
 mod control;
+mod guard;
 mod reload;
 mod service_manager;
 
@@ -20,6 +21,7 @@ use crate::broker::{BadEndpoint, Endpoint, Publisher, Topology};
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::irp::IrpConfigFault;
+use crate::ops::check::Finding;
 use crate::ops::replay;
 use crate::preflight::PreflightFault;
 use crate::signature::KeyFault;
@@ -66,13 +68,23 @@ pub enum StartError {
     /// Where spans go.
     #[error(transparent)]
     Traces(#[from] TracesFault),
+    /// The broker would lose messages.
+    #[error(
+        "{}\nnot started, because messages would be lost: put the above right, or start with --allow-unsafe-broker",
+        .0.iter().map(|finding| guard::Told(finding).to_string()).collect::<Vec<_>>().join("\n")
+    )]
+    UnsafeBroker(Vec<Finding>),
     /// The process cannot be prepared.
     #[error("cannot prepare the process: {0}")]
     Process(String),
 }
 
-/// Runs the worker until SIGTERM or SIGINT, then drains.
-pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, StartError> {
+/// Runs the worker until SIGTERM or SIGINT, then drains. `allow_unsafe_broker`: also on a broker that would lose messages.
+pub async fn run(
+    config: Config,
+    credentials: Credentials,
+    allow_unsafe_broker: bool,
+) -> Result<Stopped, StartError> {
     let metrics =
         telemetry::init_metrics().map_err(|error| StartError::Process(error.to_string()))?;
     let signals = Signals::install().map_err(|error| StartError::Process(error.to_string()))?;
@@ -103,13 +115,6 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     let reloads = Reloads::default();
     let asked = Arc::new(Notify::new());
     background.spawn(signals.heed(stop.clone(), Arc::clone(&asked)));
-    background.spawn(publish(
-        publisher.clone(),
-        endpoint.clone(),
-        topology.clone(),
-        config.topology.declare,
-        ended.clone(),
-    ));
     background.spawn(housekeeping(Arc::clone(&worker), ended.clone()));
     background.spawn(upkeep(metrics.clone(), Arc::clone(&worker), ended.clone()));
     background.spawn(worker::watch(Arc::clone(&worker), ended.clone()));
@@ -149,15 +154,31 @@ pub async fn run(config: Config, credentials: Credentials) -> Result<Stopped, St
     background.spawn(ended.clone().run_until_cancelled_owned(heeding));
 
     // A task of the runtime: what the loop hands over to other tasks then stays on the thread where it is.
-    let consuming = background
-        .spawn(async move { worker::run(worker, &endpoint, &topology, &readiness).await });
-    let stopped = match consuming.await {
+    let (tasks, told, over) = (background.clone(), stop.clone(), ended.clone());
+    let consuming = background.spawn(async move {
+        let passing = guard::pass(
+            &config,
+            &endpoint,
+            &topology,
+            &readiness,
+            allow_unsafe_broker,
+        );
+        if let Some(passed) = told.run_until_cancelled(passing).await {
+            passed?;
+        }
+        let (to, of) = (endpoint.clone(), topology.clone());
+        let declare = config.topology.declare;
+        tasks.spawn(async move { publisher.run(&to, &of, declare, &over).await });
+        Ok(worker::run(worker, &endpoint, &topology, &readiness).await)
+    });
+    let stopped: Result<_, StartError> = match consuming.await {
         Ok(stopped) => stopped,
         Err(died) => std::panic::resume_unwind(died.into_panic()),
     };
     stop.cancel();
     end(&background, &ended).await;
     traces.end().await;
+    let stopped = stopped?;
     telemetry::stopped(match stopped {
         Stopped::Drained => 0,
         Stopped::GraceOver { abandoned } => abandoned,
@@ -235,16 +256,6 @@ async fn upkeep(metrics: PrometheusHandle, worker: Arc<Worker>, ended: Cancellat
         metrics.run_upkeep();
         worker.tell_of_unknowns();
     }
-}
-
-async fn publish(
-    publisher: Publisher,
-    endpoint: Endpoint,
-    topology: Topology,
-    declare: bool,
-    ended: CancellationToken,
-) {
-    publisher.run(&endpoint, &topology, declare, &ended).await;
 }
 
 async fn serve(listener: Listener, admin: Admin, ended: CancellationToken) {

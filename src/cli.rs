@@ -66,7 +66,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Consume jobs until told to stop (SIGTERM or SIGINT), then drain.
-    Run,
+    Run {
+        /// Start even on a broker that would lose messages, as `check` tells.
+        #[arg(long)]
+        allow_unsafe_broker: bool,
+    },
     /// Say, line by line, what is right with the configuration, the broker and the portal, and what is not.
     #[command(alias = "doctor")]
     Check {
@@ -221,7 +225,9 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         command,
     } = cli;
     match command {
-        Command::Run => run_worker(&config).await,
+        Command::Run {
+            allow_unsafe_broker,
+        } => run_worker(&config, allow_unsafe_broker).await,
         Command::Check { login, offline } => run_check(&config, json, login, offline).await,
         Command::Health(arguments) => arguments.run(&config, json).await,
         Command::Topology(command) => command.run(&config, json).await,
@@ -253,7 +259,7 @@ fn warned<T>(loaded: Loaded<T>) -> T {
     loaded.config
 }
 
-async fn run_worker(path: &Path) -> Result<u8, Failure> {
+async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failure> {
     let loaded = config::load(path, config::process_environment())?;
     let _flush =
         telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
@@ -267,7 +273,7 @@ async fn run_worker(path: &Path) -> Result<u8, Failure> {
         .iter()
         .chain(&accounts.warnings)
         .for_each(telemetry::config_warning);
-    match app::run(loaded.config, accounts.credentials).await {
+    match app::run(loaded.config, accounts.credentials, allow_unsafe_broker).await {
         Ok(crate::worker::Stopped::Drained) => Ok(0),
         Ok(crate::worker::Stopped::GraceOver { .. }) => Ok(FAILED),
         Err(error) => Err(Failure::new(MISUSED, error)),

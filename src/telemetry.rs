@@ -505,6 +505,11 @@ pub fn broker_lost(role: &'static str, why: &dyn fmt::Display) {
     warn!(role, error = %why, "lost the broker connection to {role}; reconnecting");
 }
 
+/// Something on the broker is not as it should be, and the worker uses it as it is.
+pub fn broker_differs(what: &dyn fmt::Display) {
+    warn!(finding = %what, "the broker is not as it should be: {what}");
+}
+
 /// The broker blocks publishers (memory or disk alarm), or no longer does.
 pub fn broker_blocked(blocked: bool) {
     gauge!("irn_worker_broker_blocked").set(if blocked { 1.0 } else { 0.0 });

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector, TLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 
+use super::tls;
 use crate::config::BrokerConfig;
 
 /// A connection that is not up after this long will not come up: lapin itself would wait for ever.
@@ -80,13 +81,30 @@ pub enum BadEndpoint {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// A TLS file does not hold what it should.
+    #[error("{key}: {path}: {problem}; name a PEM file")]
+    Pem {
+        /// The setting that names the file.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nothing to verify the broker's certificate with.
+    #[error(
+        "broker.url is amqps://, but the system's roots cannot be used ({0}): install them (Debian: ca-certificates), or name the broker's own in broker.ca_file"
+    )]
+    Roots(String),
 }
 
 /// The broker's address and credentials, ready to connect.
 #[derive(Clone)]
 pub struct Endpoint {
     uri: AMQPUri,
-    tls: OwnedTLSConfig,
+    /// For `amqps://`.
+    tls: Option<RustlsConnector>,
+    signed_as: Option<String>,
     replica: String,
 }
 
@@ -102,27 +120,14 @@ impl Endpoint {
         let mut uri: AMQPUri = config.url.expose().parse().map_err(|_| BadEndpoint::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.frame_max.get_or_insert(FRAME_MAX);
-        let read = |path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| BadEndpoint::File {
-                path: path.display().to_string(),
-                error,
-            })
+        let tls = match uri.scheme {
+            AMQPScheme::AMQPS => Some(tls::connector(config)?),
+            AMQPScheme::AMQP => None,
         };
-        let cert_chain = config.ca_file.as_deref().map(read).transpose()?;
-        let identity = match (&config.client_cert_file, &config.client_key_file) {
-            (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
-                pem: read(cert)?,
-                key: read(key)?,
-            }),
-            _ => None,
-        };
-        let cert_chain = cert_chain.map(|pem| String::from_utf8_lossy(&pem).into_owned());
         Ok(Self {
             uri,
-            tls: OwnedTLSConfig {
-                identity,
-                cert_chain,
-            },
+            tls,
+            signed_as: config.signed_as.clone(),
             replica: replica.to_owned(),
         })
     }
@@ -147,6 +152,26 @@ impl Endpoint {
         &self.uri.authority.userinfo.username
     }
 
+    /// The address with user and password, for who connects otherwise.
+    pub(super) fn uri(&self) -> AMQPUri {
+        self.uri.clone()
+    }
+
+    /// What an `amqps://` address is connected to with.
+    pub(super) fn tls(&self) -> Option<&RustlsConnector> {
+        self.tls.as_ref()
+    }
+
+    /// Whether it is `amqps://`.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The user who signs what is published, where that is asked for.
+    pub(super) fn signed_as(&self) -> Option<&str> {
+        self.signed_as.as_deref()
+    }
+
     /// Opens a connection for one role, one that messages of others come in on.
     pub async fn connect(&self, role: &str) -> Result<Connection, BrokerError> {
         self.connect_at(self.uri.clone(), role).await
@@ -164,12 +189,34 @@ impl Endpoint {
         let name = format!("irn-worker {} {role}", self.replica);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
-        let connecting =
-            Connection::connect_uri_with_config(uri, properties, self.tls.clone(), runtime);
+        let tls = self.tls.clone();
+        let connecting = Connection::connector(
+            uri,
+            runtime,
+            async move |uri, runtime| {
+                let host = uri.authority.host.clone();
+                let stream = in_the_clear(uri)
+                    .connect_with_config_async(TLSConfig::default(), &runtime)
+                    .await?;
+                match &tls {
+                    Some(connector) => Ok(stream.into_rustls(connector, &host).await?),
+                    None => Ok(stream),
+                }
+            },
+            properties,
+        );
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),
         }
+    }
+}
+
+/// The same address as far as TCP goes: TLS begins above it, with the connector of [`tls`].
+pub(super) fn in_the_clear(uri: AMQPUri) -> AMQPUri {
+    AMQPUri {
+        scheme: AMQPScheme::AMQP,
+        ..uri
     }
 }
 

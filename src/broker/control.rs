@@ -230,6 +230,17 @@ async fn attach(connection: &Connection, declare: bool) -> Result<Words, BrokerE
     timed(attaching).await?.map_err(refused)
 }
 
+/// Makes sure that orders can be received: tries what [`listen`] does, and leaves nothing behind.
+///
+/// # Errors
+/// [`BrokerError::Topology`] if they cannot.
+pub async fn is_heard(connection: &Connection, declare: bool) -> Result<(), BrokerError> {
+    let (channel, consumer) = attach(connection, declare).await?;
+    drop(consumer);
+    timed(channel.close(200, short("tried"))).await??;
+    Ok(())
+}
+
 pub(super) fn refused(error: lapin::Error) -> BrokerError {
     if !error.is_amqp_soft_error() {
         return error.into();

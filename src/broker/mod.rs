@@ -8,21 +8,30 @@ mod connection;
 mod consumer;
 mod control;
 mod control_log;
+mod greeting;
 mod letters;
+mod management;
 mod publisher;
+mod survey;
+mod tls;
 mod topology;
+mod users;
 
 pub use acks::Acknowledger;
 pub(crate) use connection::timed;
 pub use connection::{BadEndpoint, BrokerError, Endpoint};
 pub use consumer::{Attached, Consuming, Delivery, Loss};
-pub use control::{CONTROL_EXCHANGE, Heard, Tell, listen};
+pub use control::{CONTROL_EXCHANGE, Heard, Tell, is_heard, listen};
 pub use control_log::CONTROL_LOG;
+pub use greeting::Greeting;
 pub use letters::{Cursor, Hold, Letter, Replay, Verdict, WalkError, Walked, send, walk};
+pub use management::{Management, ManagementError, Seen};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
+pub use survey::{Deviation, How, Kind, Survey, is_readable};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,
 };
+pub use users::{User, users};
 
 /// lapin's property and header types, for those who build messages.
 pub use lapin::types::{AMQPValue, FieldTable};

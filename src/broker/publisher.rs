@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection, Event, Queue};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,8 @@ struct Live {
     asking: Arc<Channel>,
     /// That channel is gone.
     silenced: Arc<Notify>,
+    /// The user who signs what is published: the broker checks it.
+    signed_as: Option<ShortString>,
 }
 
 impl std::fmt::Debug for Live {
@@ -173,7 +175,7 @@ impl Publisher {
         let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
-        let mut confirming = pin!(confirm(&live.channel, publication));
+        let mut confirming = pin!(confirm(&live, publication));
         let mut confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await;
         // What a blocked connection holds back is sent when it may go on: publishing it again would double it.
         while confirmed.is_err() && self.is_blocked() {
@@ -258,6 +260,7 @@ impl Publisher {
             missing: Arc::new(Notify::new()),
             asking: Arc::new(timed(connection.create_channel()).await??),
             silenced: Arc::new(Notify::new()),
+            signed_as: endpoint.signed_as().map(short),
         };
         self.0.send_replace(Some(live.clone()));
         telemetry::broker_connected("publish");
@@ -319,7 +322,7 @@ impl Publisher {
     clippy::disallowed_methods,
     reason = "the one place that publishes: mandatory, persistent and confirmed"
 )]
-async fn confirm(channel: &Channel, publication: &Publication<'_>) -> lapin::Result<Confirmation> {
+async fn confirm(live: &Live, publication: &Publication<'_>) -> lapin::Result<Confirmation> {
     let options = BasicPublishOptions {
         mandatory: true,
         ..BasicPublishOptions::default()
@@ -328,8 +331,11 @@ async fn confirm(channel: &Channel, publication: &Publication<'_>) -> lapin::Res
         short(&publication.exchange),
         short(&publication.routing_key),
     );
-    let properties = publication.properties.clone().with_delivery_mode(2);
-    channel
+    let mut properties = publication.properties.clone().with_delivery_mode(2);
+    if let Some(user) = &live.signed_as {
+        properties = properties.with_user_id(user.clone());
+    }
+    live.channel
         .basic_publish(exchange, key, options, publication.payload.0, properties)
         .await?
         .await

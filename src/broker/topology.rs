@@ -3,13 +3,17 @@
 //! Everything is valid on RabbitMQ 3.10 and on 4.x: quorum queues only and one stream, an explicit delivery limit, no
 //! priorities, no global prefetch.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
+use super::survey::{How, Survey};
+use super::users::{self, User};
 use super::{BrokerError, CONTROL_EXCHANGE, CONTROL_LOG};
 use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
 use crate::job::{Operation, long, set, short};
@@ -49,33 +53,43 @@ pub fn retry_exchange(rung: &Rung) -> String {
 /// What there should be on the broker.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    exchanges: Vec<Exchange>,
-    queues: Vec<Queue>,
-    bindings: Vec<Binding>,
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) bindings: Vec<Binding>,
+    /// What is there otherwise stays so, and what depends on it works with it as it is. One for all clones.
+    tolerant: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
-struct Exchange {
-    name: String,
-    kind: ExchangeKind,
-    arguments: Vec<(&'static str, Argument)>,
+pub(super) struct Exchange {
+    pub(super) name: String,
+    pub(super) kind: ExchangeKind,
+    pub(super) arguments: Vec<(&'static str, Argument)>,
 }
 
 #[derive(Clone, Debug)]
-struct Queue {
-    name: String,
-    arguments: Vec<(&'static str, Argument)>,
+pub(super) struct Queue {
+    pub(super) name: String,
+    pub(super) arguments: Vec<(&'static str, Argument)>,
+}
+
+impl Queue {
+    pub(super) fn argument(&self, wanted: &str) -> Option<&Argument> {
+        let mut arguments = self.arguments.iter();
+        let (_, argument) = arguments.find(|(name, _)| *name == wanted)?;
+        Some(argument)
+    }
 }
 
 #[derive(Clone, Debug)]
-struct Binding {
-    exchange: String,
-    queue: String,
-    key: String,
+pub(super) struct Binding {
+    pub(super) exchange: String,
+    pub(super) queue: String,
+    pub(super) key: String,
 }
 
 #[derive(Clone, Debug)]
-enum Argument {
+pub(super) enum Argument {
     Text(String),
     Number(i64),
 }
@@ -89,6 +103,14 @@ impl Argument {
         match self {
             Self::Text(text) => long(text),
             Self::Number(number) => AMQPValue::LongLongInt(*number),
+        }
+    }
+
+    /// As the management API and the broker's errors print it.
+    pub(super) fn plain(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
         }
     }
 
@@ -107,6 +129,7 @@ impl Topology {
             exchanges: Vec::new(),
             queues: Vec::new(),
             bindings: Vec::new(),
+            tolerant: Arc::default(),
         };
         topology.add_poison();
         topology.add_jobs();
@@ -225,7 +248,7 @@ impl Topology {
             format!(
                 "exchange {} ({}){}",
                 e.name,
-                kind(&e.kind),
+                kind_word(&e.kind),
                 arguments(&e.arguments)
             )
         });
@@ -251,7 +274,7 @@ impl Topology {
         json!({
             "vhosts": [{"name": vhost}],
             "exchanges": self.exchanges.iter().map(|e| json!({
-                "name": e.name, "vhost": vhost, "type": kind(&e.kind), "durable": true, "auto_delete": false,
+                "name": e.name, "vhost": vhost, "type": kind_word(&e.kind), "durable": true, "auto_delete": false,
                 "internal": false, "arguments": arguments(&e.arguments)})).collect::<Vec<_>>(),
             "queues": self.queues.iter().map(|q| json!({
                 "name": q.name, "vhost": vhost, "durable": true, "auto_delete": false,
@@ -262,8 +285,37 @@ impl Topology {
         })
     }
 
+    /// The same with these users and their permissions, who have no password yet.
+    pub fn definitions_with_users(&self, vhost: &str, users: &[User]) -> Value {
+        let mut definitions = self.definitions(vhost);
+        (definitions["users"], definitions["permissions"]) = users::sections(users, vhost);
+        definitions
+    }
+
+    /// From now on, [`Topology::apply`] leaves what is there otherwise as it is: somebody has judged that it may be.
+    pub fn tolerate_differences(&self) {
+        self.tolerant.store(true, Ordering::Relaxed);
+    }
+
+    /// Declares and binds what is missing, and compares the rest with what should be. What may not be declared is left to
+    /// who needs it.
+    pub async fn complete(&self, connection: &Connection) -> Result<Survey, BrokerError> {
+        let survey = self.survey(connection, true).await?;
+        let mut deviations = survey.deviations.iter();
+        if survey.uncompared.is_empty() && deviations.all(|deviation| deviation.how != How::Missing)
+        {
+            let channel = connection.create_channel().await?;
+            self.bind(&channel, |_| true).await?;
+            channel.close(200, short("bound")).await?;
+        }
+        Ok(survey)
+    }
+
     /// Declares everything that the work needs. Declaring what is there already, as it is, changes nothing.
     pub async fn apply(&self, connection: &Connection) -> Result<(), BrokerError> {
+        if self.tolerant.load(Ordering::Relaxed) {
+            return self.complete(connection).await.map(drop);
+        }
         self.declare(connection, |name| name != CONTROL_LOG).await
     }
 
@@ -304,6 +356,17 @@ impl Topology {
                 .await
                 .map_err(|error| differs("queue", &queue.name, error))?;
         }
+        self.bind(&channel, wanted).await?;
+        channel.close(200, short("declared")).await?;
+        Ok(())
+    }
+
+    /// Binds the wanted queues.
+    async fn bind(
+        &self,
+        channel: &Channel,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), BrokerError> {
         for binding in self.bindings.iter().filter(|b| wanted(&b.queue)) {
             let (queue, exchange, key) = (
                 short(&binding.queue),
@@ -321,7 +384,6 @@ impl Topology {
                 .await
                 .map_err(|error| differs("binding of queue", &binding.queue, error))?;
         }
-        channel.close(200, short("declared")).await?;
         Ok(())
     }
 
@@ -385,7 +447,7 @@ fn at_least_once(exchange: &str) -> Vec<(&'static str, Argument)> {
     ]
 }
 
-fn kind(kind: &ExchangeKind) -> &str {
+pub(super) fn kind_word(kind: &ExchangeKind) -> &str {
     match kind {
         ExchangeKind::Custom(name) => name,
         ExchangeKind::Direct => "direct",
@@ -395,7 +457,7 @@ fn kind(kind: &ExchangeKind) -> &str {
     }
 }
 
-fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {
+pub(super) fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in arguments {
         set(&mut table, name, value.amqp());

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::{FAILED, Failure, broker_side, endpoint, print, unreachable};
-use crate::broker::{Topology, timed};
+use crate::broker::{Topology, timed, users};
 use crate::config::BrokerSide;
 
 #[derive(Debug, Subcommand)]
@@ -16,7 +16,11 @@ pub(super) enum TopologyCommand {
     /// Declare it.
     Apply,
     /// Print a RabbitMQ definitions file.
-    Export,
+    Export {
+        /// Also four users, without passwords, and their permissions.
+        #[arg(long)]
+        users: bool,
+    },
 }
 
 impl TopologyCommand {
@@ -25,7 +29,7 @@ impl TopologyCommand {
         match self {
             Self::Plan => plan(config, json),
             Self::Apply => apply(config, json).await,
-            Self::Export => export(config),
+            Self::Export { users } => export(config, users),
         }
     }
 }
@@ -69,9 +73,14 @@ async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
     }
 }
 
-fn export(path: &Path) -> Result<u8, Failure> {
+fn export(path: &Path, with_users: bool) -> Result<u8, Failure> {
     let config = broker_side(path)?;
     let endpoint = endpoint(&config.broker, "topology")?;
-    let definitions = topology(&config).definitions(endpoint.vhost());
+    let topology = topology(&config);
+    let definitions = if with_users {
+        topology.definitions_with_users(endpoint.vhost(), &users(&config.replies))
+    } else {
+        topology.definitions(endpoint.vhost())
+    };
     print(format_args!("{definitions:#}"))
 }

@@ -57,6 +57,41 @@ fn broker_problem(text: &str) -> Option<&'static str> {
         .then_some("has a parameter that the AMQP client cannot use")
 }
 
+/// The user that `broker.url` names, who signs what is published.
+pub(super) fn broker_user(s: &Section<'_>, text: &str) -> Option<String> {
+    let is_named = Url::parse(text).is_ok_and(|url| !url.username().is_empty());
+    if !is_named {
+        let problem =
+            "names no user, and with `publishers` every message has to say who published it";
+        let remedy = "write the user's name into it, also where a certificate takes the place of the password: \"amqps://user@host/vhost?auth_mechanism=external\"";
+        s.fault("url", problem, remedy);
+        return None;
+    }
+    let uri: AMQPUri = text.parse().ok()?;
+    Some(uri.authority.userinfo.username)
+}
+
+/// `broker.management_url`
+pub(super) fn management(s: &mut Section<'_>) -> Option<SecretUrl> {
+    const REMEDY: &str =
+        "write \"https://user:password@host:15671\", a user with the tag `monitoring`";
+    let text = s.secret("management_url", has_own_password)?;
+    let text = text.expose();
+    match Url::parse(text) {
+        Ok(url) if !is_http(&url) => {
+            s.fault("management_url", "is not an http or https URL", REMEDY)
+        }
+        Ok(url) if !has_userinfo(&url) => s.fault("management_url", "names no user", REMEDY),
+        Ok(url) if url.scheme() == "http" && !is_loopback(&url) => {
+            let remedy = "use https://, unless the network between is trusted";
+            s.warn("management_url", "sends its password unencrypted", remedy);
+        }
+        Ok(_) => {}
+        Err(_) => s.fault("management_url", "is not a URL", REMEDY),
+    }
+    Some(SecretUrl::new(text.to_owned()))
+}
+
 /// `irp.base_url`, without a slash at its end.
 pub(super) fn portal(s: &mut Section<'_>, environment: Environment) -> String {
     let text = s.required::<String>("base_url", PORTAL_REMEDY);

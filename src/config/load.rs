@@ -12,6 +12,7 @@ use super::credentials::Secret;
 use super::fault::{ConfigFaults, Fault, Source};
 use super::findings::Findings;
 use super::need::Need;
+use super::publishers::publishers;
 use super::section::Section;
 use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
@@ -184,8 +185,12 @@ fn unreadable(source: Source, problem: String) -> ConfigFaults {
 
 fn worker(root: &mut Section<'_>) -> Config {
     let irp = root.section("irp", irp);
+    let publishers = publishers(root);
     Config {
-        broker: root.section("broker", |s| broker(s, irp.concurrency)),
+        broker: root.section("broker", |s| {
+            broker(s, irp.concurrency, !publishers.is_empty())
+        }),
+        publishers,
         topology: root.section("topology", |s| TopologyConfig {
             declare: s.or("declare", true),
         }),
@@ -224,10 +229,13 @@ fn worker(root: &mut Section<'_>) -> Config {
 /// RabbitMQ's own default, which it admits from loopback only.
 pub(super) const DEFAULT_BROKER_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
 
-fn broker(s: &mut Section<'_>, concurrency: usize) -> BrokerConfig {
+fn broker(s: &mut Section<'_>, concurrency: usize, is_signed: bool) -> BrokerConfig {
     let url = s.secret("url", addresses::has_own_password);
+    let url = url.as_ref().map_or(DEFAULT_BROKER_URL, Secret::expose);
     BrokerConfig {
-        url: addresses::broker(s, url.as_ref().map_or(DEFAULT_BROKER_URL, Secret::expose)),
+        url: addresses::broker(s, url),
+        management_url: addresses::management(s),
+        signed_as: is_signed.then(|| addresses::broker_user(s, url)).flatten(),
         ca_file: s.file("ca_file"),
         client_cert_file: s.file("client_cert_file"),
         client_key_file: s.file("client_key_file"),

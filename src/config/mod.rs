@@ -16,6 +16,7 @@ pub use load::{
     load_validation,
     process_environment,
 };
+pub use publishers::{PublisherConfig, PublishersConfig};
 pub use tree::VARIABLE_PREFIX;
 
 use credentials::Secret;
@@ -28,6 +29,7 @@ mod files;
 mod findings;
 mod load;
 mod need;
+mod publishers;
 mod section;
 mod setting;
 mod tree;
@@ -41,6 +43,8 @@ pub struct Config {
     pub topology: TopologyConfig,
     /// Where results may go.
     pub replies: RepliesConfig,
+    /// Who may have jobs done, for which GSTINs.
+    pub publishers: PublishersConfig,
     /// Where the accounts are listed.
     pub credentials: CredentialsConfig,
     /// How to reach the portal and what to believe of it.
@@ -110,6 +114,10 @@ pub struct BrokerConfig {
     pub client_cert_file: Option<PathBuf>,
     /// The private key of `client_cert_file`, PEM.
     pub client_key_file: Option<PathBuf>,
+    /// RabbitMQ's management API, with user and password: tells `check` and `run` what AMQP does not.
+    pub management_url: Option<SecretUrl>,
+    /// The user of `url`, where messages have to say who published them: with `publishers`.
+    pub signed_as: Option<String>,
     /// Unacknowledged deliveries the broker may hand us; `broker.prefetch`, 0 there meaning twice `irp.concurrency`.
     pub prefetch: u16,
     /// How much of the prefetch one GSTIN's deliveries may take up while they wait for their turn.

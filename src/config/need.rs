@@ -29,7 +29,13 @@ impl Need {
         let is_in = |parts: &[&str]| parts.iter().any(|part| key.starts_with(part));
         match self {
             Self::Everything => true,
-            Self::BrokerSide => is_in(&["broker.", "replies.", "retry.", "dead_letter."]),
+            Self::BrokerSide => is_in(&[
+                "broker.",
+                "replies.",
+                "retry.",
+                "dead_letter.",
+                "publishers.",
+            ]),
             Self::LettersSide => {
                 Self::BrokerSide.covers(key) || is_in(&["irp.settle_time", "limits."])
             }

@@ -155,6 +155,22 @@ impl IrpError {
         }
     }
 
+    /// What lies at the bottom of it, for the operator: words of the operating system or the TLS library, never the
+    /// portal's.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::NotSent(error) => super::http::root_cause(&**error),
+            Self::Unconfirmed { why, .. } | Self::Server { why, .. } => {
+                super::http::root_cause(why)
+            }
+            Self::Unsendable { .. }
+            | Self::Throttled { .. }
+            | Self::Refused(_)
+            | Self::Undecipherable
+            | Self::Unintelligible { .. } => self.to_string(),
+        }
+    }
+
     /// The portal's code that decides, if it sent one.
     pub fn code(&self) -> Option<&str> {
         match self {

@@ -227,7 +227,7 @@ fn wait(value: &HeaderValue, portal_time: Option<Timestamp>) -> Option<Duration>
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

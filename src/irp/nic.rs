@@ -63,6 +63,12 @@ impl Nic {
         Ok(self.post("/eivital/v1.04/auth", headers, body))
     }
 
+    /// What the portal has for asking whether it is alive. Where a provider has no such thing, its answer says so, and
+    /// what time it is all the same.
+    pub(super) fn ping(&self) -> RequestBuilder {
+        self.get("/eivital/v1.04/heartbeat/ping", HeaderMap::new())
+    }
+
     /// Registration (NIC, "Generate IRN"). The document is sealed byte for byte.
     pub(super) fn generate(
         &self,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{header, header_text, headers_fit, text, value};
-use super::{Body, Job, MAX_ID_CHARS, Operation, PriorOutcome, Properties, Unreadable};
+use super::{Body, Job, MAX_ID_CHARS, Operation, PriorOutcome, Properties, Sender, Unreadable};
 use crate::gstin::Gstin;
 
 /// Reads a delivery's properties and headers.
@@ -34,6 +34,8 @@ pub fn decode(
             last_error: header_text(properties.headers().as_ref(), header::ERROR)
                 .map(str::to_owned),
             portal: header_text(properties.headers().as_ref(), header::PORTAL).map(str::to_owned),
+            sender: sender(&properties),
+            publisher: None,
             redelivered,
             body: Body::new(body),
             properties,
@@ -70,9 +72,18 @@ pub(super) fn unreadable(
         message_id: text(properties.message_id()),
         correlation_id: text(properties.correlation_id()),
         reply_to: text(properties.reply_to()),
+        sender: sender(&properties),
         routing_key: routing_key.to_owned(),
         body,
         properties,
+    }
+}
+
+fn sender(properties: &Properties) -> Sender {
+    let headers = properties.headers().as_ref();
+    Sender {
+        user_id: text(properties.user_id()),
+        publisher: header_text(headers, header::PUBLISHER).map(str::to_owned),
     }
 }
 

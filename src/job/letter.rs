@@ -158,6 +158,10 @@ impl<'a> DeadLetter<'a> {
             set(&mut headers, header::PORTAL, long(portal));
         }
         set(&mut headers, header::DIED_OF, long(self.cause()));
+        // Whoever wrote the letter has proven it.
+        if let Some(publisher) = header_text(self.headers(), header::PUBLISHER) {
+            set(&mut headers, header::PUBLISHER, long(publisher));
+        }
         if in_doubt {
             let unknown = PriorOutcome::Unknown.as_str();
             set(&mut headers, header::OUTCOME, long(unknown));

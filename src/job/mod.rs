@@ -145,6 +145,15 @@ impl fmt::Debug for Body {
     }
 }
 
+/// Who a message is from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// The broker's user that published it: the broker has checked it.
+    pub user_id: Option<String>,
+    /// Whose job that user says it is; to be believed of those only who publish the jobs of others.
+    pub publisher: Option<String>,
+}
+
 /// Everything about a job but its body's meaning.
 #[derive(Clone)]
 pub struct Job {
@@ -174,6 +183,10 @@ pub struct Job {
     pub last_error: Option<String>,
     /// The portal that an earlier submit left for.
     pub portal: Option<String>,
+    /// Who it is from, as the message says.
+    pub sender: Sender,
+    /// Whose job it is, once that is proven; it travels on in `x-irn-publisher`.
+    pub publisher: Option<String>,
     /// The broker handed it out before and does not know what became of it.
     pub redelivered: bool,
     /// The document or request.
@@ -205,6 +218,8 @@ pub struct Unreadable {
     pub correlation_id: Option<String>,
     /// Where a result can go, if that is readable.
     pub reply_to: Option<String>,
+    /// Who it is from, as the message says.
+    pub sender: Sender,
     /// The key it was published with.
     pub routing_key: String,
     /// Raw bytes, kept.
@@ -316,6 +331,9 @@ impl Job {
         }
         if let Some(portal) = &again.portal {
             set(&mut headers, header::PORTAL, long(portal));
+        }
+        if let Some(publisher) = &self.publisher {
+            set(&mut headers, header::PUBLISHER, long(publisher));
         }
         carried(&self.properties, headers)
     }

@@ -21,6 +21,8 @@ pub mod header {
     pub const OUTCOME: &str = "x-irn-outcome";
     pub const ERROR: &str = "x-irn-error";
     pub const PORTAL: &str = "x-irn-portal";
+    /// Whose job it is, in a message that another user published for it.
+    pub const PUBLISHER: &str = "x-irn-publisher";
     pub const REPLAYS: &str = "x-irn-replays";
     /// What a job died of before it was replayed.
     pub const DIED_OF: &str = "x-irn-died-of";
@@ -54,12 +56,13 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 16] = [
+const WORKERS_OWN: [&str; 17] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
     header::ERROR,
     header::PORTAL,
+    header::PUBLISHER,
     header::REPLAYS,
     header::DIED_OF,
     header::CANARY,
@@ -145,10 +148,11 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        // The portal of an earlier doubt binds nobody once that is settled.
+        // The portal of an earlier doubt binds nobody once that is settled; a publisher is named anew once it is proven.
         let is_left = BROKERS_OWN.contains(&name.as_str())
             || SENDERS_OWN.contains(&name.as_str())
-            || name.as_str() == header::PORTAL;
+            || name.as_str() == header::PORTAL
+            || name.as_str() == header::PUBLISHER;
         if !is_left {
             carried.insert(name.clone(), value.clone());
         }

@@ -5,7 +5,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
+
+use super::tls::validity;
 
 use crate::config::credentials::{self, Account, Credentials, LONGEST_LOGIN_BYTES};
 use crate::config::{self, Config, ConfigFaults, Environment, Fault, SignaturePolicy};
@@ -16,6 +19,8 @@ use crate::preflight::Preflight;
 pub enum Verdict {
     /// As it should be.
     Ok,
+    /// It could not be looked at from here.
+    Skipped,
     /// Allowed, and probably not meant.
     Warning,
     /// Something that was tried did not work.
@@ -31,6 +36,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Skipped => "skip",
             Self::Warning => "warn",
             Self::Failed | Self::Unreachable | Self::Misconfigured => "fail",
         }
@@ -39,7 +45,7 @@ impl Verdict {
     /// The command's exit code if nothing is worse than this (contract, section 1).
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Ok | Self::Warning => 0,
+            Self::Ok | Self::Skipped | Self::Warning => 0,
             Self::Failed => 1,
             Self::Misconfigured => 2,
             Self::Unreachable => 3,
@@ -63,6 +69,9 @@ pub struct Finding {
     /// What to do about it; absent when it is right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Messages would be lost: `run` does not start with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub loses_messages: bool,
 }
 
 impl Finding {
@@ -72,6 +81,7 @@ impl Finding {
             verdict: Verdict::Ok,
             what: what.into(),
             remedy: None,
+            loses_messages: false,
         }
     }
 
@@ -81,6 +91,15 @@ impl Finding {
             verdict,
             what: what.into(),
             remedy: Some(remedy.into()),
+            loses_messages: false,
+        }
+    }
+
+    /// The same, and messages are lost by it.
+    pub(super) fn losing_messages(self) -> Self {
+        Self {
+            loses_messages: true,
+            ..self
         }
     }
 
@@ -132,13 +151,17 @@ impl Report {
                 .filter(|f| f.verdict.as_str() == word)
                 .count()
         };
-        writeln!(
+        write!(
             out,
             "{} ok, {} warnings, {} failed",
             count("ok"),
             count("warn"),
             count("fail")
-        )
+        )?;
+        match count("skip") {
+            0 => writeln!(out),
+            skipped => writeln!(out, ", {skipped} not checked"),
+        }
     }
 
     /// `{"exit_code": 0, "findings": [{"verdict": "ok", "what": "…", "remedy": "…"}]}` on one line.
@@ -193,6 +216,7 @@ fn configuration(
     findings.push(Finding::ok(signing_keys(&loaded.config)));
     findings.push(preflight(&loaded.config));
     findings.extend(named_files(&loaded.config));
+    findings.extend(certificates(&loaded.config));
     add_warnings(loaded.warnings, findings);
     Some(loaded.config)
 }
@@ -257,6 +281,30 @@ fn named_files(config: &Config) -> impl Iterator<Item = Finding> {
         .map(|(key, file)| file_finding(key, file))
 }
 
+fn certificates(config: &Config) -> Vec<Finding> {
+    let Config { broker, irp, .. } = config;
+    let named = [
+        ("broker.ca_file", broker.ca_file.as_deref()),
+        (
+            "broker.client_cert_file",
+            broker.client_cert_file.as_deref(),
+        ),
+        ("irp.ca_file", irp.ca_file.as_deref()),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file?)));
+    let keys = irp
+        .signing_keys
+        .iter()
+        .map(|key| ("irp.signing_keys", &*key.file));
+    let now = Timestamp::now();
+    named
+        .chain(keys)
+        .flat_map(|(key, file)| validity(key, file, now))
+        .collect()
+}
+
 /// A public file must be safe from change, a private key from reading as well.
 fn file_finding(key: &str, file: &Path) -> Finding {
     let mode = config::file_mode(file).unwrap_or_default();
@@ -275,9 +323,13 @@ fn file_finding(key: &str, file: &Path) -> Finding {
 
 fn account_book(config: &Config, findings: &mut Vec<Finding>) -> Option<Credentials> {
     let path = &config.credentials.path;
-    let loaded = credentials::load(path, config.irp.environment)
+    let reading = credentials::read(path, config.irp.environment);
+    let loaded = reading
+        .result
         .map_err(|faults| add_faults(faults, findings))
         .ok()?;
+    let others = reading.files.iter().filter(|file| *file != path);
+    findings.extend(others.filter_map(|file| secret_file(file)));
     let mut accounts: Vec<&Account> = loaded
         .credentials
         .accounts
@@ -298,6 +350,17 @@ fn account_book(config: &Config, findings: &mut Vec<Finding>) -> Option<Credenti
     );
     add_warnings(loaded.warnings, findings);
     Some(loaded.credentials)
+}
+
+/// Who may read it is told of where it is named; who may change it can have the worker use another account.
+fn secret_file(file: &Path) -> Option<Finding> {
+    let mode = config::file_mode(file)?;
+    let what = format!("secrets: {} has mode {mode:04o}", file.display());
+    if mode & 0o002 != 0 {
+        let what = format!("{what} and can be changed by every user of this machine");
+        return Some(Finding::new(Verdict::Warning, what, "chmod o-rwx"));
+    }
+    (mode & 0o004 == 0).then(|| Finding::ok(what))
 }
 
 fn login(account: &Account) -> String {

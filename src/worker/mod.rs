@@ -21,6 +21,7 @@ mod paused;
 mod portal;
 mod portals;
 mod resync;
+mod rights;
 mod run;
 mod scaling;
 mod settle;
@@ -233,14 +234,6 @@ impl Worker {
         self.lanes.held(gstin)
     }
 
-    fn allows_reply_to(&self, queue: &str) -> bool {
-        self.config
-            .replies
-            .allow
-            .iter()
-            .any(|pattern| pattern.matches(queue))
-    }
-
     /// What of a body may be kept in `irn.dead` and `irn.poison`.
     fn kept<'b>(&self, body: &'b Body) -> &'b [u8] {
         match self.config.dead_letter.payload {
@@ -270,7 +263,10 @@ impl Worker {
         } = delivery;
         self.crash.at(Point::Delivered);
         let job = match job::decode(properties, &routing_key, redelivered, body) {
-            Ok(job) => job,
+            Ok(mut job) => {
+                job.publisher = self.publisher_of(&job.sender);
+                job
+            }
             Err(unreadable) => return carry::poison(self, *unreadable, acknowledger).await,
         };
         if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
@@ -301,8 +297,9 @@ impl Worker {
                 let report =
                     self.preflight
                         .check_after(&findings, body, Timestamp::now(), job.gstin);
-                let ending = refused_by_preflight(&report);
                 let case = Case::new(job, None, acknowledger, &self.traces);
+                let ending = self.not_permitted(&case.job, case.gstin.as_ref());
+                let ending = ending.unwrap_or_else(|| refused_by_preflight(&report));
                 self.settle_and_carry_out(case, ending).await;
             }
         }
@@ -311,13 +308,8 @@ impl Worker {
     async fn attempt_and_settle(&self, case: Case) {
         let ending = if self.stop.is_cancelled() || self.gate().is_shut() {
             Ending::HandedBack
-        } else if let Some(queue) = case
-            .job
-            .reply_to
-            .as_deref()
-            .filter(|queue| !self.allows_reply_to(queue))
-        {
-            not_permitted(queue)
+        } else if let Some(ending) = self.not_permitted(&case.job, case.gstin.as_ref()) {
+            ending
         } else {
             // The delivery stays outside what may panic, so that it can be settled whatever happens in there.
             let attempt = AssertUnwindSafe(attempt::attempt(self, &case)).catch_unwind();
@@ -356,14 +348,6 @@ fn refused_by_preflight(report: &preflight::Report) -> Ending {
     Ending::Rejected {
         errors: report.errors().map(entry).collect(),
         info: Vec::new(),
-    }
-}
-
-fn not_permitted(queue: &str) -> Ending {
-    let message = format!("reply_to names queue {queue}, which replies.allow does not admit");
-    Ending::GaveUp {
-        reason: Reason::NotPermitted,
-        errors: vec![ErrorEntry::worker(Reason::NotPermitted, message)],
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod credentials;
+mod definitions;
 mod faults;
 mod kubernetes;
 mod need;

@@ -29,6 +29,7 @@ macro_rules! rows {
 
 const ROWS: &[Row] = rows! {
     "broker.url", c => c.broker.url.expose(), r#""amqp://guest:guest@127.0.0.1:5672/%2f""#, "amqps://u:p@h" => r#""amqps://u:p@h""#;
+    "broker.management_url", c => c.broker.management_url.as_ref().map(config::SecretUrl::expose), "None", "https://u:p@h:1" => r#"Some("https://u:p@h:1")"#;
     "broker.prefetch", c => c.broker.prefetch, "128", "77" => "77";
     "broker.share_per_gstin", c => c.broker.share_per_gstin, "Share(50)", "25" => "Share(25)";
     "topology.declare", c => c.topology.declare, "true", "false" => "false";

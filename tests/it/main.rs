@@ -4,6 +4,7 @@
 
 mod batches;
 mod budget;
+mod check;
 mod commands;
 mod conflict;
 mod contention;
@@ -43,5 +44,8 @@ mod corpus;
 mod crash_points;
 mod hostile;
 mod preflight;
+mod privilege;
+mod publishers;
 mod shutdown;
 mod test_kit;
+mod tls;

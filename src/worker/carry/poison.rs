@@ -75,8 +75,10 @@ async fn poisoned(
         errors: &errors,
         ..ResultMessage::bare(id, operation, Status::Failed)
     };
+    let publisher = worker.publisher_of(&unreadable.sender);
+    let reply_to = unreadable.reply_to.as_deref();
     let to = ReplyTo {
-        queue: allowed_reply_queue(worker, unreadable.reply_to.as_deref()),
+        queue: allowed_reply_queue(worker, publisher.as_deref(), reply_to),
         correlation_id: unreadable.correlation_id.as_deref().unwrap_or(id),
         headers: unreadable.returned_headers(),
         about,

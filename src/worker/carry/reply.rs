@@ -70,7 +70,11 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         ..ResultMessage::bare(&case.id, case.job.operation.as_str(), answer.status)
     };
     let to = ReplyTo {
-        queue: allowed_reply_queue(worker, case.job.reply_to.as_deref()),
+        queue: allowed_reply_queue(
+            worker,
+            case.job.publisher.as_deref(),
+            case.job.reply_to.as_deref(),
+        ),
         correlation_id: case.job.correlation_id.as_deref().unwrap_or(&case.id),
         headers: case.job.returned_headers(),
         about: case.about(),
@@ -100,10 +104,14 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
 }
 
 /// The queue a result may go to: the ERP's own where that is allowed, else the default one.
-pub(super) fn allowed_reply_queue<'a>(worker: &'a Worker, reply_to: Option<&'a str>) -> &'a str {
+pub(super) fn allowed_reply_queue<'a>(
+    worker: &'a Worker,
+    publisher: Option<&str>,
+    reply_to: Option<&'a str>,
+) -> &'a str {
     let default = worker.config.replies.default_queue.as_str();
     reply_to
-        .filter(|queue| worker.allows_reply_to(queue))
+        .filter(|queue| worker.allows_reply_to(publisher, queue))
         .unwrap_or(default)
 }
 

@@ -47,6 +47,11 @@ impl Job {
         self.with(|p| p.with_message_id(id.into()))
     }
 
+    /// Whom it says it is from; the broker takes it from that user only.
+    pub(crate) fn user_id(self, user: &str) -> Self {
+        self.with(|p| p.with_user_id(user.into()))
+    }
+
     pub(crate) fn correlation_id(self, id: &str) -> Self {
         self.with(|p| p.with_correlation_id(id.into()))
     }

@@ -90,11 +90,19 @@ impl Broker {
         write: &str,
         read: &str,
     ) -> Result<String> {
-        let name = format!("{}-user", self.vhost);
+        self.add_user_named("user", configure, write, read).await
+    }
+
+    /// The same for one of several; [`Broker::user`] tells its name on the broker.
+    pub(crate) async fn add_user_named(
+        &self,
+        name: &str,
+        configure: &str,
+        write: &str,
+        read: &str,
+    ) -> Result<String> {
         let client = http::client()?;
-        let user = json!({"password": name, "tags": ""});
-        let url = format!("{}/api/users/{name}", self.management);
-        http::send(&client, Method::PUT, &url, &user).await?;
+        let name = self.set_password(name, "").await?;
         let permissions = json!({"configure": configure, "write": write, "read": read});
         self.manage(
             &client,
@@ -104,12 +112,63 @@ impl Broker {
             &permissions,
         )
         .await?;
-        let (scheme, rest) = self
-            .server
-            .split_once("://")
-            .context("the URL has no scheme")?;
+        Ok(self.url_as(&name, &name))
+    }
+
+    /// The name on the broker of a user of this virtual host: users are everybody's.
+    pub(crate) fn user(&self, name: &str) -> String {
+        format!("{}-{name}", self.vhost)
+    }
+
+    /// Creates the user, or gives it a password: its name on the broker, which it returns.
+    pub(crate) async fn set_password(&self, name: &str, tags: &str) -> Result<String> {
+        let name = self.user(name);
+        let user = json!({"password": name, "tags": tags});
+        let url = format!("{}/api/users/{name}", self.management);
+        http::send(&http::client()?, Method::PUT, &url, &user).await?;
+        Ok(name)
+    }
+
+    /// The AMQP URL of the virtual host for another user.
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        let (scheme, _) = self.server.split_once("://").unwrap_or(("amqp", ""));
+        let address = self.address();
+        format!("{scheme}://{user}:{password}@{address}/{}", self.vhost)
+    }
+
+    /// The management API for this user.
+    pub(crate) fn management_as(&self, user: &str, password: &str) -> String {
+        let (scheme, rest) = self.management.split_once("://").unwrap_or(("http", ""));
         let address = rest.rsplit('@').next().unwrap_or(rest);
-        Ok(format!("{scheme}://{name}:{name}@{address}/{}", self.vhost))
+        format!("{scheme}://{user}:{password}@{address}")
+    }
+
+    /// The management API, with user and password in the URL.
+    pub(crate) fn management(&self) -> &str {
+        &self.management
+    }
+
+    /// Puts a queue, an exchange or a policy of this name there, as the management API takes it.
+    pub(crate) async fn put(&self, kind: &str, name: &str, what: &Value) -> Result<()> {
+        let client = http::client()?;
+        let below = format!("/{name}");
+        self.manage(&client, Method::PUT, kind, &below, what).await
+    }
+
+    /// Takes it away again.
+    pub(crate) async fn remove(&self, kind: &str, name: &str) -> Result<()> {
+        let client = http::client()?;
+        let below = format!("/{name}");
+        self.manage(&client, Method::DELETE, kind, &below, &Value::Null)
+            .await
+    }
+
+    /// Imports definitions that are not of one virtual host only, such as users.
+    pub(crate) async fn import_all(&self, definitions: &Value) -> Result<()> {
+        let url = format!("{}/api/definitions", self.management);
+        http::send(&http::client()?, Method::POST, &url, definitions)
+            .await
+            .map(drop)
     }
 
     /// What the management API tells of the virtual host's `kind` (`queues`, `exchanges`, `bindings`).
@@ -190,11 +249,18 @@ impl Broker {
         http::send(client, method, &url, body).await.map(drop)
     }
 
-    /// Deletes the virtual host and the user that [`Broker::add_user`] may have made.
+    /// Deletes the virtual host and the users that were made for it.
     async fn delete(&self) -> Result<()> {
         let client = http::client()?;
-        let user = format!("{}/api/users/{}-user", self.management, self.vhost);
-        client.delete(user).send().await?;
+        let users: Vec<Value> =
+            http::json(&client, &format!("{}/api/users", self.management)).await?;
+        let own = self.user("");
+        for user in users.iter().filter_map(|user| user["name"].as_str()) {
+            if user.starts_with(&own) {
+                let url = format!("{}/api/users/{user}", self.management);
+                client.delete(url).send().await?;
+            }
+        }
         self.manage(&client, Method::DELETE, "vhosts", "", &Value::Null)
             .await
     }

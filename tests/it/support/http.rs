@@ -3,16 +3,28 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use reqwest::{Client, Method, Response, redirect};
+use reqwest::{Certificate, Client, Method, Response, redirect};
 use serde_json::Value;
 
 /// A client for servers on this machine.
 pub(crate) fn client() -> Result<Client> {
+    client_trusting(None)
+}
+
+/// The same for servers with a certificate of this CA, in PEM.
+pub(crate) fn client_trusting(ca: Option<&str>) -> Result<Client> {
     // reqwest takes the process's provider; whichever test came first has installed the same one.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .ok();
-    Client::builder()
+    let ca = ca
+        .map(|pem| Certificate::from_pem(pem.as_bytes()))
+        .transpose()?;
+    let builder = match ca {
+        Some(ca) => Client::builder().tls_certs_only([ca]),
+        None => Client::builder(),
+    };
+    builder
         .timeout(Duration::from_secs(30))
         .redirect(redirect::Policy::none())
         .no_proxy()

@@ -24,6 +24,7 @@ pub(crate) mod proxy;
 pub(crate) mod raw_amqp;
 pub(crate) mod sandbox;
 pub(crate) mod stack;
+pub(crate) mod tls;
 pub(crate) mod worker;
 
 use std::time::Duration;

@@ -23,13 +23,23 @@ pub(crate) struct PrivateBroker {
 
 impl PrivateBroker {
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with("", "").await
+    }
+
+    /// With more lines in `rabbitmq.conf`, and more plugins.
+    pub(crate) async fn start_with(conf: &str, plugins: &str) -> Result<Self> {
         let dir = TempDir::with_prefix("irn-worker-broker-")?;
         let mut broker = Self {
             dir,
             amqp_url: String::new(),
             management_url: String::new(),
         };
-        broker.run("start").await?;
+        let arguments = [OsStr::new("start"), broker.dir.path().as_os_str()];
+        let extra = [
+            ("RABBITMQ_CONF_EXTRA", conf),
+            ("RABBITMQ_PLUGINS_EXTRA", plugins),
+        ];
+        run_with(arguments, &extra).await?;
         let env = std::fs::read_to_string(broker.dir.path().join("env"))?;
         broker.amqp_url = value_of(&env, "AMQP_URL")?;
         broker.management_url = value_of(&env, "RABBITMQ_MANAGEMENT_URL")?;
@@ -39,6 +49,11 @@ impl PrivateBroker {
     /// A virtual host on it.
     pub(crate) async fn virtual_host(&self) -> Result<Broker> {
         Broker::at(&self.amqp_url, &self.management_url).await
+    }
+
+    /// Its AMQP URL, without TLS.
+    pub(crate) fn url(&self) -> &str {
+        &self.amqp_url
     }
 
     /// Clean stop.
@@ -87,7 +102,15 @@ pub(super) fn script() -> PathBuf {
 }
 
 pub(super) async fn run(arguments: impl IntoIterator<Item = &OsStr>) -> Result<()> {
+    run_with(arguments, &[]).await
+}
+
+async fn run_with(
+    arguments: impl IntoIterator<Item = &OsStr>,
+    environment: &[(&str, &str)],
+) -> Result<()> {
     let status = Command::new(script())
+        .envs(environment.iter().copied())
         .args(arguments)
         // The broker that the other tests share must not be taken for this one.
         .env_remove("AMQP_URL")

@@ -110,6 +110,15 @@ impl Sandbox {
 
     /// The same with more command-line arguments.
     pub(crate) async fn start_with(credentials: &Credentials, arguments: &[&str]) -> Result<Self> {
+        Self::start_trusting(credentials, arguments, None).await
+    }
+
+    /// The same over TLS, as the arguments say, with a certificate of this CA (PEM).
+    pub(crate) async fn start_trusting(
+        credentials: &Credentials,
+        arguments: &[&str],
+        ca: Option<&str>,
+    ) -> Result<Self> {
         let dir = TempDir::with_prefix("irn-worker-sandbox-")?;
         let file = dir.path().join("credentials.toml");
         credentials.write(&file)?;
@@ -128,7 +137,7 @@ impl Sandbox {
         Ok(Self {
             _process: process,
             dir,
-            client: http::client()?,
+            client: http::client_trusting(ca)?,
             url,
         })
     }

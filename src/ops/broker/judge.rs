@@ -1,0 +1,357 @@
+//! What a difference on the broker means for the messages that it holds.
+//!
+//! One rule: no broker is asked here. What would lose messages is told apart from what is merely odd.
+
+use std::time::Duration;
+
+use crate::broker::{
+    CONTROL_EXCHANGE, DEAD_QUEUE, Deviation, How, JOBS_QUEUE, Kind, POISON_QUEUE, URGENT_QUEUE,
+};
+use crate::config::Config;
+use crate::ops::check::{Finding, Verdict};
+
+/// Crashes and lost connections that a job should survive before it counts as poison.
+const DELIVERIES: u64 = 5;
+
+/// Letters are looked at by people and by commands, each time handed out once more.
+const LETTERS_DELIVERIES: u64 = 1_000;
+
+/// The broker looks after time-outs about once a minute.
+const SHORTEST_CONSUMER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What the worker needs of the broker, beyond what the topology says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    /// How long it may keep a delivery.
+    pub(super) consumer_timeout: Duration,
+    /// `run` declares what is missing.
+    pub(super) declare: bool,
+}
+
+impl Needs {
+    /// What these settings need. An attempt makes up to four calls (login, look-up, submit, fetch), each with its
+    /// immediate tries, and a drain may come on top.
+    pub(super) fn of(config: &Config) -> Self {
+        let call = config.irp.request_timeout + config.retry.immediate_max_elapsed;
+        let longest = call * 4 + config.shutdown.drain_timeout;
+        Self {
+            consumer_timeout: longest.max(SHORTEST_CONSUMER_TIMEOUT),
+            declare: config.topology.declare,
+        }
+    }
+}
+
+/// What a queue is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Jobs,
+    Rung,
+    Dead,
+    Poison,
+    Results,
+}
+
+impl Role {
+    fn of(queue: &str) -> Self {
+        match queue {
+            JOBS_QUEUE | URGENT_QUEUE => Self::Jobs,
+            DEAD_QUEUE => Self::Dead,
+            POISON_QUEUE => Self::Poison,
+            rung if rung.starts_with("irn.retry.") => Self::Rung,
+            _ => Self::Results,
+        }
+    }
+
+    /// Whether the broker itself moves its messages on.
+    fn moves_on(self) -> bool {
+        matches!(self, Self::Jobs | Self::Rung)
+    }
+}
+
+/// What comes of a difference.
+enum Harm {
+    /// Messages are lost.
+    Loses(&'static str),
+    /// The work goes otherwise than it should.
+    Disturbs(&'static str),
+    /// It can be lived with.
+    Odd(&'static str),
+}
+
+/// All that is missing in one finding: on a new broker, that is everything. The one thing that workers do without is
+/// told of where it is tried.
+pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding> {
+    let names: Vec<String> = deviations
+        .iter()
+        .filter(|deviation| deviation.how == How::Missing && deviation.name != CONTROL_EXCHANGE)
+        .map(|deviation| format!("{} {}", deviation.kind.as_str(), deviation.name))
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    let what = format!("not there: {}", names.join(", "));
+    Some(if needs.declare {
+        let remedy = "`run` will declare what is missing, because topology.declare = true";
+        Finding::new(Verdict::Warning, what, remedy)
+    } else {
+        let remedy = "run `irn-worker topology apply` as a user with configure permission, or import what `irn-worker topology export` prints";
+        Finding::new(Verdict::Failed, what, remedy)
+    })
+}
+
+/// The finding that a deviation makes, unless it is one of [`missing`].
+pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
+    let Deviation { kind, name, how } = deviation;
+    let thing = format!("{} {name}", kind.as_str());
+    Some(match how {
+        How::Missing => return None,
+        How::NotDurable => {
+            let harm = Harm::Loses("it is gone, with what it holds, when the broker restarts");
+            found(format!("{thing}: not durable"), harm, anew(*kind))
+        }
+        How::Unbound { exchange, key } => {
+            let by = match key.as_str() {
+                "" => format!("exchange {exchange}"),
+                key => format!("exchange {exchange} under the key {key}"),
+            };
+            let harm = if needs.declare {
+                Harm::Odd("what should come to it does not, until `run` binds it")
+            } else if name == POISON_QUEUE {
+                Harm::Loses("what cannot be read or routed is dropped")
+            } else {
+                Harm::Disturbs("what should come to it does not")
+            };
+            let remedy = "run `irn-worker topology apply`".to_owned();
+            found(format!("{thing}: not bound to {by}"), harm, remedy)
+        }
+        How::Argument {
+            name: argument,
+            expected,
+            seen,
+            policy,
+        } => {
+            let word =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+            let by = policy
+                .as_ref()
+                .map(|policy| format!(" by the policy {policy}"));
+            let what = format!(
+                "{thing}: {argument} is {}{}, and should be {}",
+                word(seen),
+                by.unwrap_or_default(),
+                word(expected)
+            );
+            let harm = match kind {
+                Kind::Exchange => harm_of_exchange(argument),
+                Kind::Queue => harm_of_queue(Role::of(name), argument, expected, seen, needs),
+            };
+            let remedy = match policy {
+                Some(policy) => {
+                    format!("take it out of the policy {policy}, or let that not match this queue")
+                }
+                None => anew(*kind),
+            };
+            found(what, harm, remedy)
+        }
+    })
+}
+
+fn anew(kind: Kind) -> String {
+    match kind {
+        Kind::Exchange => "delete it and run `irn-worker topology apply`; publishers are refused in between".to_owned(),
+        Kind::Queue => "stop the workers, move away what it holds, delete it, and run `irn-worker topology apply`".to_owned(),
+    }
+}
+
+fn found(what: String, harm: Harm, remedy: String) -> Finding {
+    match harm {
+        Harm::Loses(why) => {
+            Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy).losing_messages()
+        }
+        Harm::Disturbs(why) => Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy),
+        Harm::Odd(why) => Finding::new(Verdict::Warning, format!("{what}: {why}"), remedy),
+    }
+}
+
+fn harm_of_exchange(argument: &str) -> Harm {
+    match argument {
+        "type" => Harm::Loses("what is published to it goes elsewhere, or nowhere"),
+        "alternate-exchange" => Harm::Loses(
+            "a job with a mistyped routing key is dropped, where `mandatory` is not set",
+        ),
+        _ => Harm::Odd("it was declared by somebody else"),
+    }
+}
+
+fn harm_of_queue(
+    role: Role,
+    argument: &str,
+    expected: &Option<String>,
+    seen: &Option<String>,
+    needs: Needs,
+) -> Harm {
+    let number = |value: &Option<String>| value.as_ref().and_then(|text| text.parse::<u64>().ok());
+    let (expected, seen) = (number(expected), number(seen));
+    let below = |least: u64| seen.is_some_and(|seen| seen < least);
+    match (argument, role) {
+        ("x-queue-type", _) => {
+            Harm::Loses("what it holds is on one node only, and dead-lettering is not confirmed")
+        }
+        ("x-dead-letter-exchange", Role::Jobs) => {
+            Harm::Loses("a job that is handed out too often is dropped")
+        }
+        ("x-dead-letter-exchange", Role::Rung) => {
+            Harm::Loses("jobs that have waited are dropped, or go elsewhere")
+        }
+        ("x-dead-letter-strategy" | "x-overflow", role) if role.moves_on() => {
+            Harm::Loses("the broker moves its messages on without making sure that they arrive")
+        }
+        ("x-message-ttl", Role::Rung) => Harm::Disturbs(
+            "jobs wait too long or not long enough; one of unknown outcome may be looked up too early",
+        ),
+        ("x-message-ttl", Role::Jobs) => Harm::Disturbs("jobs that wait longer go to irn.poison"),
+        ("x-message-ttl", Role::Dead) if seen.is_some() && seen < expected => {
+            Harm::Loses("dead letters are dropped sooner than dead_letter.ttl says")
+        }
+        ("x-message-ttl", Role::Poison) => {
+            Harm::Loses("what could not be read is dropped after that")
+        }
+        ("x-message-ttl", Role::Results) => {
+            Harm::Odd("results that nobody reads are dropped after that")
+        }
+        ("x-delivery-limit", Role::Jobs) if below(DELIVERIES) => {
+            Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
+        }
+        ("x-delivery-limit", Role::Dead | Role::Poison) if below(LETTERS_DELIVERIES) => {
+            Harm::Loses("a letter that is looked at so often is dropped")
+        }
+        ("x-consumer-timeout", Role::Jobs)
+            if below(u64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(u64::MAX)) =>
+        {
+            Harm::Loses(
+                "the broker takes jobs back that are being worked on, and their results with them",
+            )
+        }
+        ("x-max-length" | "x-max-length-bytes", Role::Dead | Role::Poison | Role::Results) => {
+            Harm::Loses("it drops its oldest messages when it is full")
+        }
+        ("x-max-length" | "x-max-length-bytes", Role::Jobs | Role::Rung) => {
+            Harm::Odd("it refuses messages when it is full")
+        }
+        ("x-expires", _) => {
+            Harm::Loses("the broker deletes it when nobody has used it for that long")
+        }
+        _ => Harm::Odd("it was declared by somebody else"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDS: Needs = Needs {
+        consumer_timeout: Duration::from_secs(300),
+        declare: false,
+    };
+
+    fn judged(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>) -> Finding {
+        let deviation = Deviation {
+            kind: Kind::Queue,
+            name: name.to_owned(),
+            how: How::Argument {
+                name: argument.to_owned(),
+                expected: expected.map(str::to_owned),
+                seen: seen.map(str::to_owned),
+                policy: None,
+            },
+        };
+        judge(&deviation, NEEDS).unwrap()
+    }
+
+    #[test]
+    fn what_loses_messages_is_told_apart_from_what_is_odd() {
+        for (queue, argument, expected, seen, loses) in [
+            (
+                "irn.jobs",
+                "x-queue-type",
+                Some("quorum"),
+                Some("classic"),
+                true,
+            ),
+            (
+                "irn.results",
+                "x-queue-type",
+                Some("quorum"),
+                Some("classic"),
+                true,
+            ),
+            (
+                "irn.jobs",
+                "x-dead-letter-exchange",
+                Some("irn.poison"),
+                None,
+                true,
+            ),
+            (
+                "irn.retry.15s",
+                "x-dead-letter-strategy",
+                Some("at-least-once"),
+                None,
+                true,
+            ),
+            (
+                "irn.retry.15s",
+                "x-message-ttl",
+                Some("15000"),
+                Some("20000"),
+                false,
+            ),
+            (
+                "irn.dead",
+                "x-message-ttl",
+                Some("20000"),
+                Some("15000"),
+                true,
+            ),
+            (
+                "irn.dead",
+                "x-message-ttl",
+                Some("15000"),
+                Some("20000"),
+                false,
+            ),
+            ("irn.dead", "x-message-ttl", Some("15000"), None, false),
+            ("irn.jobs", "x-delivery-limit", Some("20"), Some("4"), true),
+            ("irn.jobs", "x-delivery-limit", Some("20"), Some("5"), false),
+            (
+                "irn.dead",
+                "x-delivery-limit",
+                Some("1000000"),
+                Some("20"),
+                true,
+            ),
+            (
+                "irn.jobs.urgent",
+                "x-consumer-timeout",
+                None,
+                Some("299999"),
+                true,
+            ),
+            (
+                "irn.jobs.urgent",
+                "x-consumer-timeout",
+                None,
+                Some("300000"),
+                false,
+            ),
+            ("irn.results", "x-max-length", None, Some("10"), true),
+            ("irn.jobs", "x-max-length", None, Some("10"), false),
+            ("irn.poison", "x-expires", None, Some("10"), true),
+        ] {
+            let finding = judged(queue, argument, expected, seen);
+            assert_eq!(finding.loses_messages, loses, "{finding:?}");
+            assert!(finding.remedy.is_some(), "{finding:?}");
+            assert!(finding.what.contains(queue) && finding.what.contains(argument));
+        }
+    }
+}
