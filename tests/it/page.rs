@@ -17,6 +17,7 @@ use crate::support::eventually;
 use crate::support::http;
 use crate::support::invoice::invoice;
 use crate::support::stack::Stack;
+use crate::support::worker::WorkerConfig;
 
 const SELLER: &str = GSTINS[0];
 const SOON: Duration = Duration::from_secs(20);
@@ -82,6 +83,13 @@ impl Seen {
     }
 }
 
+/// What the portal holds stays under way for longer than anybody looks at it.
+fn patient(config: WorkerConfig) -> Result<WorkerConfig> {
+    config
+        .set("irp.request_timeout", "60s")?
+        .set("shutdown.drain_timeout", "90s")
+}
+
 async fn pause(stack: &Stack, whom: &[&str], reason: &str) -> Result<()> {
     let arguments = [whom, &["--reason", reason, "--for", "2h"]].concat();
     let output = stack.config()?.output("pause", &arguments).await?;
@@ -139,8 +147,10 @@ async fn fresh_page_says_that_it_works_and_is_read_out_and_refuses_scripts_of_ot
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn busy_page_changes_in_place_and_shows_pauses_and_outcomes_and_no_document() -> Result<()> {
-    let mut stack =
-        Stack::start_with(1, |config| config.set("irp.concurrency_per_gstin", 3)).await?;
+    let mut stack = Stack::start_with(1, |config| {
+        patient(config)?.set("irp.concurrency_per_gstin", 3)
+    })
+    .await?;
     let markup = "<img src=x onerror=alert(1)> & \"audit\"";
     pause(&stack, &[GSTINS[2]], markup).await?;
     stack
@@ -223,7 +233,7 @@ async fn page_of_a_portal_that_is_down_says_so_and_what_happens_to_the_jobs() ->
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn page_names_refused_credentials_with_their_remedy_and_a_drain() -> Result<()> {
-    let mut stack = Stack::start(1).await?;
+    let mut stack = Stack::start_with(1, patient).await?;
     let refuse = json!([{"endpoint": "auth", "gstin": SELLER, "kind": "refuse_password"}]);
     stack.sandbox.faults(1, refuse).await?;
     stack.settle(jobs(SELLER, "R", 1).remove(0)).await?;
@@ -271,7 +281,7 @@ async fn page_with_a_thousand_gstins_shows_trouble_first_folds_the_idle_and_find
     let gstins = thousand();
     let named: Vec<&str> = gstins.iter().map(String::as_str).collect();
     let mut stack = Stack::of(&Credentials::of(&named), 1, |config| {
-        config
+        patient(config)?
             .set("validate.preflight", "off")?
             .set("limits.auth_per_gstin", "100/s")
     })
