@@ -305,7 +305,7 @@ impl Topology {
         if survey.uncompared.is_empty() && deviations.all(|deviation| deviation.how != How::Missing)
         {
             let channel = connection.create_channel().await?;
-            self.bind(&channel, |_| true).await?;
+            self.bind_wanted(&channel, |_| true).await?;
             channel.close(200, short("bound")).await?;
         }
         Ok(survey)
@@ -356,13 +356,13 @@ impl Topology {
                 .await
                 .map_err(|error| differs("queue", &queue.name, error))?;
         }
-        self.bind(&channel, wanted).await?;
+        self.bind_wanted(&channel, wanted).await?;
         channel.close(200, short("declared")).await?;
         Ok(())
     }
 
     /// Binds the wanted queues.
-    async fn bind(
+    async fn bind_wanted(
         &self,
         channel: &Channel,
         wanted: impl Fn(&str) -> bool,
