@@ -39,10 +39,10 @@ use lines::Lines;
 
 pub use backlog::{consumers_seen, queue_messages, unknown_outcome_age};
 pub use catalogue::{Kind, METRICS, Metric};
-pub use lines::Flush;
 pub use limits::{
     BudgetOf, budget_crossed, budget_resumed, budget_used, replicas_seen, useful_replicas,
 };
+pub use lines::Flush;
 pub use portal::{BreakerState, breaker_changed, breaker_state, clock_skew, concurrency_limit};
 pub use portals::{
     gstin_synchronised, looked_up_elsewhere, registered_otherwise, token_contention,

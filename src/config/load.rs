@@ -19,8 +19,8 @@ use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LettersSide,
-    LimitsConfig, LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung,
-    ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
+    LimitsConfig, LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig,
+    Rung, ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
     TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
 };
 

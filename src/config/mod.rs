@@ -13,8 +13,7 @@ pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
     Loaded, load, load_admin, load_broker_side, load_letters_side, load_signing_keys,
-    load_validation,
-    process_environment,
+    load_validation, process_environment,
 };
 pub use publishers::{PublisherConfig, PublishersConfig};
 pub use tree::VARIABLE_PREFIX;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::OnceLock;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::json::{self, Json, JsonNumber, NodeIdentity};
@@ -24,9 +25,10 @@ const INV_01: &str = include_str!("inv01.schema.json");
 
 /// The compiled schema, the names in it, and what people call them.
 pub(super) struct Schema {
-    validator: Validator<Tree>,
-    /// The same schema, for the question that nearly every document is only asked.
+    /// The schema, for the question that nearly every document is only asked.
     form: Form,
+    /// The same, for what is wrong. Compiled when first something is: it is the largest part of a worker's start.
+    validator: OnceLock<Validator<Tree>>,
     names: Names,
     /// By pointer, every index written `*`.
     words: HashMap<String, Words>,
@@ -67,11 +69,6 @@ impl Schema {
     pub(super) fn compile() -> Result<Self, BadSchema> {
         let schema: Value =
             serde_json::from_str(INV_01).map_err(|error| BadSchema(error.to_string()))?;
-        let validator = jsonschema::options_for::<Tree>()
-            .with_pattern_options(PatternOptions::regex())
-            .offline()
-            .build(&schema)
-            .map_err(|error| BadSchema(error.to_string()))?;
         let mut reader = Reader {
             root: &schema,
             names: Names::default(),
@@ -80,8 +77,8 @@ impl Schema {
         reader.read(&schema, "");
         let form = Form::compile(&schema, &mut reader.names).map_err(BadSchema)?;
         Ok(Self {
-            validator,
             form,
+            validator: OnceLock::new(),
             names: reader.names,
             words: reader.words,
         })
@@ -98,7 +95,7 @@ impl Schema {
         if self.form.fits(document) {
             return Vec::new();
         }
-        let errors = self.validator.iter_errors(document);
+        let errors = self.validator().iter_errors(document);
         let mut pointers = HashSet::new();
         // A member may break both its length and its pattern: one sentence says what it must be.
         errors
@@ -106,6 +103,17 @@ impl Schema {
             .filter(|violation| pointers.insert(violation.pointer.clone()))
             .take(MAX_ERRORS * 3 / 4)
             .collect()
+    }
+
+    fn validator(&self) -> &Validator<Tree> {
+        self.validator.get_or_init(|| {
+            let schema = serde_json::from_str(INV_01).expect("it was read at the start");
+            let compiled = jsonschema::options_for::<Tree>()
+                .with_pattern_options(PatternOptions::regex())
+                .offline()
+                .build(&schema);
+            compiled.expect("a test sees to it that the schema that is built in compiles")
+        })
     }
 
     fn violation(&self, error: &ValidationError<'_>) -> Violation {
@@ -571,7 +579,7 @@ mod tests {
             let text = document.to_string();
             let schema = &*SCHEMA;
             let node = Node::parse(&text, schema.names()).unwrap();
-            prop_assert_eq!(schema.form.fits(&node), schema.validator.is_valid(&node), "{}", text);
+            prop_assert_eq!(schema.form.fits(&node), schema.validator().is_valid(&node), "{}", text);
         }
     }
 

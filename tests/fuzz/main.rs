@@ -115,7 +115,11 @@ fn deliveries_never_panic() {
         let (head, body) = input.split_at(split.unwrap_or(input.len()));
         let (properties, key) = properties(head);
         let letter = DeadLetter::new(&properties);
-        drop((letter.gstin(), letter.dead_at(), letter.routing_key()));
+        drop((
+            letter.gstin(),
+            letter.dead_at(),
+            letter.routing_key("generate"),
+        ));
         let replayed = letter.replayed(input.len() % 2 == 0);
         drop(job::decode(replayed, &key, true, Vec::new()));
         handle(properties, &key, body.strip_prefix(b"\0").unwrap_or(body));

@@ -248,7 +248,9 @@ fn kept(troubles: &mut Vec<Trouble>, status: &Status) {
         troubles.push(Trouble {
             mood: Mood::Warns,
             what,
-            remedy: "see why each is there, and publish it again once the cause is gone".to_owned(),
+            remedy:
+                "see why with irn-worker dead-letters list, and replay them once the cause is gone"
+                    .to_owned(),
         });
     }
 }
