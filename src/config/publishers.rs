@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::section::Section;
 use super::setting::quoted;
-use super::tree::Item;
+use super::tree::{Item, Value};
 use crate::gstin::Gstin;
 
 /// `[publishers]`: by the name of the broker's user.
@@ -65,7 +65,16 @@ pub(super) fn publishers(root: &mut Section<'_>) -> PublishersConfig {
     let entries = root.entries("publishers", REMEDY);
     let read = |(name, item): (String, Item)| {
         let key = format!("publishers.{name}");
-        let publisher = root.nested("publishers", &key, &item, publisher);
+        // Of what is no table, that is the only fault.
+        let read = match &item.value {
+            Value::Table(_) | Value::Variable(_) => publisher,
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Boolean(_)
+            | Value::List(_)
+            | Value::Other(_) => |_: &mut Section<'_>| PublisherConfig::default(),
+        };
+        let publisher = root.nested("publishers", &key, &item, read);
         (name, publisher)
     };
     entries.into_iter().map(read).collect()

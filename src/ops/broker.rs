@@ -1,6 +1,6 @@
 //! The part of `check` that asks the broker, and what `run` wants to know of it before it starts.
 //!
-//! One rule: what was seen is judged by [`judge`], the same for both.
+//! One rule: what was seen is judged by `judge`, the same for both.
 
 mod judge;
 
