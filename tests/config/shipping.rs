@@ -376,11 +376,11 @@ fn mounts_of_a_pod_pass_check_without_a_warning() -> Result<()> {
     ensure!(!said.contains("c4n4ry"));
 
     // The mode that a secret has without defaultMode.
-    let secret = pod.0.path("credentials/..data/credentials.toml");
+    let secret = pod.0.path("credentials/..data/29AAGCE4783K1Z1-password");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644))?;
     let (_, said) = pod.check()?;
     ensure!(
-        said.contains("mode 0644") && !said.contains(" 0 warnings"),
+        said.contains("29AAGCE4783K1Z1-password") && said.contains(" 1 warnings, 0 failed"),
         "{said}"
     );
     Ok(())
