@@ -342,6 +342,8 @@ impl SeenQueue {
         let policy = self.effective_policy_definition.get(key);
         let number = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
         match (set, policy) {
+            // The one argument over which a policy prevails at a quorum queue.
+            (Some(_), Some(policy)) if argument == "x-overflow" => (Some(plain(policy)), true),
             (Some(set), Some(policy)) => {
                 let lowers = LOWERED.contains(&argument) && number(policy) < number(set);
                 (Some(plain(if lowers { policy } else { set })), lowers)
@@ -369,7 +371,7 @@ mod tests {
         for (argument, seen, by_policy) in [
             ("x-delivery-limit", Some("3"), true),
             ("x-message-ttl", Some("5"), false),
-            ("x-overflow", Some("reject-publish"), false),
+            ("x-overflow", Some("drop-head"), true),
             ("x-max-length", Some("10"), true),
             ("x-expires", None, false),
         ] {

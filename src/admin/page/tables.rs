@@ -18,6 +18,8 @@ pub(super) fn scope_in_words(scope: &str) -> &'static str {
 
 pub(super) fn pauses(page: &mut Html, status: &Status) {
     if status.pauses.is_empty() {
+        // It keeps its place: what comes after it would be taken for another part of the page.
+        page.raw("<section id=\"pauses\" class=\"none\"></section>");
         return;
     }
     page.raw("<section id=\"pauses\"><h2>Paused by operators</h2>");

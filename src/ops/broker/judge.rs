@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::broker::{
-    CONTROL_EXCHANGE, DEAD_QUEUE, Deviation, How, JOBS_QUEUE, Kind, POISON_QUEUE, URGENT_QUEUE,
+    CONTROL_EXCHANGE, CONTROL_LOG, DEAD_QUEUE, Deviation, How, JOBS_QUEUE, Kind, POISON_QUEUE,
+    URGENT_QUEUE,
 };
 use crate::config::Config;
 use crate::ops::check::{Finding, Verdict};
@@ -49,6 +50,8 @@ enum Role {
     Dead,
     Poison,
     Results,
+    /// The log of orders: workers do without it.
+    Control,
 }
 
 impl Role {
@@ -57,6 +60,7 @@ impl Role {
             JOBS_QUEUE | URGENT_QUEUE => Self::Jobs,
             DEAD_QUEUE => Self::Dead,
             POISON_QUEUE => Self::Poison,
+            CONTROL_LOG => Self::Control,
             rung if rung.starts_with("irn.retry.") => Self::Rung,
             _ => Self::Results,
         }
@@ -83,7 +87,8 @@ enum Harm {
 pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding> {
     let names: Vec<String> = deviations
         .iter()
-        .filter(|deviation| deviation.how == How::Missing && deviation.name != CONTROL_EXCHANGE)
+        .filter(|deviation| deviation.how == How::Missing)
+        .filter(|deviation| deviation.name != CONTROL_EXCHANGE && deviation.name != CONTROL_LOG)
         .map(|deviation| format!("{} {}", deviation.kind.as_str(), deviation.name))
         .collect();
     if names.is_empty() {
@@ -142,6 +147,9 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
                 word(expected)
             );
             let harm = match kind {
+                Kind::Exchange if name == CONTROL_EXCHANGE || name == CONTROL_LOG => {
+                    Harm::Disturbs("orders to all workers do not arrive")
+                }
                 Kind::Exchange => harm_of_exchange(argument),
                 Kind::Queue => harm_of_queue(Role::of(name), argument, expected, seen, needs),
             };
@@ -194,6 +202,9 @@ fn harm_of_queue(
     let (expected, seen) = (number(expected), number(seen));
     let below = |least: u64| seen.is_some_and(|seen| seen < least);
     match (argument, role) {
+        (_, Role::Control) => {
+            Harm::Disturbs("orders to all workers may not be kept for those that start later")
+        }
         ("x-queue-type", _) => {
             Harm::Loses("what it holds is on one node only, and dead-lettering is not confirmed")
         }
@@ -217,13 +228,16 @@ fn harm_of_queue(
             Harm::Loses("what could not be read is dropped after that")
         }
         ("x-message-ttl", Role::Results) => {
-            Harm::Odd("results that nobody reads are dropped after that")
+            Harm::Loses("results that nobody has read by then are dropped")
         }
         ("x-delivery-limit", Role::Jobs) if below(DELIVERIES) => {
             Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
         }
         ("x-delivery-limit", Role::Dead | Role::Poison) if below(LETTERS_DELIVERIES) => {
             Harm::Loses("a letter that is looked at so often is dropped")
+        }
+        ("x-delivery-limit", Role::Results) if below(LETTERS_DELIVERIES) => {
+            Harm::Loses("a result that its reader hands back so often is dropped")
         }
         ("x-consumer-timeout", Role::Jobs)
             if below(u64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(u64::MAX)) =>
@@ -347,6 +361,15 @@ mod tests {
             ("irn.results", "x-max-length", None, Some("10"), true),
             ("irn.jobs", "x-max-length", None, Some("10"), false),
             ("irn.poison", "x-expires", None, Some("10"), true),
+            ("irn.results", "x-message-ttl", None, Some("10"), true),
+            ("irn.results", "x-delivery-limit", None, Some("1"), true),
+            (
+                "irn.control.log",
+                "x-max-length-bytes",
+                Some("1"),
+                Some("2"),
+                false,
+            ),
         ] {
             let finding = judged(queue, argument, expected, seen);
             assert_eq!(finding.loses_messages, loses, "{finding:?}");
