@@ -227,6 +227,9 @@ const LOWERED: [&str; 6] = [
     "x-expires",
 ];
 
+/// The argument that counts for nothing on a quorum queue once there is a policy on it.
+const OVERRULED: &str = "x-overflow";
+
 impl Topology {
     /// Everything that is not as it should be, policies included.
     pub fn compare(&self, seen: &Seen) -> Vec<Deviation> {
@@ -344,7 +347,8 @@ impl SeenQueue {
         match (set, policy) {
             (Some(set), Some(policy)) => {
                 let lowers = LOWERED.contains(&argument) && number(policy) < number(set);
-                (Some(plain(if lowers { policy } else { set })), lowers)
+                let decides = lowers || argument == OVERRULED;
+                (Some(plain(if decides { policy } else { set })), decides)
             }
             (set, policy) => (set.or(policy).map(plain), set.is_none() && policy.is_some()),
         }
@@ -369,7 +373,7 @@ mod tests {
         for (argument, seen, by_policy) in [
             ("x-delivery-limit", Some("3"), true),
             ("x-message-ttl", Some("5"), false),
-            ("x-overflow", Some("reject-publish"), false),
+            ("x-overflow", Some("drop-head"), true),
             ("x-max-length", Some("10"), true),
             ("x-expires", None, false),
         ] {
