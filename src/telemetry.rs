@@ -510,6 +510,11 @@ pub fn broker_differs(what: &dyn fmt::Display) {
     warn!(finding = %what, "the broker is not as it should be: {what}");
 }
 
+/// This of the broker could not be looked at before the start.
+pub fn broker_not_seen(what: &dyn fmt::Display) {
+    warn!(finding = %what, "not looked at on the broker: {what}");
+}
+
 /// The broker blocks publishers (memory or disk alarm), or no longer does.
 pub fn broker_blocked(blocked: bool) {
     gauge!("irn_worker_broker_blocked").set(if blocked { 1.0 } else { 0.0 });

@@ -46,7 +46,8 @@ pub(super) async fn pass(
     }
     for finding in losing.iter().chain(&others) {
         match finding.verdict {
-            Verdict::Ok | Verdict::Skipped => {}
+            Verdict::Ok => {}
+            Verdict::Skipped => telemetry::broker_not_seen(&Told(finding)),
             Verdict::Warning | Verdict::Failed | Verdict::Unreachable | Verdict::Misconfigured => {
                 telemetry::broker_differs(&Told(finding));
             }

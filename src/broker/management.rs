@@ -227,6 +227,9 @@ const LOWERED: [&str; 6] = [
     "x-expires",
 ];
 
+/// The argument that counts for nothing on a quorum queue once there is a policy on it.
+const OVERRULED: &str = "x-overflow";
+
 impl Topology {
     /// Everything that is not as it should be, policies included.
     pub fn compare(&self, seen: &Seen) -> Vec<Deviation> {
@@ -346,7 +349,8 @@ impl SeenQueue {
             (Some(_), Some(policy)) if argument == "x-overflow" => (Some(plain(policy)), true),
             (Some(set), Some(policy)) => {
                 let lowers = LOWERED.contains(&argument) && number(policy) < number(set);
-                (Some(plain(if lowers { policy } else { set })), lowers)
+                let decides = lowers || argument == OVERRULED;
+                (Some(plain(if decides { policy } else { set })), decides)
             }
             (set, policy) => (set.or(policy).map(plain), set.is_none() && policy.is_some()),
         }

@@ -162,7 +162,8 @@ impl Survey {
     }
 }
 
-/// Whether a queue may be read; none where asking would take a job. A job that comes in between goes back.
+/// Whether a queue may be read; none where asking could take a job: one waits, or consumers
+/// have jobs under way, and would see one again out of turn. A job that comes in between goes back.
 ///
 /// # Errors
 /// When the broker is lost.
@@ -173,7 +174,7 @@ pub async fn is_readable(
     let channel = timed(connection.create_channel()).await??;
     let asked = channel.queue_declare(short(queue), passive_queue(), FieldTable::default());
     match timed(asked).await? {
-        Ok(queue) if queue.message_count() == 0 => {}
+        Ok(queue) if queue.message_count() == 0 && queue.consumer_count() == 0 => {}
         Ok(_) => return Ok(None),
         Err(error) if error.is_amqp_soft_error() => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -47,13 +47,13 @@ pub fn users(replies: &RepliesConfig) -> [User; 4] {
             write: "^(amq\\.default|irn\\.(jobs|retry\\..*|control(\\..*)?))$".to_owned(),
             read: "^irn\\.(jobs(\\.urgent)?|dead|control(\\..*)?)$".to_owned(),
         },
-        // An operator: moves dead letters, and tells the workers what to do.
+        // An operator: moves dead letters, and tells the workers what to do. A queue of its own tells it how canaries end.
         User {
             name: "irn-replayer",
             tags: &[],
-            configure: NOTHING.to_owned(),
-            write: "^irn\\.(jobs|dead|poison|retry\\..*|control(\\..*)?)$".to_owned(),
-            read: "^irn\\.(dead|poison)$".to_owned(),
+            configure: "^irn\\.canary\\..*$".to_owned(),
+            write: "^irn\\.(jobs|retry\\..*|control(\\..*)?)$".to_owned(),
+            read: "^irn\\.(dead|poison|canary\\..*)$".to_owned(),
         },
         // Metrics and the management API, and `broker.management_url`.
         User {

@@ -240,8 +240,8 @@ async fn rights(
             ),
             None => Finding::new(
                 Verdict::Skipped,
-                format!("permission of {user} to read queue {queue}: asking takes an empty queue"),
-                "look at it on the management page, or check again when it is there and no job waits",
+                format!("permission of {user} to read queue {queue}: asking takes an empty queue that nobody reads"),
+                "look at it on the management page, or check again when it is there, no job waits and no worker runs",
             ),
         });
     }

@@ -85,7 +85,9 @@ pub(super) fn validity(key: &str, file: &Path, now: Timestamp) -> Vec<Finding> {
             at(validity.not_before.timestamp()),
             at(validity.not_after.timestamp()),
         );
-        findings.push(judge(key, file, (begins, ends), now));
+        // What comes after the client's own are CAs, which the broker may know otherwise.
+        let is_decisive = key == "broker.client_cert_file" && findings.is_empty();
+        findings.push(judge(key, file, (begins, ends), is_decisive, now));
     }
     findings
 }
@@ -94,11 +96,12 @@ fn judge(
     key: &str,
     file: &Path,
     (begins, ends): (Timestamp, Timestamp),
+    is_decisive: bool,
     now: Timestamp,
 ) -> Finding {
     let what = format!("{key}: the certificate in {}", file.display());
     // The portal's own may go on to verify what they have signed.
-    let verdict = if key.starts_with("broker.client") {
+    let verdict = if is_decisive {
         Verdict::Misconfigured
     } else {
         Verdict::Warning
@@ -134,14 +137,28 @@ mod tests {
     fn certificates_are_told_of_before_they_end_and_refused_after() {
         let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let days = |days: i64| now + SignedDuration::from_hours(24 * days);
-        for (key, begins, ends, verdict) in [
-            ("broker.client_cert_file", -1, 31, Verdict::Ok),
-            ("broker.client_cert_file", -1, 29, Verdict::Warning),
-            ("broker.client_cert_file", -2, -1, Verdict::Misconfigured),
-            ("broker.client_cert_file", 1, 90, Verdict::Misconfigured),
-            ("irp.signing_keys", -2, -1, Verdict::Warning),
+        for (key, is_decisive, begins, ends, verdict) in [
+            ("broker.client_cert_file", true, -1, 31, Verdict::Ok),
+            ("broker.client_cert_file", true, -1, 29, Verdict::Warning),
+            (
+                "broker.client_cert_file",
+                true,
+                -2,
+                -1,
+                Verdict::Misconfigured,
+            ),
+            (
+                "broker.client_cert_file",
+                true,
+                1,
+                90,
+                Verdict::Misconfigured,
+            ),
+            ("broker.client_cert_file", false, -2, -1, Verdict::Warning),
+            ("irp.signing_keys", false, -2, -1, Verdict::Warning),
         ] {
-            let finding = judge(key, Path::new("x.pem"), (days(begins), days(ends)), now);
+            let validity = (days(begins), days(ends));
+            let finding = judge(key, Path::new("x.pem"), validity, is_decisive, now);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
         }
     }

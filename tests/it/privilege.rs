@@ -274,7 +274,7 @@ async fn replayer_moves_dead_letters_and_nothing_else() -> Result<()> {
     for exchange in ["irn.jobs", RUNG, "irn.control"] {
         publishes(&connection, exchange, "generate").await?;
     }
-    writes_to_none_of(&connection, &["", "amq.topic"]).await;
+    writes_to_none_of(&connection, &["", "amq.topic", "irn.poison"]).await;
     let others = [
         "irn.jobs",
         "irn.jobs.urgent",
@@ -288,6 +288,42 @@ async fn replayer_moves_dead_letters_and_nothing_else() -> Result<()> {
         &["irn.other", "irn.control.other", "erp.other"],
     )
     .await;
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replayer_sends_canaries_first_and_hears_how_they_end() -> Result<()> {
+    let broker = Broker::start().await?;
+    let stack = &broker.0;
+    let letter = |number: usize| {
+        Job::generate(
+            &format!("c-{number}"),
+            invoice(SELLER, &format!("C/{number}")),
+        )
+        .kind("irn.generate.v1")
+        .text_header("x-irn-gstin", SELLER)
+        .text_header("x-irn-reason", "RETRIES_EXHAUSTED")
+        .text_header("x-irn-error", "timeout")
+        .text_header("x-irn-dead-at", "2026-01-01T00:00:00Z")
+        .text_header("x-irn-routing-key", "generate")
+        .text_header("x-irn-outcome", "not_sent")
+    };
+    let letters: Vec<Job> = (0..6).map(letter).collect();
+    stack.erp.publish_all_into("irn.dead", &letters).await?;
+    let worker = stack.config()?.set("broker.url", broker.url("worker"))?;
+    let _worker = worker
+        .set("topology.declare", false)?
+        .start("worker")
+        .await?;
+    let replayer = stack.config()?.set("broker.url", broker.url("replayer"))?;
+    let arguments = ["--json", "replay", "--canary", "2"];
+    let replayed = replayer.output("dead-letters", &arguments).await?;
+    assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
+    let report: Value = serde_json::from_slice(&replayed.stdout)?;
+    assert_eq!(report["replayed"], 6, "{report}");
+    assert_eq!(report["canary_results"], json!({"signed": 2}), "{report}");
+    stack.outcomes(6, SETTLED_WITHIN).await?;
     Ok(())
 }
 

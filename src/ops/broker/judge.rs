@@ -50,7 +50,6 @@ enum Role {
     Dead,
     Poison,
     Results,
-    /// The log of orders: workers do without it.
     Control,
 }
 
@@ -82,13 +81,25 @@ enum Harm {
     Odd(&'static str),
 }
 
-/// All that is missing in one finding: on a new broker, that is everything. The one thing that workers do without is
-/// told of where it is tried.
+impl Harm {
+    /// What it is to this exchange or queue: the log of orders holds no job and no result.
+    fn to(self, name: &str) -> Self {
+        match self {
+            Self::Loses(_) if Role::of(name) == Role::Control => {
+                Self::Disturbs("a worker that starts later may not know what was ordered")
+            }
+            harm @ (Self::Loses(_) | Self::Disturbs(_) | Self::Odd(_)) => harm,
+        }
+    }
+}
+
+/// All that is missing in one finding: on a new broker, that is everything. What workers do without is told of where it
+/// is tried.
 pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding> {
     let names: Vec<String> = deviations
         .iter()
         .filter(|deviation| deviation.how == How::Missing)
-        .filter(|deviation| deviation.name != CONTROL_EXCHANGE && deviation.name != CONTROL_LOG)
+        .filter(|deviation| ![CONTROL_EXCHANGE, CONTROL_LOG].contains(&deviation.name.as_str()))
         .map(|deviation| format!("{} {}", deviation.kind.as_str(), deviation.name))
         .collect();
     if names.is_empty() {
@@ -111,7 +122,8 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
     Some(match how {
         How::Missing => return None,
         How::NotDurable => {
-            let harm = Harm::Loses("it is gone, with what it holds, when the broker restarts");
+            let harm =
+                Harm::Loses("it is gone, with what it holds, when the broker restarts").to(name);
             found(format!("{thing}: not durable"), harm, anew(*kind))
         }
         How::Unbound { exchange, key } => {
@@ -147,12 +159,10 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
                 word(expected)
             );
             let harm = match kind {
-                Kind::Exchange if name == CONTROL_EXCHANGE || name == CONTROL_LOG => {
-                    Harm::Disturbs("orders to all workers do not arrive")
-                }
                 Kind::Exchange => harm_of_exchange(argument),
                 Kind::Queue => harm_of_queue(Role::of(name), argument, expected, seen, needs),
-            };
+            }
+            .to(name);
             let remedy = match policy {
                 Some(policy) => {
                     format!("take it out of the policy {policy}, or let that not match this queue")
@@ -233,11 +243,12 @@ fn harm_of_queue(
         ("x-delivery-limit", Role::Jobs) if below(DELIVERIES) => {
             Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
         }
-        ("x-delivery-limit", Role::Dead | Role::Poison) if below(LETTERS_DELIVERIES) => {
-            Harm::Loses("a letter that is looked at so often is dropped")
-        }
-        ("x-delivery-limit", Role::Results) if below(LETTERS_DELIVERIES) => {
-            Harm::Loses("a result that its reader hands back so often is dropped")
+        ("x-delivery-limit", Role::Dead | Role::Poison | Role::Results)
+            if below(LETTERS_DELIVERIES) =>
+        {
+            Harm::Loses(
+                "what is looked at so often, or handed out and not acknowledged, is dropped",
+            )
         }
         ("x-consumer-timeout", Role::Jobs)
             if below(u64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(u64::MAX)) =>
@@ -359,6 +370,29 @@ mod tests {
                 false,
             ),
             ("irn.results", "x-max-length", None, Some("10"), true),
+            ("irn.results", "x-message-ttl", None, Some("10"), true),
+            (
+                "irn.results",
+                "x-delivery-limit",
+                Some("1000000"),
+                Some("999"),
+                true,
+            ),
+            (
+                "irn.results",
+                "x-delivery-limit",
+                Some("1000000"),
+                Some("1000"),
+                false,
+            ),
+            (
+                "irn.control.log",
+                "x-queue-type",
+                Some("stream"),
+                Some("quorum"),
+                false,
+            ),
+            ("irn.control.log", "x-expires", None, Some("10"), false),
             ("irn.jobs", "x-max-length", None, Some("10"), false),
             ("irn.poison", "x-expires", None, Some("10"), true),
             ("irn.results", "x-message-ttl", None, Some("10"), true),
