@@ -305,7 +305,9 @@ impl Topology {
         if survey.uncompared.is_empty() && deviations.all(|deviation| deviation.how != How::Missing)
         {
             let channel = connection.create_channel().await?;
-            self.bind_wanted(&channel, |_| true).await?;
+            // The log of orders is bound by whoever reads it, and may be forbidden.
+            self.bind_wanted(&channel, |queue| queue != CONTROL_LOG)
+                .await?;
             channel.close(200, short("bound")).await?;
         }
         Ok(survey)
