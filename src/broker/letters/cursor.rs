@@ -199,7 +199,19 @@ impl Cursor {
     /// # Errors
     /// When the broker or the queue is lost. What was not taken out is back in its queue then.
     pub async fn next(&mut self) -> Result<Option<(Letter, Hold)>, WalkError> {
-        while self.left > 0 {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.next_handed_out().await
+    }
+
+    /// As [`Cursor::next`], and at the end those that the last window was handed beyond them: the room of a letter that is
+    /// taken out is filled with another. Given back untouched, that one would be marked for nothing.
+    ///
+    /// # Errors
+    /// As [`Cursor::next`].
+    pub(super) async fn next_handed_out(&mut self) -> Result<Option<(Letter, Hold)>, WalkError> {
+        while self.left > 0 || self.consumer.is_some() {
             let Some(consumer) = &mut self.consumer else {
                 if !self.consume().await? {
                     return Ok(None);
@@ -221,7 +233,7 @@ impl Cursor {
     }
 
     async fn took(&mut self, delivery: Delivery) -> Result<(Letter, Hold), WalkError> {
-        self.left -= 1;
+        self.left = self.left.saturating_sub(1);
         self.seen += 1;
         self.window.takes(delivery.data.len());
         if self.window.is_full() || self.left == 0 {

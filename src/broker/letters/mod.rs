@@ -115,7 +115,7 @@ async fn walk_through(
     let mut sending = FuturesUnordered::new();
     let mut ended = Ok(());
     while ended.is_ok() {
-        let (letter, hold) = match cursor.next().await {
+        let (letter, hold) = match cursor.next_handed_out().await {
             Ok(Some(next)) => next,
             Ok(None) => break,
             Err(error) => {
