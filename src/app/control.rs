@@ -62,10 +62,13 @@ async fn listen_to_all(
         }
         Heard::LogBegins => reading = Some(Pauses::default()),
         Heard::Logged(message) => heed_logged(worker, message, reading.as_mut()),
-        Heard::LogRead => {
+        Heard::LogRead { is_sure } => {
             if let Some(pauses) = reading.take() {
-                events::pauses_known(pauses.all(Timestamp::now()).count());
-                worker.paused().know(pauses);
+                match is_sure {
+                    true => worker.paused().know(pauses),
+                    false => worker.paused().know_also(pauses),
+                }
+                events::pauses_known(worker.paused().all().len());
             }
         }
         Heard::NoLog(refused) => {
