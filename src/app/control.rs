@@ -12,8 +12,9 @@ use crate::limits::Limits;
 use crate::telemetry::control as events;
 use crate::worker::Worker;
 
-/// Once there is a broker, the pauses have to be known within this time, or the work begins without them.
-const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// Once there is a broker, the pauses have to be known within this time, or the work begins without them. Longer than a
+/// log is waited for that cannot be read now.
+const KNOWN_WITHIN: Duration = Duration::from_secs(125);
 
 /// Heeds orders for as long as it is waited for, or until the broker does not permit it.
 pub(super) async fn heed(

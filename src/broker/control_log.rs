@@ -34,8 +34,11 @@ const PREFETCH: u16 = 256;
 /// milliseconds.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A log that cannot be read for so long is done without. A broker that has just started refuses it for a moment.
+/// A log that is not there or forbidden for so long is done without. A broker that has just started refuses it for a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a log that is there and cannot be read now, as that of a stream without a leader: pauses may be in it.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Each look for a log that is not there costs the broker a channel and a line in its log.
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -129,7 +132,7 @@ impl LogWatch {
         let since = *self.missed_since.get_or_insert(now);
         // What is forbidden stays so; what is not there may come, with the broker's node or with `topology apply`.
         self.given_up = is_forbidden(error);
-        if (self.given_up || now - since >= PATIENCE) && !self.told {
+        if (self.given_up || now - since >= patience(error)) && !self.told {
             self.told = true;
             heed(Heard::NoLog(error));
         }
@@ -280,10 +283,38 @@ fn unreadable(error: lapin::Error) -> BrokerError {
     }
 }
 
+fn patience(error: &BrokerError) -> Duration {
+    let is_missing = match error {
+        BrokerError::Topology { what, .. } => what.contains("NOT_FOUND"),
+        BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+    };
+    match is_missing || is_forbidden(error) {
+        true => PATIENCE,
+        false => LONG_PATIENCE,
+    }
+}
+
 /// Whether the broker has refused it for want of permission.
 fn is_forbidden(error: &BrokerError) -> bool {
     match error {
         BrokerError::Topology { what, .. } => what.contains("ACCESS_REFUSED"),
         BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_that_is_there_is_waited_for_much_longer_than_one_that_is_not() {
+        let error = |why: &str| BrokerError::Topology {
+            what: format!("stream {CONTROL_LOG} cannot be read ({why})"),
+            remedy: "none",
+        };
+        for why in ["NOT_FOUND - no queue", "ACCESS_REFUSED - read access"] {
+            assert_eq!(patience(&error(why)), PATIENCE, "{why}");
+        }
+        assert_eq!(patience(&error("PRECONDITION_FAILED")), LONG_PATIENCE);
     }
 }
