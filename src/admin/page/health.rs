@@ -241,16 +241,20 @@ fn kept(troubles: &mut Vec<Trouble>, status: &Status) {
     let kept = status.queues.iter().flat_map(|queues| &queues.kept);
     for queue in kept.filter(|queue| queue.messages > 0) {
         let messages = Grouped(queue.messages);
-        let what = match queue.queue.as_str() {
-            "irn.poison" => format!("{messages} in irn.poison: they could not be read"),
-            name => format!("{messages} in {name}: jobs that were given up and are kept"),
+        let (what, remedy) = match queue.queue.as_str() {
+            "irn.poison" => (
+                format!("{messages} in irn.poison: they could not be read"),
+                "correct the publisher and let it publish them again; see docs/dead-letters.md",
+            ),
+            name => (
+                format!("{messages} in {name}: jobs that were given up and are kept"),
+                "see why with irn-worker dead-letters list, and replay them once the cause is gone",
+            ),
         };
         troubles.push(Trouble {
             mood: Mood::Warns,
             what,
-            remedy:
-                "see why with irn-worker dead-letters list, and replay them once the cause is gone"
-                    .to_owned(),
+            remedy: remedy.to_owned(),
         });
     }
 }
