@@ -12,8 +12,9 @@ use crate::limits::Limits;
 use crate::telemetry::control as events;
 use crate::worker::Worker;
 
-/// Once there is a broker, the pauses have to be known within this time, or the work begins without them.
-const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// Once there is a broker, the pauses have to be known within this time, or the work begins without them. Longer than a
+/// log is waited for that cannot be read now.
+const KNOWN_WITHIN: Duration = Duration::from_secs(125);
 
 /// Heeds orders for as long as it is waited for, or until the broker does not permit it.
 pub(super) async fn heed(
@@ -62,10 +63,13 @@ async fn listen_to_all(
         }
         Heard::LogBegins => reading = Some(Pauses::default()),
         Heard::Logged(message) => heed_logged(worker, message, reading.as_mut()),
-        Heard::LogRead => {
+        Heard::LogRead { is_sure } => {
             if let Some(pauses) = reading.take() {
-                events::pauses_known(pauses.all(Timestamp::now()).count());
-                worker.paused().know(pauses);
+                match is_sure {
+                    true => worker.paused().know(pauses),
+                    false => worker.paused().know_also(pauses),
+                }
+                events::pauses_known(worker.paused().all().len());
             }
         }
         Heard::NoLog(refused) => {

@@ -42,7 +42,10 @@ pub enum Heard<'a> {
     /// The next order of the log.
     Logged(&'a [u8]),
     /// All that the log held when it began has been told. What comes now is new.
-    LogRead,
+    LogRead {
+        /// False: it only has been silent for a while, and something may be missing.
+        is_sure: bool,
+    },
     /// The log cannot be read: the broker does not permit it, or has none. Told once; it is tried again where that is of
     /// use.
     NoLog(&'a BrokerError),
@@ -180,7 +183,7 @@ async fn read_on(log: &mut Option<Log>, heed: &mut impl FnMut(Heard<'_>)) {
     clippy::disallowed_methods,
     reason = "no job depends on what replicas tell one another, and a lost word is made up for by each one's share"
 )]
-pub(super) async fn say(channel: &Channel, exchange: &str, word: &str, properties: Properties) {
+async fn say(channel: &Channel, exchange: &str, word: &str, properties: Properties) {
     let (exchange, options) = (short(exchange), BasicPublishOptions::default());
     let saying = channel.basic_publish(exchange, short(""), options, word.as_bytes(), properties);
     // An error ends the consumer as well.

@@ -1,18 +1,22 @@
 //! The log of orders: a stream, which every replica reads from its beginning and which keeps what it has told.
 //!
 //! One rule: whoever reads it knows when he has read all there was. A stream does not tell where it ends, so the reader
-//! writes a mark of its own to the end and reads up to that; whoever may not write waits until nothing more comes.
+//! writes a mark of its own to the end and reads up to that; only whoever may not write waits until nothing more comes,
+//! and cannot be sure.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{Channel, Confirmation, Connection, Consumer};
 use tokio::time::Instant;
 
 use super::connection::timed;
-use super::control::{Heard, say};
+use super::control::Heard;
 use super::{BrokerError, Topology};
 use crate::job::{Properties, long, set, short};
 use crate::retry::Backoffs;
@@ -30,8 +34,11 @@ const PREFETCH: u16 = 256;
 /// milliseconds.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A log that cannot be read for so long is done without. A broker that has just started refuses it for a moment.
+/// A log that is not there or forbidden for so long is done without. A broker that has just started refuses it for a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a log that is there and cannot be read now, as that of a stream without a leader: pauses may be in it.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Each look for a log that is not there costs the broker a channel and a line in its log.
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -125,7 +132,7 @@ impl LogWatch {
         let since = *self.missed_since.get_or_insert(now);
         // What is forbidden stays so; what is not there may come, with the broker's node or with `topology apply`.
         self.given_up = is_forbidden(error);
-        if (self.given_up || now - since >= PATIENCE) && !self.told {
+        if (self.given_up || now - since >= patience(error)) && !self.told {
             self.told = true;
             heed(Heard::NoLog(error));
         }
@@ -143,10 +150,8 @@ pub(super) struct Log {
 
 struct Unread {
     mark: String,
-    /// Of its own, because whoever may not write loses it. To be kept until the mark has been read.
-    _channel: Channel,
-    /// The end, if nothing comes before.
-    silent_at: Instant,
+    /// The end, if nothing comes before and the mark could not be written.
+    silent_at: Option<Instant>,
 }
 
 impl Log {
@@ -163,16 +168,13 @@ impl Log {
         let consuming = consume(&channel).await.map_err(unreadable);
         let consumer = consuming.or_else(|error| declared.and(Err(error)))?;
         let mark = uuid::Uuid::new_v4().simple().to_string();
-        let speaker = connection.create_channel().await?;
-        let properties = Properties::default().with_type(short(MARK));
-        say(&speaker, CONTROL_LOG, &mark, properties).await;
+        let is_written = write_mark(connection, &mark).await?;
         Ok(Self {
             _channel: channel,
             consumer,
             unread: Some(Unread {
                 mark,
-                _channel: speaker,
-                silent_at: Instant::now() + SILENCE,
+                silent_at: (!is_written).then(|| Instant::now() + SILENCE),
             }),
         })
     }
@@ -180,11 +182,11 @@ impl Log {
     /// Tells what comes until it ends. Dropped in between, it goes on where it was.
     pub(super) async fn read_on(&mut self, heed: &mut impl FnMut(Heard<'_>)) {
         loop {
-            let silent_at = self.unread.as_ref().map(|unread| unread.silent_at);
+            let silent_at = self.unread.as_ref().and_then(|unread| unread.silent_at);
             let delivery = tokio::select! {
                 delivery = self.consumer.next() => delivery,
                 () = at(silent_at) => {
-                    self.has_read_all(heed);
+                    self.has_read_all(false, heed);
                     continue;
                 }
             };
@@ -207,15 +209,47 @@ impl Log {
             return;
         };
         if unread.mark.as_bytes() == delivery.data {
-            self.has_read_all(heed);
-        } else {
-            unread.silent_at = Instant::now() + SILENCE;
+            self.has_read_all(true, heed);
+        } else if let Some(silent_at) = &mut unread.silent_at {
+            *silent_at = Instant::now() + SILENCE;
         }
     }
 
-    fn has_read_all(&mut self, heed: &mut impl FnMut(Heard<'_>)) {
+    fn has_read_all(&mut self, is_sure: bool, heed: &mut impl FnMut(Heard<'_>)) {
         self.unread = None;
-        heed(Heard::LogRead);
+        heed(Heard::LogRead { is_sure });
+    }
+}
+
+/// Writes the mark. False if that is refused, or leads nowhere.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no job: a mark, whose confirmation is waited for here"
+)]
+async fn write_mark(connection: &Connection, mark: &str) -> Result<bool, BrokerError> {
+    // Of its own, because whoever may not write loses it.
+    let speaker = connection.create_channel().await?;
+    let properties = Properties::default().with_type(short(MARK));
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let writing = async {
+        speaker
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let (exchange, key) = (short(CONTROL_LOG), short(""));
+        let written = speaker.basic_publish(exchange, key, options, mark.as_bytes(), properties);
+        written.await?.await
+    };
+    match timed(writing).await? {
+        Ok(Confirmation::Ack(returned)) => Ok(returned.is_none()),
+        Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => Err(BrokerError::Topology {
+            what: format!("stream {CONTROL_LOG} does not take what is written to it"),
+            remedy: "see the broker's log; it is tried again",
+        }),
+        Err(error) if error.is_amqp_soft_error() => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -249,10 +283,38 @@ fn unreadable(error: lapin::Error) -> BrokerError {
     }
 }
 
+fn patience(error: &BrokerError) -> Duration {
+    let is_missing = match error {
+        BrokerError::Topology { what, .. } => what.contains("NOT_FOUND"),
+        BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+    };
+    match is_missing || is_forbidden(error) {
+        true => PATIENCE,
+        false => LONG_PATIENCE,
+    }
+}
+
 /// Whether the broker has refused it for want of permission.
 fn is_forbidden(error: &BrokerError) -> bool {
     match error {
         BrokerError::Topology { what, .. } => what.contains("ACCESS_REFUSED"),
         BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_that_is_there_is_waited_for_much_longer_than_one_that_is_not() {
+        let error = |why: &str| BrokerError::Topology {
+            what: format!("stream {CONTROL_LOG} cannot be read ({why})"),
+            remedy: "none",
+        };
+        for why in ["NOT_FOUND - no queue", "ACCESS_REFUSED - read access"] {
+            assert_eq!(patience(&error(why)), PATIENCE, "{why}");
+        }
+        assert_eq!(patience(&error("PRECONDITION_FAILED")), LONG_PATIENCE);
     }
 }

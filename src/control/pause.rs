@@ -175,6 +175,13 @@ impl Pauses {
         self.0.remove(whom).is_some_and(|pause| !pause.is_over(now))
     }
 
+    /// Adds those of whom nothing is known here.
+    pub(super) fn add_missing(&mut self, others: Self) {
+        for (whom, pause) in others.0 {
+            self.0.entry(whom).or_insert(pause);
+        }
+    }
+
     /// Why jobs of this GSTIN wait, if they do: its own pause, or that of its client.
     pub fn of(
         &self,

@@ -53,6 +53,17 @@ impl Paused {
         });
     }
 
+    /// These pauses hold, and none that is in force ends by it: they may not be all.
+    pub fn know_also(&self, mut pauses: Pauses) {
+        self.0.send_modify(|known| {
+            pauses.add_missing(std::mem::take(&mut known.pauses));
+            *known = Known {
+                pauses,
+                state: Reading::Read,
+            };
+        });
+    }
+
     /// They cannot be read now: the last ones known hold.
     pub fn cannot_be_read(&self) {
         self.0.send_modify(|known| known.state = Reading::CannotBe);
@@ -103,5 +114,24 @@ impl Changes {
             // Nobody is left who could change anything.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn pauses_that_may_not_be_all_end_none_that_is_in_force() {
+        let now = Timestamp::now();
+        let until = now + Duration::from_secs(60);
+        let pause = Pause::try_new("audit".parse().unwrap(), now, until).unwrap();
+        let paused = Paused::default();
+        paused.heed(Order::Pause(Whom::Portal, pause));
+        paused.know_also(Pauses::default());
+        assert!(paused.portal().is_some() && paused.is_known());
+        paused.know(Pauses::default());
+        assert!(paused.portal().is_none());
     }
 }

@@ -21,6 +21,10 @@ pub(super) fn data_of(payload: &str) -> Option<String> {
 /// tenths of a signed invoice are its lines, and few ask for them.
 pub(super) fn data_without_lists_of(payload: &str) -> Option<String> {
     let escaped = escaped_data_of(payload)?.as_bytes();
+    // What is left out must be of this form as well.
+    if has_odd(escaped) {
+        return None;
+    }
     // A buffer that grows leaves copies of what it held behind it.
     let mut kept = Wiped::new(Vec::with_capacity(escaped.len()));
     let (mut depth, mut at, mut from) = (0_usize, 0, 0);
@@ -97,10 +101,7 @@ fn escaped_data_of(payload: &str) -> Option<&str> {
 
 /// A JSON string's text, where taking the backslashes away is all there is to do.
 fn unescaped(escaped: &[u8]) -> Option<String> {
-    let (first, last) = (escaped.first(), escaped.last());
-    let pairs = escaped.iter().zip(escaped.get(1..).unwrap_or_default());
-    let odd = pairs.fold(false, |odd, (before, byte)| odd | is_odd(*before, *byte));
-    if odd || first.is_some_and(|first| is_odd(0, *first)) || last == Some(&b'\\') {
+    if has_odd(escaped) {
         return None;
     }
     let mut text = vec![0; escaped.len()];
@@ -112,6 +113,14 @@ fn unescaped(escaped: &[u8]) -> Option<String> {
     }
     text.truncate(end);
     String::from_utf8(text).ok()
+}
+
+/// Whether there is any byte that takes more than that.
+fn has_odd(escaped: &[u8]) -> bool {
+    let (first, last) = (escaped.first(), escaped.last());
+    let pairs = escaped.iter().zip(escaped.get(1..).unwrap_or_default());
+    let odd = pairs.fold(false, |odd, (before, byte)| odd | is_odd(*before, *byte));
+    odd || first.is_some_and(|first| is_odd(0, *first)) || last == Some(&b'\\')
 }
 
 /// A byte that takes more than that, or may not be in a string: a control character, a quotation mark without a
@@ -182,6 +191,7 @@ mod tests {
             r#"{"a":["x]}"#,
             r#"{"a":["\\"]}"#,
             "]",
+            "{\"a\":[1,\n2]}",
         ] {
             let payload = json!({ "data": data }).to_string();
             assert_eq!(data_without_lists_of(&payload), None, "{data}");

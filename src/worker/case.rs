@@ -35,8 +35,11 @@ pub(super) const PORTAL_DOWN: &str = "portal_down";
 /// What a job is deferred with before anybody has looked at it.
 pub(super) const SWEPT: &str = "swept";
 
-/// What a job is deferred with that an operator's pause keeps from the portal.
+/// What a job is deferred with that an operator's pause keeps from the portal before anybody has looked at it.
 pub(super) const PAUSED: &str = "paused";
+
+/// The same for a job that was judged before.
+pub(super) const HELD: &str = "held";
 
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, PAUSED};
+use super::case::{Case, HELD, PAUSED};
 use super::portal;
 use super::settle::Ending;
 use crate::config::credentials::Account;
@@ -35,7 +35,7 @@ pub(super) fn before(
     if case.is_past_deadline() && case.was_never_sendable(pause.since) {
         return Some(Ending::Expired);
     }
-    Some(deferred(worker, &pause))
+    Some(deferred(worker, case, &pause))
 }
 
 /// The same before each call: a pause may have begun since.
@@ -43,19 +43,20 @@ pub(super) fn before_call(worker: &Worker, case: &Case, account: &Account) -> Op
     if let Some(pause) = worker.paused.portal() {
         // In doubt, it would be looked up as soon as it is taken, so it waits where it ages.
         return Some(match case.in_doubt() {
-            true => deferred(worker, &pause),
+            true => deferred(worker, case, &pause),
             false => portal::NOT_ASKED,
         });
     }
     let client = account.client.name.as_str();
     let (_, pause) = worker.paused.of(&account.gstin, Some(client))?;
-    Some(deferred(worker, &pause))
+    Some(deferred(worker, case, &pause))
 }
 
-fn deferred(worker: &Worker, pause: &Pause) -> Ending {
+fn deferred(worker: &Worker, case: &Case, pause: &Pause) -> Ending {
     Ending::Deferred {
         wait: comes_back_in(pause, Timestamp::now(), &worker.ladder),
-        why: PAUSED,
+        // What was judged before stays judged.
+        why: if case.is_unjudged() { PAUSED } else { HELD },
     }
 }
 

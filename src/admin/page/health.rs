@@ -146,16 +146,16 @@ fn troubles(status: &Status) -> Vec<Trouble> {
 fn portal_troubles(troubles: &mut Vec<Trouble>, which: &str, portal: &PortalStatus) {
     for breaker in portal.breakers.iter().filter(|b| b.state != "closed") {
         let of = super::tables::scope_in_words(breaker.scope);
-        let what = format!("{which} does not answer {of}");
         let remedy = match breaker.next_probe_in_seconds {
             Some(wait) => format!("next try in {}", Span(Duration::from_secs(wait))),
-            None => "it is being tried now".to_owned(),
+            None => "it is tried with the next job".to_owned(),
         };
-        troubles.push(Trouble {
-            mood: Mood::Bad,
-            what,
-            remedy,
-        });
+        // Without traffic it stays half-open after it has recovered.
+        let (mood, what) = match breaker.state {
+            "half_open" => (Mood::Waits, format!("{which} did not answer {of}")),
+            _ => (Mood::Bad, format!("{which} does not answer {of}")),
+        };
+        troubles.push(Trouble { mood, what, remedy });
     }
     let concurrency = &portal.concurrency;
     if concurrency.limit < concurrency.cap {
@@ -244,7 +244,7 @@ fn kept(troubles: &mut Vec<Trouble>, status: &Status) {
         let (what, remedy) = match queue.queue.as_str() {
             "irn.poison" => (
                 format!("{messages} in irn.poison: they could not be read"),
-                "see what they are with irn-worker dead-letters list --queue poison",
+                "correct the publisher and let it publish them again; see docs/dead-letters.md",
             ),
             name => (
                 format!("{messages} in {name}: jobs that were given up and are kept"),

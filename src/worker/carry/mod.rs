@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, DUPLICATE, PORTAL_DOWN};
+use super::case::{Case, DUPLICATE, PORTAL_DOWN, SWEPT};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
@@ -151,7 +151,8 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
         case,
         JOBS_EXCHANGE.to_owned(),
         case.job.attempt,
-        None,
+        // What nobody has judged is judged when it comes back.
+        case.is_unjudged().then_some(SWEPT),
         None,
     )
     .await?;
