@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::decode::{integer, parsed};
-use super::properties::{carried, carried_headers, header, header_text};
+use super::properties::{carried, carried_headers, header, header_text, text};
 use super::{Operation, PriorOutcome, Properties, long, set};
 use crate::gstin::Gstin;
 
@@ -57,7 +57,9 @@ impl<'a> DeadLetter<'a> {
             Some("expired") => Self::BY_BROKER[2],
             Some(_) | None => Self::BY_BROKER[3],
         };
-        self.reason().unwrap_or_else(of_broker)
+        self.reason()
+            .filter(|_| !self.is_by_broker())
+            .unwrap_or_else(of_broker)
     }
 
     /// What stands for a reason where no worker gave one: handed out too often, given up in a panic, expired; and
@@ -65,8 +67,9 @@ impl<'a> DeadLetter<'a> {
     pub const BY_BROKER: [&'static str; 4] = ["DELIVERY_LIMIT", "REJECTED", "EXPIRED", "NO_REASON"];
 
     /// Whether the broker put it here, so that nobody knows what was done with it before.
+    /// A reason beside the broker's own is a stale one: the worker strips what the broker wrote.
     pub fn is_by_broker(self) -> bool {
-        self.reason().is_none()
+        self.reason().is_none() || header_text(self.headers(), FIRST_DEATH).is_some()
     }
 
     /// Whether a worker has said when it first saw it.
@@ -137,9 +140,19 @@ impl<'a> DeadLetter<'a> {
         kept.or(came_with).or_else(of_type).map(str::to_owned)
     }
 
+    /// Whose job it was. A worker, which writes letters to the default exchange, has proven what it wrote; of what the
+    /// broker moved the headers are still the sender's own, and only `user_id` is checked.
+    fn publisher(self, exchange: &str) -> Option<String> {
+        if self.is_by_broker() || !exchange.is_empty() {
+            return text(self.0.user_id());
+        }
+        header_text(self.headers(), header::PUBLISHER).map(str::to_owned)
+    }
+
     /// Properties under which it becomes a job again. `in_doubt`: a copy of it may have been replayed before, so the
-    /// worker has to look before it sends, whatever the letter says, and at every portal.
-    pub fn replayed(self, in_doubt: bool) -> Properties {
+    /// worker has to look before it sends, whatever the letter says, and at every portal. `exchange`: the one it was
+    /// published to.
+    pub fn replayed(self, in_doubt: bool, exchange: &str) -> Properties {
         let mut headers = FieldTable::default();
         for (name, value) in carried_headers(self.0).inner() {
             let name_text = name.as_str();
@@ -158,9 +171,8 @@ impl<'a> DeadLetter<'a> {
             set(&mut headers, header::PORTAL, long(portal));
         }
         set(&mut headers, header::DIED_OF, long(self.cause()));
-        // Whoever wrote the letter has proven it.
-        if let Some(publisher) = header_text(self.headers(), header::PUBLISHER) {
-            set(&mut headers, header::PUBLISHER, long(publisher));
+        if let Some(publisher) = self.publisher(exchange) {
+            set(&mut headers, header::PUBLISHER, long(&publisher));
         }
         if in_doubt {
             let unknown = PriorOutcome::Unknown.as_str();

@@ -407,8 +407,8 @@ impl Unreadable {
         receipt::canary(&self.properties)
     }
 
-    /// Properties under which it is kept as poison.
-    pub fn poison(&self, obituary: &Obituary<'_>) -> Properties {
+    /// Properties under which it is kept as poison; `publisher` is the one that is proven.
+    pub fn poison(&self, obituary: &Obituary<'_>, publisher: Option<&str>) -> Properties {
         // Headers that do not fit a frame together with ours cannot be kept.
         let mut headers = if headers_fit(&self.properties) {
             carried_headers(&self.properties)
@@ -416,6 +416,9 @@ impl Unreadable {
             FieldTable::default()
         };
         write_obituary(&mut headers, obituary);
+        if let Some(publisher) = publisher {
+            set(&mut headers, header::PUBLISHER, long(publisher));
+        }
         carried(&self.properties, headers)
     }
 }

@@ -257,7 +257,7 @@ fn headers_that_leave_no_room_in_a_frame_are_poison_and_are_left_out_of_it() {
         dead_at: Timestamp::UNIX_EPOCH,
         replica: "here-1",
     };
-    let kept = unreadable.poison(&obituary);
+    let kept = unreadable.poison(&obituary, None);
     assert!(!kept.headers().as_ref().unwrap().contains_key("erp-own"));
     assert!(
         kept.headers()

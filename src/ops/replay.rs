@@ -73,7 +73,7 @@ impl Renewed {
                 Judged::Replayed(Verdict::Replay(Replay {
                     exchange: if in_doubt { way.doubted } else { JOBS_EXCHANGE }.to_owned(),
                     routing_key,
-                    properties: Box::new(dead.replayed(letter.redelivered)),
+                    properties: Box::new(dead.replayed(letter.redelivered, &letter.exchange)),
                 }))
             }
             Some(_) | None => Judged::Impossible,
@@ -231,6 +231,7 @@ mod tests {
         }
         change(&mut headers);
         Letter {
+            exchange: String::new(),
             routing_key: DEAD_QUEUE.to_owned(),
             properties: Properties::default()
                 .with_message_id(short("j-1"))

@@ -120,7 +120,7 @@ fn deliveries_never_panic() {
             letter.dead_at(),
             letter.routing_key("generate"),
         ));
-        let replayed = letter.replayed(input.len() % 2 == 0);
+        let replayed = letter.replayed(input.len() % 2 == 0, "");
         drop(job::decode(replayed, &key, true, Vec::new()));
         handle(properties, &key, body.strip_prefix(b"\0").unwrap_or(body));
     });
@@ -160,7 +160,7 @@ fn handle(properties: Properties, key: &str, body: &[u8]) {
         Err(unreadable) => drop((
             unreadable.id(),
             unreadable.returned_headers(),
-            unreadable.poison(&obituary),
+            unreadable.poison(&obituary, None),
         )),
     }
 }

@@ -247,6 +247,7 @@ impl Cursor {
             held: self.held.clone(),
         };
         let letter = Letter {
+            exchange: delivery.exchange.as_str().to_owned(),
             routing_key: delivery.routing_key.into(),
             properties: delivery.properties,
             body: Wiped::new(delivery.data),

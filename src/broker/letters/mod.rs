@@ -25,6 +25,8 @@ const WINDOW: u16 = 64;
 pub struct Letter {
     /// The key it came into the queue with: for what the worker put there, the queue's own name.
     pub routing_key: String,
+    /// The exchange it was published to: the default one, for what the worker put there.
+    pub exchange: String,
     /// AMQP properties and headers.
     pub properties: Properties,
     /// The body; empty where it may not be stored.

@@ -68,7 +68,7 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     } else {
         JOBS_EXCHANGE
     };
-    let mut properties = dead.replayed(nobody_knows);
+    let mut properties = dead.replayed(nobody_knows, &letter.exchange);
     if in_doubt && !dead.was_seen() {
         // A doubt that no worker has seen counts as one that has waited nowhere, and would be looked up twice.
         let mut headers = properties.headers().clone().unwrap_or_default();
@@ -114,6 +114,7 @@ mod tests {
         }
         change(&mut headers);
         Letter {
+            exchange: String::new(),
             routing_key: "irn.dead".to_owned(),
             properties: Properties::default().with_headers(headers),
             body: b"{}".to_vec().into(),
@@ -162,6 +163,25 @@ mod tests {
             text(&canary, header::CANARY).as_deref(),
             Some("irn.canary.x#1")
         );
+    }
+
+    #[test]
+    fn publisher_of_what_the_broker_moved_is_its_user_and_never_what_its_headers_say() {
+        let forged = |change: fn(&mut FieldTable), exchange: &str| {
+            let mut letter = letter(|headers| {
+                set(headers, header::PUBLISHER, long("north"));
+                change(headers);
+            });
+            letter.properties = letter.properties.with_user_id("south".into());
+            letter.exchange = exchange.to_owned();
+            text(&replayed(&letter, false).0, header::PUBLISHER)
+        };
+        let moved = |headers: &mut FieldTable| {
+            set(headers, "x-first-death-reason", long("delivery_limit"));
+        };
+        assert_eq!(forged(moved, "").as_deref(), Some("south"));
+        assert_eq!(forged(|_| {}, "irn.jobs").as_deref(), Some("south"));
+        assert_eq!(forged(|_| {}, "").as_deref(), Some("north"), "a worker's");
     }
 
     #[test]

@@ -141,6 +141,7 @@ mod tests {
         set(&mut headers, "x-evil", long("a\u{1b}[2Jb"));
         set(&mut headers, "x-count", AMQPValue::LongLongInt(3));
         Letter {
+            exchange: String::new(),
             routing_key: "irn.dead".to_owned(),
             properties: Properties::default().with_headers(headers),
             body: body.to_vec().into(),

@@ -57,10 +57,11 @@ async fn poisoned(
         attempt: 1,
         span: None,
     };
+    let publisher = worker.publisher_of(&unreadable.sender);
     let kept = Publication {
         exchange: "".into(),
         routing_key: POISON_QUEUE.into(),
-        properties: unreadable.poison(&obituary),
+        properties: unreadable.poison(&obituary, publisher.as_deref()),
         payload: Payload(worker.kept(&unreadable.body)),
     };
     publish(worker, &kept, acknowledger, about).await?;
@@ -75,7 +76,6 @@ async fn poisoned(
         errors: &errors,
         ..ResultMessage::bare(id, operation, Status::Failed)
     };
-    let publisher = worker.publisher_of(&unreadable.sender);
     let reply_to = unreadable.reply_to.as_deref();
     let to = ReplyTo {
         queue: allowed_reply_queue(worker, publisher.as_deref(), reply_to),
