@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const EVERY = 3000, PATIENCE = 10000;
-  const filter = () => document.getElementById("filter");
+  const find = document.getElementById("find"), filter = document.getElementById("filter");
   let loading = false;
 
   // Makes `old` what `fresh` is, touching only what differs: what is folded open, selected or focused stays so.
@@ -21,31 +21,13 @@
     for (const { name } of [...old.attributes])
       if (!ours(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
     if (old.id === "find") return;
-    // By their ids where they have some: a section that comes or goes must not move the others' contents.
-    const after = [...fresh.childNodes];
-    const stays = new Set(after.map((node) => node.id).filter(Boolean));
-    let before = old.firstChild;
-    for (const node of after) {
-      while (before && before.id && before.id !== node.id && !stays.has(before.id)) {
-        const gone = before;
-        before = before.nextSibling;
-        gone.remove();
-      }
-      if (before && (before.id || "") === (node.id || "")) {
-        const next = before.nextSibling;
-        become(before, node);
-        before = next;
-      } else old.insertBefore(node, before);
-    }
-    while (before) {
-      const gone = before;
-      before = before.nextSibling;
-      gone.remove();
-    }
+    const before = [...old.childNodes], after = [...fresh.childNodes];
+    after.forEach((node, at) => (at < before.length ? become(before[at], node) : old.append(node)));
+    before.slice(after.length).forEach((node) => node.remove());
   }
 
   function applyFilter() {
-    const wanted = filter().value.trim().toUpperCase();
+    const wanted = filter.value.trim().toUpperCase();
     let found = 0;
     for (const row of document.querySelectorAll("tr[data-gstin]")) {
       const fits = row.dataset.gstin.includes(wanted);
@@ -78,8 +60,8 @@
     loading = false;
   }
 
-  document.getElementById("find").hidden = false;
-  document.addEventListener("input", (event) => event.target === filter() && applyFilter());
+  find.hidden = false;
+  filter.addEventListener("input", applyFilter);
   document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, EVERY);
 })();
