@@ -244,7 +244,7 @@ fn kept(troubles: &mut Vec<Trouble>, status: &Status) {
         let (what, remedy) = match queue.queue.as_str() {
             "irn.poison" => (
                 format!("{messages} in irn.poison: they could not be read"),
-                "correct the publisher and let it publish them again; see docs/dead-letters.md",
+                "see what they are with irn-worker dead-letters list --queue poison",
             ),
             name => (
                 format!("{messages} in {name}: jobs that were given up and are kept"),
