@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::client::{SAMPLE, SELLER, Sandbox, Session, codes, data, invoice};
+use crate::client::{SAMPLE, SELLER, Sandbox, codes, data, invoice};
 
 const INTRASTATE: &str = include_str!("../vectors/invoices/credit-note-intrastate.json");
 const EXPORT: &str = include_str!("../vectors/invoices/export-with-payment.json");
@@ -214,14 +214,16 @@ async fn unreadable_payloads_have_their_codes() -> Result<()> {
         codes(&client.generate(&session, b"\xff\xfe{}").await?),
         ["5002"]
     );
-    let foreign = Session {
-        key: [1; 32],
-        ..session
-    };
-    assert_eq!(
-        codes(&client.generate(&foreign, SAMPLE.as_bytes()).await?),
-        ["1020"]
-    );
+    // One in 256 foreign keys leaves bytes behind that look like padding: then it is the text that cannot be read.
+    let mut foreign = session;
+    let mut wrong_keys = 0;
+    for byte in 1..=8 {
+        foreign.key = [byte; 32];
+        let answer = codes(&client.generate(&foreign, SAMPLE.as_bytes()).await?);
+        assert!(answer == ["1020"] || answer == ["5002"], "{answer:?}");
+        wrong_keys += usize::from(answer == ["1020"]);
+    }
+    assert!(wrong_keys > 4, "{wrong_keys} of 8 were told apart");
     Ok(())
 }
 
