@@ -21,6 +21,10 @@ const OBITUARY: [&str; 6] = [
     header::ROUTING_KEY,
 ];
 
+/// What a letter died of is remembered so often, and no longer than any stable code: a header of the worker's is short.
+const MOST_CAUSES: usize = 10;
+const LONGEST_CAUSE: usize = 32;
+
 /// Why the broker moved a message the first time (RabbitMQ, "Dead Letter Exchanges").
 const FIRST_DEATH: &str = "x-first-death-reason";
 
@@ -100,8 +104,25 @@ impl<'a> DeadLetter<'a> {
 
     /// Whether it was replayed and died of the same cause again. One whose earlier cause is not known counts as such.
     pub fn died_again(self) -> bool {
-        let before = header_text(self.headers(), header::DIED_OF);
-        self.replays() > 0 && before.is_none_or(|before| before == self.cause())
+        let is_same = |before: &str| before.split(',').any(|cause| cause == self.cause());
+        self.replays() > 0 && self.died_of().is_none_or(is_same)
+    }
+
+    /// What it died of before it was replayed, one cause after the other.
+    fn died_of(self) -> Option<&'a str> {
+        header_text(self.headers(), header::DIED_OF).filter(|causes| !causes.is_empty())
+    }
+
+    /// The same and what it died of now, as many as the header has room for.
+    fn all_it_died_of(self) -> String {
+        let earlier = self.died_of().unwrap_or_default().split(',');
+        let mut causes: Vec<&str> = earlier.filter(|cause| !cause.is_empty()).collect();
+        causes.push(self.cause());
+        let most = causes.len().saturating_sub(MOST_CAUSES);
+        let short = causes[most..]
+            .iter()
+            .filter(|cause| cause.len() <= LONGEST_CAUSE);
+        short.copied().collect::<Vec<_>>().join(",")
     }
 
     /// Whose credentials it used, or would have.
@@ -170,7 +191,7 @@ impl<'a> DeadLetter<'a> {
         if let Some(portal) = portal.filter(|_| self.is_unknown() && !in_doubt) {
             set(&mut headers, header::PORTAL, long(portal));
         }
-        set(&mut headers, header::DIED_OF, long(self.cause()));
+        set(&mut headers, header::DIED_OF, long(&self.all_it_died_of()));
         if let Some(publisher) = self.publisher(exchange) {
             set(&mut headers, header::PUBLISHER, long(&publisher));
         }

@@ -17,7 +17,7 @@ pub(super) fn replayed_json(replayed: &Replayed) -> Value {
         Ended::Failed(error) => ("failed".into(), error.to_string().into()),
     };
     json!({
-        "replayed": replayed.replayed, "in_doubt": replayed.in_doubt, "kept": replayed.kept,
+        "replayed": replayed.replayed, "kept": replayed.kept,
         "canaries": replayed.canaries, "canary_results": replayed.canary_statuses,
         "stopped": stopped, "why": why,
     })
@@ -27,8 +27,8 @@ pub(super) fn replayed_json(replayed: &Replayed) -> Value {
 pub(super) fn replayed_text(replayed: &Replayed) -> String {
     let kept = replayed.kept;
     let mut lines = vec![format!(
-        "{} letters are jobs again, {} of them to be looked up before they are sent",
-        replayed.replayed, replayed.in_doubt
+        "{} letters are jobs again, to be looked up before they are sent",
+        replayed.replayed
     )];
     if replayed.canaries > 0 {
         let results = replayed.canary_statuses.iter();

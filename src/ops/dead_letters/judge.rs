@@ -1,12 +1,13 @@
 //! What a replay makes of a letter, decided without broker or clock.
 //!
-//! One rule: a letter that somebody may have replayed before, or whose outcome is unknown, becomes a job that is looked
-//! up before it is sent. It waits on a rung of at least the settle time first: what comes sooner proves nothing.
+//! One rule: a replayed job is looked up before it is sent, at every portal, whatever its letter says: a replay that was
+//! killed may have left a copy of it, and nothing in either of them tells of the other. It waits on a rung of at least the
+//! settle time first: what comes sooner proves nothing.
 
 use jiff::Timestamp;
 
 use super::Filter;
-use crate::broker::{JOBS_EXCHANGE, Letter, Replay};
+use crate::broker::{Letter, Replay};
 use crate::job::{DeadLetter, header, long, set};
 
 /// What letters are judged by.
@@ -17,7 +18,7 @@ pub(super) struct Rules<'a> {
     pub(super) began: Timestamp,
     /// Also what died twice of the same cause.
     pub(super) force: bool,
-    /// The exchange of the rung on which jobs in doubt wait.
+    /// The exchange of the rung on which replayed jobs wait, as all jobs in doubt do.
     pub(super) doubted: &'a str,
 }
 
@@ -34,13 +35,8 @@ pub(super) enum Judged {
     NoDocument,
     /// Nothing says what it asked for.
     NoOperation,
-    /// It becomes a job.
-    Replayed {
-        /// Where to, as what.
-        replay: Replay,
-        /// Whether it is looked up before it is sent.
-        in_doubt: bool,
-    },
+    /// It becomes a job, published there as this.
+    Replayed(Replay),
 }
 
 pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
@@ -60,30 +56,19 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     let Some(routing_key) = dead.routing_key(&letter.routing_key) else {
         return Judged::NoOperation;
     };
-    // What the broker gave up on was handed out before, and nobody has said what was done with it.
-    let nobody_knows = letter.redelivered || dead.is_by_broker();
-    let in_doubt = nobody_knows || dead.is_unknown();
-    let exchange = if in_doubt {
-        rules.doubted
-    } else {
-        JOBS_EXCHANGE
-    };
-    let mut properties = dead.replayed(nobody_knows, &letter.exchange);
-    if in_doubt && !dead.was_seen() {
+    let mut properties = dead.replayed(true, &letter.exchange);
+    if !dead.was_seen() {
         // A doubt that no worker has seen counts as one that has waited nowhere, and would be looked up twice.
         let mut headers = properties.headers().clone().unwrap_or_default();
         let began = rules.began.to_string();
         set(&mut headers, header::FIRST_SEEN, long(&began));
         properties = properties.with_headers(headers);
     }
-    Judged::Replayed {
-        replay: Replay {
-            exchange: exchange.to_owned(),
-            routing_key,
-            properties: Box::new(properties),
-        },
-        in_doubt,
-    }
+    Judged::Replayed(Replay {
+        exchange: rules.doubted.to_owned(),
+        routing_key,
+        properties: Box::new(properties),
+    })
 }
 
 /// The same job, and whoever `canary` names is told how it ends.
@@ -136,9 +121,9 @@ mod tests {
         judge(letter, &rules)
     }
 
-    fn replayed(letter: &Letter, force: bool) -> (Replay, bool) {
+    fn replayed(letter: &Letter, force: bool) -> Replay {
         match judged(letter, force) {
-            Judged::Replayed { replay, in_doubt } => (replay, in_doubt),
+            Judged::Replayed(replay) => replay,
             other => panic!("not replayed: {other:?}"),
         }
     }
@@ -150,8 +135,7 @@ mod tests {
 
     #[test]
     fn letter_becomes_a_job_in_its_own_lane_that_remembers_what_it_died_of() {
-        let (replay, in_doubt) = replayed(&letter(|_| {}), false);
-        assert_eq!((replay.exchange.as_str(), in_doubt), ("irn.jobs", false));
+        let replay = replayed(&letter(|_| {}), false);
         assert_eq!(replay.routing_key, "urgent.generate");
         assert_eq!(
             text(&replay, header::DIED_OF).as_deref(),
@@ -174,7 +158,7 @@ mod tests {
             });
             letter.properties = letter.properties.with_user_id("south".into());
             letter.exchange = exchange.to_owned();
-            text(&replayed(&letter, false).0, header::PUBLISHER)
+            text(&replayed(&letter, false), header::PUBLISHER)
         };
         let moved = |headers: &mut FieldTable| {
             set(headers, "x-first-death-reason", long("delivery_limit"));
@@ -185,18 +169,23 @@ mod tests {
     }
 
     #[test]
-    fn letter_in_doubt_waits_on_a_rung_and_is_looked_up() {
+    fn every_replayed_job_waits_on_a_rung_and_is_looked_up_at_every_portal() {
         let mut handed_out = letter(|_| {});
         handed_out.redelivered = true;
-        let unknown = letter(|headers| set(headers, header::OUTCOME, long("unknown")));
+        let unknown = letter(|headers| {
+            set(headers, header::OUTCOME, long("unknown"));
+            set(headers, header::PORTAL, long("one.example"));
+        });
         let by_broker = letter(|headers| {
             set(headers, header::REASON, AMQPValue::Void);
             set(headers, "x-first-death-reason", long("delivery_limit"));
         });
-        for doubted in [handed_out, unknown, by_broker] {
-            let (replay, in_doubt) = replayed(&doubted, false);
-            assert_eq!((replay.exchange.as_str(), in_doubt), ("irn.retry.1m", true));
+        for any in [letter(|_| {}), handed_out, unknown, by_broker] {
+            let replay = replayed(&any, false);
+            assert_eq!(replay.exchange, "irn.retry.1m");
             assert_eq!(text(&replay, header::OUTCOME).as_deref(), Some("unknown"));
+            assert_eq!(text(&replay, header::PORTAL), None);
+            assert!(text(&replay, header::FIRST_SEEN).is_some());
         }
     }
 
@@ -210,14 +199,19 @@ mod tests {
                 }
             })
         };
-        for same in [Some("RETRIES_EXHAUSTED"), None] {
+        let among_others = Some("RETRIES_EXHAUSTED,SESSION_REFUSED");
+        for same in [Some("RETRIES_EXHAUSTED"), among_others, None] {
             assert!(
                 matches!(judged(&died(same), false), Judged::DiedTwice),
                 "{same:?}"
             );
             replayed(&died(same), true);
         }
-        replayed(&died(Some("CREDENTIALS_REFUSED")), false);
+        let other = replayed(&died(Some("CREDENTIALS_REFUSED")), false);
+        assert_eq!(
+            text(&other, header::DIED_OF).as_deref(),
+            Some("CREDENTIALS_REFUSED,RETRIES_EXHAUSTED")
+        );
     }
 
     #[test]

@@ -76,8 +76,6 @@ pub struct Kept {
 pub struct Replayed {
     /// Letters that are jobs again.
     pub replayed: u32,
-    /// Of them, those that are looked up before they are sent.
-    pub in_doubt: u32,
     /// Letters that were looked at and stay.
     pub kept: Kept,
     /// Of the replayed, those that went first.
@@ -111,7 +109,6 @@ pub async fn replay(
 ) -> Replayed {
     let mut replayed = Replayed {
         replayed: 0,
-        in_doubt: 0,
         kept: Kept::default(),
         canaries: 0,
         canary_statuses: BTreeMap::new(),
@@ -276,10 +273,9 @@ impl Run<'_> {
             Judged::DiedTwice => kept.died_twice += 1,
             Judged::NoDocument => kept.no_document += 1,
             Judged::NoOperation => kept.no_operation += 1,
-            Judged::Replayed { replay, in_doubt } => {
+            Judged::Replayed(replay) => {
                 if self.has_turn().await? {
                     self.send(replay, letter, hold);
-                    self.replayed.in_doubt += u32::from(in_doubt);
                 }
             }
         }
