@@ -416,6 +416,7 @@ impl Unreadable {
             FieldTable::default()
         };
         write_obituary(&mut headers, obituary);
+        set(&mut headers, header::ROUTING_KEY, long(&self.routing_key));
         if let Some(publisher) = publisher {
             set(&mut headers, header::PUBLISHER, long(publisher));
         }
