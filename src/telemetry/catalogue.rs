@@ -74,7 +74,7 @@ const fn spreads(
 }
 
 /// All of them: those of jobs first, then of the portal, the limits, the broker, and the process.
-pub const METRICS: [Metric; 31] = [
+pub const METRICS: [Metric; 32] = [
     counts(
         "irn_worker_jobs_total",
         &["operation", "status"],
@@ -226,6 +226,11 @@ pub const METRICS: [Metric; 31] = [
         "1 while this worker takes jobs; otherwise /readyz says why not.",
     ),
     shows(
+        "irn_worker_paused",
+        &[],
+        "1 while this worker takes no jobs because an operator has paused the portal.",
+    ),
+    shows(
         "irn_worker_build_info",
         &["version"],
         "Always 1; the label has the version.",
@@ -270,6 +275,7 @@ fn begin() {
     counter!("irn_worker_token_contention_total").absolute(0);
     counter!("irn_worker_failover_total").absolute(0);
     gauge!("irn_worker_ready").set(0.0);
+    gauge!("irn_worker_paused").set(0.0);
     gauge!("irn_worker_in_flight").set(0.0);
     gauge!("irn_worker_accounts_refused").set(0.0);
     gauge!("irn_worker_broker_blocked").set(0.0);
