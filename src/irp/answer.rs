@@ -159,12 +159,13 @@ impl SignedText {
         json.trim_matches('"')
     }
 
-    /// The text as JSON.
+    /// The text as JSON; none where it is empty.
     pub fn as_json(&self) -> Option<&RawValue> {
-        self.json.as_deref()
+        self.json.as_deref().filter(|_| !self.is_empty())
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.as_str().is_empty()
     }
 }

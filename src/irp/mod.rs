@@ -21,7 +21,9 @@ use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::outcome::Info;
 
-pub use answer::{AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText};
+pub use answer::{
+    AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText,
+};
 pub use codes::Call;
 pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;

@@ -247,7 +247,10 @@ pub(super) fn describe() {
 /// Starts at zero what an alert compares, and what cannot be told from an absent worker otherwise.
 fn begin() {
     for operation in Operation::ALL {
-        for status in Status::ALL.into_iter().filter(|status| operation.ends_as(*status)) {
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| operation.ends_as(*status))
+        {
             counter!("irn_worker_jobs_total", "operation" => operation.as_str(), "status" => status.as_str())
                 .absolute(0);
         }

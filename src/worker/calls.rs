@@ -29,7 +29,7 @@ mod questions;
 mod submissions;
 mod sync;
 
-pub(super) use questions::{LookUp, Understood};
+pub(super) use questions::LookUp;
 
 /// The calls of one attempt.
 pub(super) struct Calls<'a> {

@@ -140,6 +140,12 @@ impl Case {
         case
     }
 
+    /// The document that nobody else may be at work on meanwhile; none where nothing is changed.
+    pub(super) fn has_to_itself(&self) -> Option<Irn> {
+        let changes = self.job.operation.changes_something();
+        changes.then(|| self.subject.irn()).flatten()
+    }
+
     /// The document, where its details are known.
     pub(super) fn document(&self) -> Option<&Document> {
         self.subject.document()

@@ -87,8 +87,7 @@ impl Portal {
         match error.sign() {
             None | Some(PortalSign::Answered) => false,
             Some(PortalSign::Unreached) => {
-                self.nobody_answered(scope, since)
-                    || self.breakers.is_to_blame(scope, since).await
+                self.nobody_answered(scope, since) || self.breakers.is_to_blame(scope, since).await
             }
             Some(PortalSign::Silent { .. }) => self.breakers.is_to_blame(scope, since).await,
             // Whoever else is throttled says nothing of this GSTIN's pace.

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use crate::config::Rung;
-use crate::irn::Irn;
 use crate::document::Document;
+use crate::irn::Irn;
 use crate::irp::{EwayBill, Registration};
 use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
 use crate::retry::Ladder;
@@ -60,7 +60,10 @@ pub(super) enum Ending {
     /// Nothing of the kind is registered.
     NotFound,
     /// The e-way bill is issued, now or before (`recovered`).
-    EwayBillIssued { bill: Box<EwayBill>, recovered: bool },
+    EwayBillIssued {
+        bill: Box<EwayBill>,
+        recovered: bool,
+    },
     /// Its deadline passed before it could be submitted.
     Expired,
     /// Nothing was done, for a reason that may pass.

@@ -20,7 +20,7 @@ pub(in crate::worker) enum LookUp<T = Box<Registration>> {
 }
 
 /// What a look-up says, or why the portal refuses to answer it.
-pub(in crate::worker) type Understood<T = Box<Registration>> = Result<LookUp<T>, Box<Refusal>>;
+type Understood<T = Box<Registration>> = Result<LookUp<T>, Box<Refusal>>;
 
 /// A call that changes nothing.
 enum Question<'q> {

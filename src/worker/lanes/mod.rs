@@ -318,11 +318,8 @@ impl Lanes {
 
     fn claim(&self, irn: Option<Irn>) -> Result<Turn, NoTurn> {
         match irn.map(|irn| self.documents.entry(irn)) {
-            Some(Slot::Occupied(mut taken)) if is_settled(*taken.get()) => {
-                drop(taken.insert(None));
-            }
-            Some(Slot::Occupied(_)) => return Err(NoTurn::Twin),
-            Some(Slot::Vacant(free)) => drop(free.insert(None)),
+            Some(Slot::Occupied(taken)) if !is_settled(*taken.get()) => return Err(NoTurn::Twin),
+            Some(slot) => drop(slot.insert(None)),
             None => {}
         }
         // From here on the document is released by the turn's drop, whatever happens.
