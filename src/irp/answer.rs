@@ -119,6 +119,7 @@ fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
 }
 
 /// A signed text, kept as the JSON it came in: so it goes into the result without being written anew.
+#[derive(Default)]
 pub struct SignedText {
     /// With its quotation marks, without escapes; none where there is no text.
     json: Option<Box<RawValue>>,

@@ -224,9 +224,25 @@ impl Standing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::irp::SignedText;
 
     const SETTLE: Duration = Duration::from_secs(30);
+
+    fn registration() -> Box<Registration> {
+        Box::new(Registration {
+            irn: "0".repeat(64).parse().unwrap(),
+            ack_no: "112510000000001".to_owned(),
+            ack_date: None,
+            status: "CNL".to_owned(),
+            signed_invoice: SignedText::default(),
+            signed_qr_code: SignedText::default(),
+            eway_bill: None,
+            info: Vec::new(),
+        })
+    }
 
     fn ladder() -> Ladder {
         let rung = |(name, seconds): (&str, u64)| Rung {
@@ -335,6 +351,24 @@ mod tests {
             errors: Vec::new(),
             info: Vec::new(),
         };
+        let cancelled = Ending::Cancelled {
+            registration: registration(),
+            cancel_date: None,
+            recovered: true,
+        };
+        let found = Ending::Found {
+            registration: registration(),
+            signature: None,
+            document: None,
+        };
+        let issued = Ending::EwayBillIssued {
+            bill: Box::new(EwayBill {
+                members: RawValue::from_string("{}".to_owned()).unwrap(),
+                status: "ACT".to_owned(),
+                info: Vec::new(),
+            }),
+            recovered: false,
+        };
         let rows: Vec<(&str, Ending, Standing<'_>, Settlement)> = vec![
             (
                 "registered long ago",
@@ -353,6 +387,25 @@ mod tests {
                 rejected,
                 fresh,
                 Settlement::Answer(Status::Rejected),
+            ),
+            (
+                "cancelled",
+                cancelled,
+                fresh,
+                Settlement::Answer(Status::Cancelled),
+            ),
+            ("found", found, fresh, Settlement::Answer(Status::Found)),
+            (
+                "nothing of the kind",
+                Ending::NotFound,
+                fresh,
+                Settlement::Answer(Status::NotFound),
+            ),
+            (
+                "e-way bill issued",
+                issued,
+                fresh,
+                Settlement::Answer(Status::EwbIssued),
             ),
             (
                 "deadline passed",
