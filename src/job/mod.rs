@@ -68,6 +68,19 @@ impl Operation {
         }
     }
 
+    /// The routing key of its jobs, in its lane.
+    pub fn routing_key(self, class: Class) -> String {
+        match class {
+            Class::Urgent => format!("{URGENT}{}", self.as_str()),
+            Class::Bulk => self.as_str().to_owned(),
+        }
+    }
+
+    /// The `type` of its jobs.
+    pub fn kind(self) -> String {
+        format!("irn.{}.v1", self.as_str())
+    }
+
     /// Whether the portal changes something for it, so that it matters what became of a request.
     pub fn changes_something(self) -> bool {
         match self {
@@ -127,7 +140,7 @@ impl Operation {
     fn from_type(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|operation| text == format!("irn.{}.v1", operation.as_str()))
+            .find(|operation| text == operation.kind())
     }
 
     fn from_routing_key(key: &str) -> Option<Self> {

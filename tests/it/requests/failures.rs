@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{SELLER, SOON, all_registered, asked, assert_nothing_blind};
+use super::{Make, SELLER, SOON, all_registered, asked, assert_nothing_blind};
 use crate::support::amqp::Job;
 use crate::support::stack::Stack;
 
@@ -24,8 +24,10 @@ fn losses() -> Vec<Value> {
     ]
 }
 
-/// The requests, with the fault's endpoint for each and how it ends.
-const REQUESTS: [(&str, &str, fn(&str, &str, &str) -> Job, &str); 3] = [
+/// A request: the fault's endpoint for it, the beginning of its documents' numbers, and how it ends.
+type Request = (&'static str, &'static str, Make, &'static str);
+
+const REQUESTS: [Request; 3] = [
     ("cancel", "CF", Job::cancel, "cancelled"),
     ("ewb", "EF", Job::eway_bill, "ewb_issued"),
     ("get_by_irn", "GF", Job::get, "found"),
@@ -44,7 +46,7 @@ async fn impatient() -> Result<Stack> {
 /// One document for each loss, and each loss once, before or after the portal has acted.
 async fn lose_each_answer(
     stack: &Stack,
-    (endpoint, prefix, job, _): (&str, &str, fn(&str, &str, &str) -> Job, &str),
+    (endpoint, prefix, job, _): Request,
     when: &str,
 ) -> Result<usize> {
     let losses = losses();
@@ -216,7 +218,7 @@ async fn request_that_is_never_answered_dies_saying_what_is_not_known() -> Resul
         (
             "cancel",
             "CX",
-            Job::cancel as fn(&str, &str, &str) -> Job,
+            Job::cancel as Make,
             "cancelled the registration",
         ),
         ("ewb", "EX", Job::eway_bill, "issued the e-way bill"),

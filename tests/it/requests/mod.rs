@@ -18,6 +18,9 @@ use crate::support::invoice::{invoice, irn};
 use crate::support::sandbox::Stats;
 use crate::support::stack::Stack;
 
+/// A request of this id, in the name of this GSTIN, about this IRN.
+type Make = fn(&str, &str, &str) -> Job;
+
 const SELLER: &str = GSTINS[0];
 const SOON: Duration = Duration::from_secs(20);
 

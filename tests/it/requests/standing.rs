@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::{SELLER, SOON, asked, assert_nothing_blind, registered};
+use super::{Make, SELLER, SOON, asked, assert_nothing_blind, registered};
 use crate::support::amqp::Job;
 use crate::support::stack::Stack;
 
@@ -64,12 +64,7 @@ async fn request_in_doubt_past_its_deadline_is_answered_by_what_is_there() -> Re
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn redelivered_request_is_looked_up_twice_before_it_is_sent() -> Result<()> {
     for (prefix, job, status, calls) in [
-        (
-            "DC",
-            Job::cancel as fn(&str, &str, &str) -> Job,
-            "cancelled",
-            [2, 1, 0, 0],
-        ),
+        ("DC", Job::cancel as Make, "cancelled", [2, 1, 0, 0]),
         ("DE", Job::eway_bill, "ewb_issued", [0, 0, 1, 2]),
     ] {
         let mut stack = Stack::start(1).await?;
