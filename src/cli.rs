@@ -20,6 +20,7 @@ use crate::broker::Endpoint;
 use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, SigningKeyFile};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
+use crate::job::Operation;
 use crate::ops::submit::{Request, SubmitError, Summary, Wait};
 use crate::ops::validate::Output;
 use crate::ops::verify::Verified;
@@ -87,7 +88,7 @@ enum Command {
     /// Exchanges, queues and bindings on the broker.
     #[command(subcommand)]
     Topology(TopologyCommand),
-    /// Publish invoices (JSON, JSON arrays or NDJSON) as jobs.
+    /// Publish invoices, or requests about registered ones (JSON, JSON arrays or NDJSON), as jobs.
     Submit(SubmitArgs),
     /// Judge documents as the worker would before it submits them, offline; exit 1 if any is refused.
     Validate {
@@ -124,6 +125,9 @@ struct SubmitArgs {
     /// Files, directories, or - for standard input.
     #[arg(required = true, value_name = "FILE|DIR|-")]
     inputs: Vec<PathBuf>,
+    /// What to ask for: generate, cancel, get or ewb; for all but generate the inputs are the bodies of such jobs.
+    #[arg(long, value_name = "OPERATION", default_value = "generate", value_parser = operation)]
+    operation: Operation,
     /// Wait for the results.
     #[arg(long)]
     wait: bool,
@@ -136,7 +140,7 @@ struct SubmitArgs {
     /// Ahead of the other jobs.
     #[arg(long)]
     urgent: bool,
-    /// Use this GSTIN's credentials, not the seller's.
+    /// Use this GSTIN's credentials, not the seller's; needed for all operations but generate.
     #[arg(long, value_name = "GSTIN")]
     gstin: Option<Gstin>,
     /// Do not submit after this moment (RFC 3339).
@@ -324,11 +328,26 @@ fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
+fn operation(text: &str) -> Result<Operation, String> {
+    let mut all = Operation::ALL.into_iter();
+    all.find(|operation| operation.as_str() == text)
+        .ok_or_else(|| "it is one of generate, cancel, get, ewb".to_owned())
+}
+
 async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
     let config = broker_side(path)?;
     let timeout = arguments.timeout.map(Duration::try_from).transpose();
     let timeout = timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
+    let operation = arguments.operation;
+    if operation != Operation::Generate && arguments.gstin.is_none() {
+        let needs = format!(
+            "--operation {} needs --gstin: its jobs do not say in whose name the portal is to be asked",
+            operation.as_str()
+        );
+        return Err(Failure::new(MISUSED, needs));
+    }
     let request = Request {
+        operation,
         inputs: arguments.inputs,
         urgent: arguments.urgent,
         gstin: arguments.gstin,

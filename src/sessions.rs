@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
+use jiff::SignedDuration;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -47,6 +48,7 @@ pub struct Session {
     key: SessionKey,
     opened: Instant,
     expires: Instant,
+    clock_ahead: Option<SignedDuration>,
     generation: u64,
 }
 
@@ -73,6 +75,11 @@ impl Session {
     /// How long the token is good for.
     pub fn remaining(&self) -> Duration {
         self.expires.saturating_duration_since(Instant::now())
+    }
+
+    /// How far the portal's clock was ahead of ours at the login, if it said what time it was.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.clock_ahead
     }
 
     fn is_usable(&self) -> bool {
@@ -409,6 +416,7 @@ impl Portal {
                     key: login.key,
                     opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
+                    clock_ahead: login.clock_skew,
                     generation: state.generation,
                 });
                 *lane.current.write().await = Some(Arc::clone(&session));

@@ -129,6 +129,27 @@ impl Nic {
         ))
     }
 
+    /// Issue of an e-way bill (NIC, "Generate EWB by IRN"). The payload is sealed byte for byte.
+    pub(super) fn eway_bill(
+        &self,
+        access: &Access<'_>,
+        payload: &[u8],
+    ) -> Result<RequestBuilder, IrpError> {
+        let headers = self.session_headers(access)?;
+        let body = sealed_body(access.key, payload);
+        Ok(self.post("/eiewb/v1.03/ewaybill", headers, body))
+    }
+
+    /// Look-up of an e-way bill (NIC, "Get EWB by IRN").
+    pub(super) fn eway_bill_by_irn(
+        &self,
+        access: &Access<'_>,
+        irn: &Irn,
+    ) -> Result<RequestBuilder, IrpError> {
+        let headers = self.session_headers(access)?;
+        Ok(self.get(&format!("/eiewb/v1.03/ewaybill/irn/{irn}"), headers))
+    }
+
     /// Cancellation (NIC, "Cancel IRN").
     pub(super) fn cancel(
         &self,

@@ -251,10 +251,14 @@ pub(super) fn describe() {
 
 /// Starts at zero what an alert compares, and what cannot be told from an absent worker otherwise.
 fn begin() {
-    for status in Status::ALL {
-        let operation = Operation::Generate.as_str();
-        counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str())
-            .absolute(0);
+    for operation in Operation::ALL {
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| operation.ends_as(*status))
+        {
+            counter!("irn_worker_jobs_total", "operation" => operation.as_str(), "status" => status.as_str())
+                .absolute(0);
+        }
     }
     for reason in Reason::ALL {
         counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).absolute(0);

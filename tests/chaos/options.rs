@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) replicas: usize,
     /// Three broker nodes.
     pub(crate) cluster: bool,
+    /// Each invoice is followed by another operation, once it is signed.
+    pub(crate) mixed: bool,
     /// Chooses the order of events.
     pub(crate) seed: u64,
 }
@@ -33,8 +35,24 @@ impl Options {
             partitions: 2,
             replicas: 2,
             cluster: false,
+            mixed: false,
             seed: 1,
         }
+    }
+
+    /// The same of invoices and of other operations.
+    pub(crate) fn short_mixed() -> Self {
+        Self {
+            jobs: 400,
+            mixed: true,
+            seed: 2,
+            ..Self::short()
+        }
+    }
+
+    /// How many jobs are published in all.
+    pub(crate) fn all_jobs(self) -> usize {
+        if self.mixed { 2 * self.jobs } else { self.jobs }
     }
 
     /// Each node of a cluster lost once.
@@ -61,6 +79,7 @@ impl Options {
             partitions: count("IRN_CHAOS_PARTITIONS")?,
             replicas: number("IRN_CHAOS_REPLICAS")?.unwrap_or(2),
             cluster: env::var_os("IRN_CHAOS_CLUSTER").is_some(),
+            mixed: env::var_os("IRN_CHAOS_MIXED").is_some(),
             seed: u64::try_from(number("IRN_CHAOS_SEED")?.unwrap_or(1))?,
         }))
     }

@@ -24,6 +24,7 @@ mod pause;
 mod reload;
 mod replay;
 mod replicas;
+mod requests;
 mod resync;
 mod scaling;
 mod secrecy;
