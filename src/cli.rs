@@ -266,7 +266,7 @@ async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failur
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
     let accounts = config::credentials::load(
         &loaded.config.credentials.path,
-        loaded.config.irp.environment,
+        &loaded.config.irp,
     )?;
     loaded
         .warnings

@@ -4,16 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret};
+use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret, Subscriber, Terms, Wants};
 use crate::config::fault::{ConfigFaults, Fault, Source};
 use crate::config::findings::Findings;
 use crate::config::section::Section;
 use crate::config::setting::quoted;
-use crate::config::{Environment, files, tree};
+use crate::config::{Environment, Provider, files, tree};
 use crate::gstin::Gstin;
 
 /// Credentials without fault, and what was noticed in them all the same.
@@ -38,20 +39,21 @@ pub struct Reading {
 /// Reads a credentials file, or all `*.toml` files of a folder as if they were one; clients may be in any of them.
 ///
 /// Relative paths of secret files start at the folder of the file that names them. In production, a GSTIN with a
-/// wrong check digit is a typing mistake; the sandbox hands such numbers out.
+/// wrong check digit is a typing mistake; the sandbox hands such numbers out. Clients may name the routes of `terms`.
 ///
 /// # Errors
 /// All faults, not just the first.
-pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFaults> {
-    read(path, environment).result
+pub fn load(path: &Path, terms: impl Into<Terms>) -> Result<Loaded, ConfigFaults> {
+    read(path, terms).result
 }
 
 /// As [`load`], and tells which files the result depends on.
 ///
 /// Reads on a thread of its own: had what reading takes been taken among what is kept, the allocator could not give it
 /// back.
-pub fn read(path: &Path, environment: Environment) -> Reading {
-    let reading = thread::scope(|scope| scope.spawn(|| read_here(path, environment)).join());
+pub fn read(path: &Path, terms: impl Into<Terms>) -> Reading {
+    let terms = terms.into();
+    let reading = thread::scope(|scope| scope.spawn(|| read_here(path, terms)).join());
     let Reading { result, files } = match reading {
         Ok(reading) => reading,
         Err(panic) => std::panic::resume_unwind(panic),
@@ -64,13 +66,14 @@ pub fn read(path: &Path, environment: Environment) -> Reading {
 }
 
 /// As [`read`], on this thread.
-pub fn read_here(path: &Path, environment: Environment) -> Reading {
+pub fn read_here(path: &Path, terms: impl Into<Terms>) -> Reading {
+    let terms = terms.into();
     let findings = Findings::default();
     let mut drafts = Drafts::default();
     for file in toml_files(path, &findings) {
-        read_file(&file, &findings, &mut drafts);
+        read_file(&file, &terms, &findings, &mut drafts);
     }
-    let credentials = drafts.link(path, environment, &findings);
+    let credentials = drafts.link(path, terms.environment, &findings);
     let files = findings.opened();
     let result = findings.finish().map(|warnings| Loaded {
         credentials,
@@ -121,7 +124,7 @@ fn note_file(findings: &Findings, path: &Path, problem: &str) {
     findings.fault(source, "", problem, remedy);
 }
 
-fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
+fn read_file(file: &Path, terms: &Terms, findings: &Findings, drafts: &mut Drafts) {
     findings.open(file);
     let text = match files::read_text(file) {
         Ok(text) => text,
@@ -134,6 +137,7 @@ fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
     let mut reader = FileReader {
         before: (drafts.clients.len(), drafts.taxpayers.len()),
         path: &path,
+        terms,
         findings,
         drafts,
     };
@@ -151,6 +155,7 @@ const TAXPAYER: &str = "taxpayer";
 /// Reads one file, part by part.
 struct FileReader<'a> {
     path: &'a Arc<Path>,
+    terms: &'a Terms,
     findings: &'a Findings,
     drafts: &'a mut Drafts,
     /// How many drafts of each list are of other files.
@@ -170,7 +175,7 @@ impl FileReader<'_> {
         let (others_clients, others_taxpayers) = self.before;
         Section::read_root(self.findings, source, base, root, |root| {
             let number = clients.len() - others_clients;
-            clients.extend(root.tables(CLIENT, number, client));
+            clients.extend(root.tables(CLIENT, number, |s| client(s, self.terms)));
             let number = taxpayers.len() - others_taxpayers;
             taxpayers.extend(root.tables(TAXPAYER, number, taxpayer));
         });
@@ -189,8 +194,16 @@ struct Drafts {
 struct ClientDraft {
     source: Source,
     name: Option<String>,
-    id: Option<String>,
-    secret: Option<Secret>,
+    /// All that its route wants.
+    means: Option<Means>,
+}
+
+/// A client but for its name.
+struct Means {
+    id: String,
+    secret: Secret,
+    route: Option<Arc<str>>,
+    subscriber: Option<Subscriber>,
 }
 
 struct TaxpayerDraft {
@@ -201,23 +214,112 @@ struct TaxpayerDraft {
     client: Option<String>,
     username: Option<String>,
     password: Option<Secret>,
+    /// Where the password is set.
+    password_at: Source,
 }
 
-fn client(s: &mut Section<'_>) -> ClientDraft {
+fn client(s: &mut Section<'_>, terms: &Terms) -> ClientDraft {
     let name: Option<String> = s.required("name", "give it a name for the taxpayers to refer to");
     if let Some(name) = &name {
         s.rename(name);
     }
-    let id = s.required("client_id", "write the client id that the portal issued");
-    let secret = s.required_secret("client_secret");
+    let source = s.source().clone();
+    let route: Option<String> = s.optional("route");
+    let wants = terms.of(route.as_deref());
+    if let (None, Some(route)) = (wants, &route) {
+        no_such_route(s, route, terms);
+    }
+    let pair = pair(s, wants);
+    let subscriber = subscriber(s, wants);
+    // Whatever is missing has been told of.
+    let means = wants.zip(pair).and_then(|(wants, (id, secret))| {
+        let is_whole = wants.provider == Provider::Nic || subscriber.is_some();
+        is_whole.then_some(Means {
+            id,
+            secret,
+            route: route.as_deref().map(Arc::from),
+            subscriber,
+        })
+    });
+    ClientDraft {
+        source,
+        name,
+        means,
+    }
+}
+
+fn no_such_route(s: &Section<'_>, route: &str, terms: &Terms) {
+    let problem = format!(
+        "names {}, and the configuration has no such route",
+        quoted(route)
+    );
+    let names: Vec<&str> = terms.named.keys().map(String::as_str).collect();
+    let remedy = if names.is_empty() {
+        "describe it under [irp.routes.NAME] in the configuration, or remove this line".to_owned()
+    } else {
+        format!("name one of: {}", names.join(", "))
+    };
+    s.fault("route", &problem, &remedy);
+}
+
+/// Client id and secret, empty where they are not sent.
+fn pair(s: &mut Section<'_>, wants: Option<Wants>) -> Option<(String, Secret)> {
+    let (id, secret) = match wants {
+        Some(Wants { pair: true, .. }) => (
+            s.required("client_id", "write the client id that the portal issued"),
+            s.required_secret("client_secret"),
+        ),
+        // Of a route that nobody knows it is not known either whether they are missing.
+        Some(Wants { pair: false, .. }) | None => {
+            (s.optional("client_id"), s.secret("client_secret", |_| true))
+        }
+    };
     must_fit_a_header(s, "client_id", id.as_deref());
     must_fit_a_header(s, "client_secret", secret.as_ref().map(Secret::expose));
-    ClientDraft {
-        source: s.source().clone(),
-        name,
-        id,
-        secret,
+    match wants? {
+        Wants { pair: true, .. } => id.zip(secret),
+        Wants { pair: false, .. } => {
+            for (key, is_set) in [("client_id", id.is_some()), ("client_secret", secret.is_some())] {
+                if is_set {
+                    let remedy = "remove it, or set client_pair = \"send\" for the route";
+                    s.warn(key, "is not sent over this client's route", remedy);
+                }
+            }
+            Some((String::new(), Secret::new(String::new())))
+        }
     }
+}
+
+/// E-mail address and public address, which MasterGST's contract alone wants.
+fn subscriber(s: &mut Section<'_>, wants: Option<Wants>) -> Option<Subscriber> {
+    const EMAIL: &str = "write the e-mail address that the client is registered with at the provider";
+    const ADDRESS: &str = "write the public IP address that calls are made from, as registered with the provider";
+    let is_wanted = wants.is_some_and(|wants| wants.provider == Provider::MasterGst);
+    let (email, ip_address): (Option<String>, Option<IpAddr>) = if is_wanted {
+        (s.required("email", EMAIL), s.required("ip_address", ADDRESS))
+    } else {
+        (s.optional("email"), s.optional("ip_address"))
+    };
+    let is_address = |email: &String| {
+        let plain = email.bytes().all(|byte| byte.is_ascii_graphic());
+        let parts = email.split_once('@');
+        plain && parts.is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+    };
+    if email.as_ref().is_some_and(|email| !is_address(email)) {
+        s.fault("email", "is not an e-mail address", EMAIL);
+    }
+    // A forgotten route would send what is meant for one gateway to another.
+    if let (Some(_), false) = (wants, is_wanted) {
+        for (key, is_set) in [("email", email.is_some()), ("ip_address", ip_address.is_some())] {
+            if is_set {
+                let problem = "is of no use: its route does not speak MasterGST's contract";
+                let remedy = "name the route that does with route = \"NAME\", or remove it";
+                s.fault(key, problem, remedy);
+            }
+        }
+    }
+    let (email, ip_address) = email.zip(ip_address).filter(|_| is_wanted)?;
+    Some(Subscriber { email, ip_address })
 }
 
 fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
@@ -244,8 +346,12 @@ fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
     );
     let password = s.required_secret("password");
     must_fit_a_header(s, "username", username.as_deref());
-    if let (Some(username), Some(password)) = (&username, &password) {
-        must_fit_the_login(s, username, password);
+    let password_at = s.source_of("password");
+    if let Some(password) = &password
+        && password.expose().trim() != password.expose()
+    {
+        let remedy = "remove it, unless it was set so at the portal";
+        s.warn("password", "begins or ends with a space", remedy);
     }
     TaxpayerDraft {
         source: s.source().clone(),
@@ -254,39 +360,23 @@ fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
         client,
         username,
         password,
+        password_at,
     }
 }
 
 /// Client pair and user name travel in headers (NIC, generate-irn page).
 fn must_fit_a_header(s: &Section<'_>, key: &str, text: Option<&str>) {
-    let Some(text) = text else { return };
-    // Not by making a header of it: that would leave a copy behind.
-    let is_plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-    if !is_plain || text.trim() != text {
-        let problem = "has characters that no header can carry, or spaces around it";
-        s.fault(key, problem, "copy it again; it is plain ASCII");
+    if text.is_some_and(|text| !fits_a_header(text)) {
+        s.fault(key, NO_HEADER, "copy it again; it is plain ASCII");
     }
 }
 
-fn must_fit_the_login(s: &Section<'_>, username: &str, password: &Secret) {
-    let used = super::escaped_bytes(username) + super::escaped_bytes(password.expose());
-    if used > LONGEST_LOGIN_BYTES {
-        let problem = format!(
-            "and `username` take {used} characters together; the portal's encrypted login holds {LONGEST_LOGIN_BYTES}"
-        );
-        s.fault(
-            "password",
-            &problem,
-            "choose a shorter password at the portal",
-        );
-    }
-    if password.expose().trim() != password.expose() {
-        s.warn(
-            "password",
-            "begins or ends with a space",
-            "remove it, unless it was set so at the portal",
-        );
-    }
+const NO_HEADER: &str = "has characters that no header can carry, or spaces around it";
+
+/// Not by making a header of it: that would leave a copy behind.
+fn fits_a_header(text: &str) -> bool {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_plain && text.trim() == text
 }
 
 impl Drafts {
@@ -327,8 +417,7 @@ fn unique_clients(
     for ClientDraft {
         source,
         name,
-        id,
-        secret,
+        means,
     } in drafts
     {
         let Some(name) = name else { continue };
@@ -343,11 +432,13 @@ fn unique_clients(
             continue;
         }
         sources.insert(name.clone(), source);
-        let client = id.zip(secret).map(|(id, secret)| {
+        let client = means.map(|means| {
             Arc::new(Client {
                 name: name.clone(),
-                id,
-                secret,
+                id: means.id,
+                secret: means.secret,
+                route: means.route,
+                subscriber: means.subscriber,
             })
         });
         clients.insert(name, client);
@@ -367,6 +458,9 @@ struct Links<'f> {
 impl Links<'_> {
     fn account(&mut self, draft: TaxpayerDraft) -> Option<Account> {
         let client = self.client_of(&draft);
+        if let Some(client) = &client {
+            self.judge_login(&draft, client);
+        }
         let gstin = draft.gstin?;
         self.judge_gstin(gstin, &draft);
         Some(Account {
@@ -390,6 +484,30 @@ impl Links<'_> {
             self.fault(draft, "client", &problem, &remedy);
         }
         None
+    }
+
+    /// A login is sealed in the portal's own contract, and made of headers in MasterGST's.
+    fn judge_login(&self, draft: &TaxpayerDraft, client: &Client) {
+        let (Some(username), Some(password)) = (&draft.username, &draft.password) else {
+            return;
+        };
+        let used = super::escaped_bytes(username) + super::escaped_bytes(password.expose());
+        let (problem, remedy) = match &client.subscriber {
+            None if used > LONGEST_LOGIN_BYTES => (
+                format!(
+                    "and `username` take {used} characters together; the portal's encrypted login holds {LONGEST_LOGIN_BYTES}"
+                ),
+                "choose a shorter password at the portal",
+            ),
+            Some(_) if !fits_a_header(password.expose()) => (
+                NO_HEADER.to_owned(),
+                "choose one of plain ASCII characters: this client's route sends it in a header",
+            ),
+            None | Some(_) => return,
+        };
+        let key = format!("{}password", draft.key);
+        let at = draft.password_at.clone();
+        self.findings.fault(at, &key, &problem, remedy);
     }
 
     fn judge_gstin(&mut self, gstin: Gstin, draft: &TaxpayerDraft) {
