@@ -291,8 +291,9 @@ fn named_files(config: &Config) -> impl Iterator<Item = Finding> {
         .chain(of_routes)
         .filter_map(|(key, file)| Some((key, file?)))
         .filter(move |(key, file)| {
-            let (kind, of) = (key.rsplit('.').next().map(str::to_owned), file.clone());
-            seen.insert((kind, of))
+            let side = key.split('.').next().map(str::to_owned);
+            let kind = key.rsplit('.').next().map(str::to_owned);
+            seen.insert((side, kind, file.clone()))
         });
     let keys = irp
         .signing_keys

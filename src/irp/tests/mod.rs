@@ -47,7 +47,7 @@ async fn login_is_sent_exactly_and_its_session_key_unwrapped() {
     let login = portal.irp().login(&taxpayer.account, true).await.unwrap();
     assert_eq!(login.token.expose(), "tOkEn");
     assert_eq!(
-        &**login.key.open(&seal(&SESSION_KEY, b"{}")).unwrap(),
+        &**login.key.unwrap().open(&seal(&SESSION_KEY, b"{}")).unwrap(),
         b"{}"
     );
     let request = &portal.requests()[0];
