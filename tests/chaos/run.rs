@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::support::amqp::Amqp;
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::eventually;
+use crate::support::invoice::irn;
 use crate::support::ledger::{Ledger, invoices};
 use crate::support::proxy::TcpProxy;
 use crate::support::sandbox::Sandbox;
@@ -80,7 +81,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 impl Run {
     async fn new(options: Options) -> Result<Self> {
         let brokers = Brokers::start(options.cluster).await?;
-        let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
+        let sandbox = Sandbox::start(&Credentials::of(&GSTINS).over(options.way)).await?;
         let front = TcpProxy::to_any(&brokers.addresses()).await?;
         let mut run = Self {
             options,
@@ -110,6 +111,7 @@ impl Run {
         let vhost = self.brokers.vhost();
         let url = format!("{}?heartbeat=2", vhost.url_through(proxy.address()));
         WorkerConfig::between(&url, &self.sandbox)?
+            .over(self.options.way, &self.sandbox)?
             .set("irp.connect_timeout", "1s")?
             .set("irp.request_timeout", "2s")?
             .set("irp.settle_time", "2500ms")?
@@ -250,6 +252,7 @@ impl Run {
         }
         self.ledger.collect_rest(&erp).await?;
         self.ledger.ensure_each_signed()?;
+        self.ensure_each_is_the_one_published()?;
         for queue in ["irn.dead", "irn.poison"] {
             let depth = erp.depth(queue).await?;
             ensure!(depth == 0, "{queue} holds {depth}");
@@ -277,6 +280,17 @@ impl Run {
         Ok(())
     }
 
+    /// The portal's rule gives each document its IRN: the results are the same whichever way it was registered.
+    fn ensure_each_is_the_one_published(&self) -> Result<()> {
+        for entry in self.ledger.firsts() {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let (gstin, number) = (&entry.body["gstin"], &entry.body["document"]["number"]);
+            let expected = irn(&text(gstin), &text(number));
+            ensure!(text(&entry.body["irn"]) == expected, "{}", entry.body);
+        }
+        Ok(())
+    }
+
     async fn figures(&self, taken: Duration) -> Result<String> {
         let Options {
             jobs,
@@ -285,6 +299,7 @@ impl Run {
             partitions,
             replicas,
             cluster,
+            way,
             seed,
         } = self.options;
         let answered = self.ledger.answered();
@@ -301,7 +316,7 @@ impl Run {
         let seconds = taken.as_secs_f64();
         Ok(format!(
             "jobs {jobs}, signed {}, recovered {}, published twice {}, handed out twice by the broker {}, unaccounted {}, contradictory {}; kills {kills}, \
-             {} {restarts}, partitions {partitions}, replicas {replicas}, seed {seed}; submits {}, look-ups {}, of \
+             {} {restarts}, partitions {partitions}, replicas {replicas}, over {way}, seed {seed}; submits {}, look-ups {}, of \
              registered documents {}, blind {}; {seconds:.0} s, {:.0} jobs/s",
             status("signed"),
             recovered.count(),

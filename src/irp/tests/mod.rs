@@ -1,7 +1,9 @@
 mod counted;
 mod faults;
 mod fuzz;
+mod mastergst;
 mod portal;
+mod profiles;
 
 use super::*;
 use crate::config::credentials::Secret;
