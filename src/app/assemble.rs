@@ -54,7 +54,14 @@ pub(super) fn assemble(
     // A portal that needs half the time it is given is about to need all of it.
     let slow = config.irp.request_timeout / 2;
     let slots = Slots::new(config.irp.concurrency, slow);
-    let ways = ways(&config.irp, &credentials, &slots, slow, &limits, given.background)?;
+    let ways = ways(
+        &config.irp,
+        &credentials,
+        &slots,
+        slow,
+        &limits,
+        given.background,
+    )?;
     let (mut views, mut sessions) = (Vec::new(), Vec::new());
     for way in &ways {
         sessions.push(Arc::clone(&way.primary.sessions));
@@ -141,7 +148,9 @@ fn ways(
     background: &TaskTracker,
 ) -> Result<Vec<Way>, IrpConfigFault> {
     let configs = irp.each_route();
-    let in_use = configs.iter().filter(|config| credentials.uses(config.route.as_deref()));
+    let in_use = configs
+        .iter()
+        .filter(|config| credentials.uses(config.route.as_deref()));
     let cap = share(irp, in_use.count());
     let way = |config: &IrpConfig| {
         let route = config.route.as_deref();
@@ -150,7 +159,13 @@ fn ways(
         let portal = |config: &IrpConfig, is_failover| {
             // Its calls count against the same limits.
             let breakers = Breakers::named(config.concurrency, route, is_failover);
-            portal(config, breakers, slots.as_ref().unwrap_or(all), limits, background)
+            portal(
+                config,
+                breakers,
+                slots.as_ref().unwrap_or(all),
+                limits,
+                background,
+            )
         };
         Ok(Way {
             name: config.route.clone(),
@@ -192,5 +207,11 @@ fn portal(
         background.clone(),
     ));
     let slots = Arc::clone(slots);
-    Ok(Portal::new(&config.base_url, irp, sessions, breakers, slots))
+    Ok(Portal::new(
+        &config.base_url,
+        irp,
+        sessions,
+        breakers,
+        slots,
+    ))
 }

@@ -270,7 +270,9 @@ pub(super) fn header(
 ) -> bool {
     let is_own = |name: &str| {
         OWN_HEADERS.contains(&name.to_lowercase().as_str())
-            || renamed.iter().any(|(_, own)| own.eq_ignore_ascii_case(name))
+            || renamed
+                .iter()
+                .any(|(_, own)| own.eq_ignore_ascii_case(name))
     };
     let problem = if name.parse::<HeaderName>().is_err() {
         "is not a header's name"

@@ -19,10 +19,10 @@ use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
-    DeadLetterPayload, Environment, IrpConfig, LettersSide,
-    LimitsConfig, LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig,
-    RouteConfig, Rung, ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
-    TopologyConfig, ValidateConfig, ValidateSide, addresses, checks, files,
+    DeadLetterPayload, Environment, IrpConfig, LettersSide, LimitsConfig, LogConfig, LogFormat,
+    Preflight, Provider, Rate, RepliesConfig, RetryConfig, RouteConfig, Rung, ScalingConfig, Share,
+    ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig, TopologyConfig,
+    ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.

@@ -337,7 +337,10 @@ fn header_names(s: &mut Section<'_>) -> Vec<(String, String)> {
         };
         if name.parse::<HeaderName>().is_err() {
             s.fault_at(&item.source, &key, "is not a header's name", REMEDY);
-        } else if names.iter().any(|(_, other)| other.eq_ignore_ascii_case(&name)) {
+        } else if names
+            .iter()
+            .any(|(_, other)| other.eq_ignore_ascii_case(&name))
+        {
             let problem = "is the name of another header, too";
             s.fault_at(&item.source, &key, problem, REMEDY);
         } else {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::tree::{Item, Value};
 use super::{
-    ClientPair, DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate, Rung, Share,
-    SignaturePolicy, UnknownCode,
+    ClientPair, DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate,
+    Rung, Share, SignaturePolicy, UnknownCode,
 };
 
 /// A type that a key may want.

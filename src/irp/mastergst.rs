@@ -210,8 +210,7 @@ fn session_headers(access: &Access<'_>) -> Result<HeaderMap, IrpError> {
 /// What stands in a document, as a header's value. No number that the portal takes has a character that it could not
 /// carry; of one that has, nothing can be registered, and what is asked for in its stead is not found.
 fn in_a_header(text: &str) -> HeaderValue {
-    let mut value =
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
     value.set_sensitive(true);
     value
 }

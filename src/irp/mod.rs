@@ -122,7 +122,9 @@ impl Irp {
         number: &str,
         date: &str,
     ) -> Result<Registration, IrpError> {
-        let request = self.contract.by_document(access, seller, kind, number, date)?;
+        let request = self
+            .contract
+            .by_document(access, seller, kind, number, date)?;
         self.call(Call::LookUp, access, request, Registration::read)
             .await
     }
@@ -266,7 +268,9 @@ impl Irp {
     fn refused_as(&self, call: Call, code: &'static str) -> IrpError {
         let fault = Fault {
             code: code.to_owned(),
-            message: codes::explain(code).map_or("", |row| row.meaning).to_owned(),
+            message: codes::explain(code)
+                .map_or("", |row| row.meaning)
+                .to_owned(),
         };
         Refusal::judge(
             call,

@@ -159,7 +159,10 @@ impl Nic {
     fn look_up_headers(&self, access: &Access<'_>, seller: &Gstin) -> Result<HeaderMap, IrpError> {
         let mut headers = self.session_headers(access)?;
         if *seller != access.account.gstin {
-            headers.insert(self.headers.supplier.clone(), secret_value(seller.as_str())?);
+            headers.insert(
+                self.headers.supplier.clone(),
+                secret_value(seller.as_str())?,
+            );
         }
         Ok(headers)
     }

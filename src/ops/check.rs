@@ -395,7 +395,10 @@ fn unused_routes(config: &Config, credentials: &Credentials) -> Vec<Finding> {
     let routes = config.irp.routes.iter();
     let unused = routes.filter(|named| !credentials.uses(Some(&named.name)));
     let unused = unused.map(|named| {
-        let what = format!("route {}: no client of the credentials takes it", named.name);
+        let what = format!(
+            "route {}: no client of the credentials takes it",
+            named.name
+        );
         let remedy = "name it in a client of the credentials file (route = \"NAME\"), or remove it";
         Finding::new(Verdict::Warning, what, remedy)
     });
@@ -416,7 +419,9 @@ fn secret_file(file: &Path) -> Option<Finding> {
 fn login(account: &Account) -> String {
     let (gstin, client) = (account.gstin, account.client.name.escape_debug());
     let route = account.client.route.as_deref();
-    let route = route.map(|name| format!(" over route {name}")).unwrap_or_default();
+    let route = route
+        .map(|name| format!(" over route {name}"))
+        .unwrap_or_default();
     match &account.client.subscriber {
         Some(subscriber) => format!(
             "credentials of {gstin}: client {client}{route}, calling from {}",

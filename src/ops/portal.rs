@@ -82,7 +82,8 @@ fn fingerprint(config: &IrpConfig) -> Option<Finding> {
 /// Which route is meant, where it has a name.
 fn of_route(config: &IrpConfig) -> String {
     let name = config.route.as_deref();
-    name.map(|name| format!(" of route {name}")).unwrap_or_default()
+    name.map(|name| format!(" of route {name}"))
+        .unwrap_or_default()
 }
 
 fn clock(config: &IrpConfig, skew: Option<SignedDuration>) -> Finding {

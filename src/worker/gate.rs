@@ -130,12 +130,12 @@ impl Portals {
 impl Portal {
     /// When it is tried again, if one of its breakers is open.
     fn next_try(&self) -> Option<Instant> {
-        let opens = Scope::ALL.into_iter().filter_map(|scope| {
-            match self.breakers.view(scope) {
+        let opens = Scope::ALL
+            .into_iter()
+            .filter_map(|scope| match self.breakers.view(scope) {
                 View::Open { until } => Some(until),
                 View::Closed | View::HalfOpen { .. } => None,
-            }
-        });
+            });
         opens.min()
     }
 }

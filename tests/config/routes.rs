@@ -11,11 +11,10 @@ use crate::support::Folder;
 const OWN: &str = "irp.base_url = \"https://irp.example.in\"\n";
 
 const TWO_ROUTES: &str = r#"
-[irp]
-base_url = "https://irp.example.in"
-extra_headers = { "X-Own" = "own" }
-ca_file = "{dir}/irp.pem"
-request_timeout = "20s"
+irp.base_url = "https://irp.example.in"
+irp.extra_headers = { "X-Own" = "own" }
+irp.ca_file = "{dir}/irp.pem"
+irp.request_timeout = "20s"
 
 [irp.routes.cleartax]
 base_url = "https://gsp.example.in/"
@@ -44,20 +43,28 @@ fn route_has_what_its_gateway_needs_of_its_own_and_the_rest_from_irp() -> Result
     let [own, cleartax, whitebooks] = routes.as_slice() else {
         panic!("{} routes", routes.len());
     };
-    assert_eq!((own.route.as_deref(), own.key("ca_file").as_str()), (None, "irp.ca_file"));
+    assert_eq!(
+        (own.route.as_deref(), own.key("ca_file").as_str()),
+        (None, "irp.ca_file")
+    );
     assert_eq!(cleartax.route.as_deref(), Some("cleartax"));
     assert_eq!(cleartax.key("base_url"), "irp.routes.cleartax.base_url");
     assert_eq!(cleartax.base_url, "https://gsp.example.in");
     assert_eq!(cleartax.paths.eicore, "/einv-gsp/core");
     assert_eq!(cleartax.paths.eiewb, "/eiewb");
-    assert_eq!(cleartax.header_names, [("authtoken".to_owned(), "auth-token".to_owned())]);
+    assert_eq!(
+        cleartax.header_names,
+        [("authtoken".to_owned(), "auth-token".to_owned())]
+    );
     assert_eq!(
         (cleartax.header_style, cleartax.client_pair),
         (HeaderStyle::Hyphen, ClientPair::Omit)
     );
     let headers = |route: &IrpConfig| -> Vec<(String, String)> {
         let pairs = route.extra_headers.iter();
-        pairs.map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
+        pairs
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect()
     };
     // The keys of one gateway are nobody else's.
     let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
@@ -93,7 +100,10 @@ fn mastergst_for_everybody_needs_no_key() -> Result<()> {
         "{OWN}#irp.public_key_file\nirp.provider = \"mastergst\"\nirp.routes.a = {{ base_url = \"https://a.example.in\", provider = \"nic\" }}"
     );
     let faults = folder.load(&text)?.unwrap_err().to_string();
-    assert!(faults.contains("irp.routes.a.public_key_file: is missing"), "{faults}");
+    assert!(
+        faults.contains("irp.routes.a.public_key_file: is missing"),
+        "{faults}"
+    );
     Ok(())
 }
 
@@ -157,7 +167,10 @@ extra_headers = { "X-Key" = { value_file = "/nowhere/key" } }
     let faults = folder.load(&format!("{OWN}{text}"))?.unwrap_err().faults;
     let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
     let header = "irp.routes.c.extra_headers.X-Key.value_file";
-    assert_eq!(keys, ["irp.routes.a.base_url", "irp.routes.b.paths.eicore", header]);
+    assert_eq!(
+        keys,
+        ["irp.routes.a.base_url", "irp.routes.b.paths.eicore", header]
+    );
     Ok(())
 }
 
@@ -231,7 +244,11 @@ fn client_that_does_not_fit_its_route_is_told_so() -> Result<()> {
     const BOOKS: &str = "route = \"whitebooks\"\nclient_id = \"ID\"\nclient_secret = \"s\"\n";
     for (client, keys, part) in [
         ("", vec!["client_id", "client_secret"], "is missing"),
-        ("route = \"clear\"\n", vec!["route"], "name one of: cleartax, whitebooks"),
+        (
+            "route = \"clear\"\n",
+            vec!["route"],
+            "name one of: cleartax, whitebooks",
+        ),
         (BOOKS, vec!["email", "ip_address"], "is missing"),
         (
             &format!("{BOOKS}email = \"acme.example\"\nip_address = \"203.0.113.7\""),
@@ -251,16 +268,35 @@ fn client_that_does_not_fit_its_route_is_told_so() -> Result<()> {
         ),
     ] {
         let faults = accounts(&folder, &config, client, TAXPAYER)?.unwrap_err();
-        let found: Vec<&str> = faults.faults.iter().map(|fault| fault.key.as_str()).collect();
-        let expected: Vec<String> = keys.iter().map(|key| format!("client[acme].{key}")).collect();
+        let found: Vec<&str> = faults
+            .faults
+            .iter()
+            .map(|fault| fault.key.as_str())
+            .collect();
+        let expected: Vec<String> = keys
+            .iter()
+            .map(|key| format!("client[acme].{key}"))
+            .collect();
         assert_eq!(found, expected, "{client}");
         for fault in &faults.faults {
             assert!(fault.to_string().contains(part), "{client}: {fault}");
         }
     }
-    let loaded = accounts(&folder, &config, &format!("route = \"cleartax\"\n{PAIR}"), TAXPAYER)??;
-    let warned: Vec<&str> = loaded.warnings.iter().map(|fault| fault.key.as_str()).collect();
-    assert_eq!(warned, ["client[acme].client_id", "client[acme].client_secret"]);
+    let loaded = accounts(
+        &folder,
+        &config,
+        &format!("route = \"cleartax\"\n{PAIR}"),
+        TAXPAYER,
+    )??;
+    let warned: Vec<&str> = loaded
+        .warnings
+        .iter()
+        .map(|fault| fault.key.as_str())
+        .collect();
+    assert_eq!(
+        warned,
+        ["client[acme].client_id", "client[acme].client_secret"]
+    );
     Ok(())
 }
 
@@ -276,7 +312,10 @@ fn password_fits_the_login_of_its_route() -> Result<()> {
     let faults = accounts(&folder, &config, BOOKS, &with("pä"))?.unwrap_err();
     assert!(faults.to_string().contains("in a header"), "{faults}");
     let faults = accounts(&folder, &config, "route = \"cleartax\"", &with(&long))?.unwrap_err();
-    assert!(faults.to_string().contains("take 81 characters together"), "{faults}");
+    assert!(
+        faults.to_string().contains("take 81 characters together"),
+        "{faults}"
+    );
     Ok(())
 }
 

@@ -67,7 +67,11 @@ async fn serves(way: Way) -> Result<()> {
     stack.sandbox.revoke_tokens().await?;
     stack.settle(job("j-4", "P/4")).await?.assert_signed(false);
     let calls = stack.sandbox.calls().await?;
-    assert_eq!((calls.logins, calls.generates, calls.duplicates), (2, 4, 0), "{way}");
+    assert_eq!(
+        (calls.logins, calls.generates, calls.duplicates),
+        (2, 4, 0),
+        "{way}"
+    );
     Ok(())
 }
 
@@ -129,7 +133,10 @@ async fn duplicate_whose_information_was_lost_is_fetched_by_its_document() -> Re
     stack.settle(job("j-2", "D/1")).await?.assert_signed(true);
     let stats = stack.sandbox.stats().await?;
     assert_eq!(stats.errors_by_code.get("2150"), Some(&1));
-    assert_eq!((stats.requests("get_by_doc"), stats.requests("get_by_irn")), (1, 0));
+    assert_eq!(
+        (stats.requests("get_by_doc"), stats.requests("get_by_irn")),
+        (1, 0)
+    );
 
     // Too long ago: registered, but its signed data cannot be had.
     stack.sandbox.advance("49h").await?;
@@ -183,8 +190,8 @@ async fn empty_data_of_mastergst_means_that_nothing_was_found() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn logins_of_mastergst_are_read_in_every_form_and_one_without_a_token_is_refused() -> Result<()>
-{
+async fn logins_of_mastergst_are_read_in_every_form_and_one_without_a_token_is_refused()
+-> Result<()> {
     let stack = over(Way::MasterGst).await?;
     for (number, form) in ["object", "json_string", "top_level"].iter().enumerate() {
         stack.sandbox.shapes(json!({"auth_data": form})).await?;
@@ -199,7 +206,12 @@ async fn logins_of_mastergst_are_read_in_every_form_and_one_without_a_token_is_r
     for number in 8..10 {
         let id = format!("j-{number}");
         let outcome = stack.settle(job(&id, &format!("L/{number}"))).await?;
-        assert_eq!(outcome.errors()[0], "worker CREDENTIALS_REFUSED", "{}", outcome.json);
+        assert_eq!(
+            outcome.errors()[0],
+            "worker CREDENTIALS_REFUSED",
+            "{}",
+            outcome.json
+        );
     }
     assert_eq!(stack.sandbox.calls().await?.logins, before + 1);
     Ok(())
@@ -210,7 +222,8 @@ async fn logins_of_mastergst_are_read_in_every_form_and_one_without_a_token_is_r
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn password_that_mastergst_refuses_is_sent_once_however_many_jobs_wait() -> Result<()> {
     let stack = over(Way::MasterGst).await?;
-    let changed = json!({"gstin": SELLER, "username": format!("API_{SELLER}"), "password": "another"});
+    let changed =
+        json!({"gstin": SELLER, "username": format!("API_{SELLER}"), "password": "another"});
     stack.sandbox.post("password", &changed).await?;
     let jobs: Vec<Job> = (0..10)
         .map(|number| job(&format!("j-{number}"), &format!("W/{number}")))
@@ -218,10 +231,18 @@ async fn password_that_mastergst_refuses_is_sent_once_however_many_jobs_wait() -
     stack.erp.publish(&jobs).await?;
     for outcome in stack.outcomes(10, SOON).await?.values() {
         let errors = outcome.errors();
-        assert_eq!(errors, ["worker CREDENTIALS_REFUSED", "irp 1019"], "{}", outcome.json);
+        assert_eq!(
+            errors,
+            ["worker CREDENTIALS_REFUSED", "irp 1019"],
+            "{}",
+            outcome.json
+        );
     }
     let stats = stack.sandbox.stats().await?;
-    assert_eq!((stats.calls().logins, stats.generates, stats.errors), (1, 0, 1));
+    assert_eq!(
+        (stats.calls().logins, stats.generates, stats.errors),
+        (1, 0, 1)
+    );
     Ok(())
 }
 
@@ -233,11 +254,21 @@ async fn account_that_is_blocked_behind_mastergst_stops_its_gstin() -> Result<()
     let blocked = json!({"gstin": SELLER, "status": "ACT", "blocked": true});
     stack.sandbox.post("taxpayers", &blocked).await?;
     for number in 1..4 {
-        let outcome = stack.settle(job(&format!("j-{number}"), &format!("B/{number}"))).await?;
+        let outcome = stack
+            .settle(job(&format!("j-{number}"), &format!("B/{number}")))
+            .await?;
         assert_eq!(outcome.status(), "failed", "{}", outcome.json);
-        assert!(outcome.errors().contains(&"irp 1014".to_owned()), "{}", outcome.json);
+        assert!(
+            outcome.errors().contains(&"irp 1014".to_owned()),
+            "{}",
+            outcome.json
+        );
     }
-    assert_eq!(stack.sandbox.stats().await?.errors, 1, "the others cost no call");
+    assert_eq!(
+        stack.sandbox.stats().await?.errors,
+        1,
+        "the others cost no call"
+    );
     Ok(())
 }
 
@@ -266,11 +297,16 @@ async fn outage_and_quota_of_mastergst_leave_no_document_behind_and_none_twice()
         rule["endpoint"] = json!("generate");
         rule["times"] = json!(1);
         stack.sandbox.faults(1, json!([rule])).await?;
-        let outcome = stack.settle(job(&format!("j-{number}"), &format!("O/{number}"))).await?;
+        let outcome = stack
+            .settle(job(&format!("j-{number}"), &format!("O/{number}")))
+            .await?;
         assert_eq!(outcome.status(), "signed", "{fault}: {}", outcome.json);
     }
     let stats = stack.sandbox.stats().await?;
-    assert_eq!((stats.registrations, stats.duplicate_generates), (number, 0));
+    assert_eq!(
+        (stats.registrations, stats.duplicate_generates),
+        (number, 0)
+    );
     assert_eq!(stats.blind_generates, 0, "{stats:?}");
     Ok(())
 }
@@ -307,7 +343,10 @@ async fn one_worker_serves_three_routes_at_once() -> Result<()> {
         .set("irp.routes.cleartax.public_key_file", key)?
         .set("irp.signing_keys", keys.to_vec())?;
     stack.workers.push(config.start("worker").await?);
-    let jobs: Vec<Job> = invoices("TRI", 60).into_iter().map(|(_, job)| job).collect();
+    let jobs: Vec<Job> = invoices("TRI", 60)
+        .into_iter()
+        .map(|(_, job)| job)
+        .collect();
     stack.erp.publish(&jobs).await?;
     for (id, outcome) in stack.outcomes(60, SOON).await? {
         outcome.assert_signed(false);
@@ -327,9 +366,16 @@ async fn one_worker_serves_three_routes_at_once() -> Result<()> {
     }
     let status: Value = serde_json::from_str(&stack.worker()?.admin("/status").await?)?;
     let routes = status["routes"].as_array().context("no routes")?;
-    let names: Vec<_> = routes.iter().filter_map(|route| route["name"].as_str()).collect();
+    let names: Vec<_> = routes
+        .iter()
+        .filter_map(|route| route["name"].as_str())
+        .collect();
     assert_eq!(names, ["cleartax", "mastergst"]);
-    assert_eq!(status["lanes"].as_array().map(Vec::len), Some(5), "{status}");
+    assert_eq!(
+        status["lanes"].as_array().map(Vec::len),
+        Some(5),
+        "{status}"
+    );
     let page = stack.worker()?.admin("/").await?;
     assert!(page.contains("Route mastergst"));
     let metric = "irn_worker_breaker_state";
@@ -349,7 +395,10 @@ async fn route_that_is_down_keeps_only_its_own_jobs_waiting_and_charges_them_not
         .set("irp.concurrency", 16)?
         .set("retry.immediate.max_elapsed", "100ms")?;
     stack.workers.push(config.start("worker").await?);
-    let jobs: Vec<Job> = invoices("DWN", 200).into_iter().map(|(_, job)| job).collect();
+    let jobs: Vec<Job> = invoices("DWN", 200)
+        .into_iter()
+        .map(|(_, job)| job)
+        .collect();
     stack.erp.publish(&jobs).await?;
     let is_down = |id: &str| {
         let number: usize = id.trim_start_matches("DWN-").parse().unwrap_or_default();
@@ -427,10 +476,19 @@ async fn check_reports_each_route_and_logs_every_account_in_over_its_own() -> Re
             stack.sandbox.url()
         ),
         "warn  route alankit: no client of the credentials takes it".to_owned(),
-        format!("ok    portal of route mastergst {}: reached", stack.sandbox.url()),
+        format!(
+            "ok    portal of route mastergst {}: reached",
+            stack.sandbox.url()
+        ),
         format!("ok    {}: logged in, token for", GSTINS[0]),
-        format!("ok    {}: logged in over route cleartax, token for", GSTINS[1]),
-        format!("ok    {}: logged in over route mastergst, token for", GSTINS[4]),
+        format!(
+            "ok    {}: logged in over route cleartax, token for",
+            GSTINS[1]
+        ),
+        format!(
+            "ok    {}: logged in over route mastergst, token for",
+            GSTINS[4]
+        ),
         format!(
             "ok    credentials of {}: client mastergst over route mastergst, calling from 203.0.113.7",
             GSTINS[4]

@@ -152,7 +152,10 @@ impl Accounts {
     /// The pair that a gateway puts in for this GSTIN: that of the client its user was made for.
     pub(crate) fn pair_for(&self, gstin: &str) -> Option<[(&'static str, String); 2]> {
         let user = self.users.iter().find(|user| user.gstin == gstin)?;
-        let client = self.clients.iter().find(|client| client.id == user.client_id)?;
+        let client = self
+            .clients
+            .iter()
+            .find(|client| client.id == user.client_id)?;
         Some([
             ("client_id", client.id.clone()),
             ("client_secret", client.secret.expose()),

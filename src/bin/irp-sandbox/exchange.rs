@@ -208,7 +208,9 @@ impl Sandbox {
             Ending::Spoilt(spoil) => {
                 let (answer, key) = self.act(opened);
                 match self.spoilt(*spoil, answer, key) {
-                    Ok((answer, key)) => json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes)),
+                    Ok((answer, key)) => {
+                        json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes))
+                    }
                     Err(_) => status_response(StatusCode::INTERNAL_SERVER_ERROR),
                 }
             }

@@ -85,7 +85,9 @@ async fn told(
 /// A header by exactly this name, apart from case.
 fn exact(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<_> = headers.get_all(name).iter().collect();
-    let texts = values.iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let texts = values
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
     (!values.is_empty()).then(|| texts.collect::<Vec<_>>().join(", "))
 }
 

@@ -279,7 +279,10 @@ fn pair(s: &mut Section<'_>, wants: Option<Wants>) -> Option<(String, Secret)> {
     match wants? {
         Wants { pair: true, .. } => id.zip(secret),
         Wants { pair: false, .. } => {
-            for (key, is_set) in [("client_id", id.is_some()), ("client_secret", secret.is_some())] {
+            for (key, is_set) in [
+                ("client_id", id.is_some()),
+                ("client_secret", secret.is_some()),
+            ] {
                 if is_set {
                     let remedy = "remove it, or set client_pair = \"send\" for the route";
                     s.warn(key, "is not sent over this client's route", remedy);
@@ -292,11 +295,16 @@ fn pair(s: &mut Section<'_>, wants: Option<Wants>) -> Option<(String, Secret)> {
 
 /// E-mail address and public address, which MasterGST's contract alone wants.
 fn subscriber(s: &mut Section<'_>, wants: Option<Wants>) -> Option<Subscriber> {
-    const EMAIL: &str = "write the e-mail address that the client is registered with at the provider";
-    const ADDRESS: &str = "write the public IP address that calls are made from, as registered with the provider";
+    const EMAIL: &str =
+        "write the e-mail address that the client is registered with at the provider";
+    const ADDRESS: &str =
+        "write the public IP address that calls are made from, as registered with the provider";
     let is_wanted = wants.is_some_and(|wants| wants.provider == Provider::MasterGst);
     let (email, ip_address): (Option<String>, Option<IpAddr>) = if is_wanted {
-        (s.required("email", EMAIL), s.required("ip_address", ADDRESS))
+        (
+            s.required("email", EMAIL),
+            s.required("ip_address", ADDRESS),
+        )
     } else {
         (s.optional("email"), s.optional("ip_address"))
     };
@@ -310,7 +318,10 @@ fn subscriber(s: &mut Section<'_>, wants: Option<Wants>) -> Option<Subscriber> {
     }
     // A forgotten route would send what is meant for one gateway to another.
     if let (Some(_), false) = (wants, is_wanted) {
-        for (key, is_set) in [("email", email.is_some()), ("ip_address", ip_address.is_some())] {
+        for (key, is_set) in [
+            ("email", email.is_some()),
+            ("ip_address", ip_address.is_some()),
+        ] {
             if is_set {
                 let problem = "is of no use: its route does not speak MasterGST's contract";
                 let remedy = "name the route that does with route = \"NAME\", or remove it";

@@ -139,11 +139,15 @@ async fn login_that_the_provider_does_not_admit_is_refused_and_one_it_fails_is_n
 async fn document_goes_plain_byte_for_byte_and_the_registration_comes_back_as_sent() {
     let portal = answering(&told(&registration()));
     let taxpayer = plain();
-    let document = "{ \"ValDtls\" : {\"TotInvVal\":21851.00}, \"x\":\"Zoë ₹\\u00e9\",\r\n\t\"Unknown\":1e0 }"
-        .as_bytes();
+    let document =
+        "{ \"ValDtls\" : {\"TotInvVal\":21851.00}, \"x\":\"Zoë ₹\\u00e9\",\r\n\t\"Unknown\":1e0 }"
+            .as_bytes();
     let answer = irp(&portal).generate(&access(&taxpayer), document).await;
     let answer = answer.unwrap();
-    assert_eq!((answer.irn.as_str(), answer.ack_no.as_str()), (IRN, "112510000000001"));
+    assert_eq!(
+        (answer.irn.as_str(), answer.ack_no.as_str()),
+        (IRN, "112510000000001")
+    );
     let request = &portal.requests()[0];
     assert_eq!(
         request.line(),
@@ -175,13 +179,21 @@ async fn calls_go_to_the_addresses_of_the_provider() {
     let (irp, taxpayer) = (irp(&portal), plain());
     let (access, gstin) = (access(&taxpayer), taxpayer.account.gstin);
     let (irn, seller) = (IRN.parse().unwrap(), "33AAKFN5208R1ZT".parse().unwrap());
-    irp.by_document(&access, &gstin, DocumentType::Invoice, "SI/25-26/00417", "05/09/2025")
-        .await
-        .unwrap();
+    irp.by_document(
+        &access,
+        &gstin,
+        DocumentType::Invoice,
+        "SI/25-26/00417",
+        "05/09/2025",
+    )
+    .await
+    .unwrap();
     irp.by_irn(&access, &seller, &irn).await.unwrap();
     irp.gstin_details(&access, &gstin).await.unwrap();
     irp.sync_gstin(&access, &gstin).await.unwrap();
-    irp.cancel(&access, &irn, "1", "Wrong \"entry\"").await.unwrap();
+    irp.cancel(&access, &irn, "1", "Wrong \"entry\"")
+        .await
+        .unwrap();
     let requests = portal.requests();
     let lines: Vec<&str> = requests.iter().map(Request::line).collect();
     let email = "email=tax%2Bka%40acme.example";
@@ -190,9 +202,15 @@ async fn calls_go_to_the_addresses_of_the_provider() {
         lines,
         [
             format!("GET {}&param1=INV HTTP/1.1", type_of("GETIRNBYDOCDETAILS")),
-            format!("GET {}&param1={IRN}&supplier_gstn={seller} HTTP/1.1", type_of("GETIRN")),
+            format!(
+                "GET {}&param1={IRN}&supplier_gstn={seller} HTTP/1.1",
+                type_of("GETIRN")
+            ),
             format!("GET {}&param1={gstin} HTTP/1.1", type_of("GSTNDETAILS")),
-            format!("GET {}&param1={gstin} HTTP/1.1", type_of("SYNC_GSTIN_FROMCP")),
+            format!(
+                "GET {}&param1={gstin} HTTP/1.1",
+                type_of("SYNC_GSTIN_FROMCP")
+            ),
             format!("POST {} HTTP/1.1", type_of("CANCEL")),
         ]
     );
@@ -215,10 +233,15 @@ async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submi
         assert_ne!(error.disposition(), Disposition::NotRegistered, "{data}");
     }
     // Nothing at all is no answer to the question.
-    for body in [r#"{"status_cd":"1","status_desc":"GSTR request succeeds"}"#, &told("null")] {
+    for body in [
+        r#"{"status_cd":"1","status_desc":"GSTR request succeeds"}"#,
+        &told("null"),
+    ] {
         let (portal, taxpayer) = (answering(body), plain());
         let gstin = taxpayer.account.gstin;
-        let error = irp(&portal).by_irn(&access(&taxpayer), &gstin, &IRN.parse().unwrap()).await;
+        let error = irp(&portal)
+            .by_irn(&access(&taxpayer), &gstin, &IRN.parse().unwrap())
+            .await;
         let retry = Disposition::Retry { not_before: None };
         assert_eq!(error.unwrap_err().disposition(), retry, "{body}");
     }
@@ -227,7 +250,9 @@ async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submi
 #[tokio::test]
 async fn refusals_oblige_to_the_same_as_the_portals_own() {
     let of = |code: &str| {
-        format!(r#"{{"status_cd":"0","status_desc":"[{{\"ErrorCode\":\"{code}\",\"ErrorMessage\":\"m\"}}]","irp":"NIC"}}"#)
+        format!(
+            r#"{{"status_cd":"0","status_desc":"[{{\"ErrorCode\":\"{code}\",\"ErrorMessage\":\"m\"}}]","irp":"NIC"}}"#
+        )
     };
     for (code, expected) in [
         ("2150", Disposition::Adopt),
@@ -250,10 +275,20 @@ async fn refusals_oblige_to_the_same_as_the_portals_own() {
 
 #[tokio::test]
 async fn failure_of_the_provider_leaves_a_submit_open_whatever_the_status() {
-    for status in ["403 Forbidden", "404 Not Found", "500 Oops", "502 Oops", "504 Oops"] {
+    for status in [
+        "403 Forbidden",
+        "404 Not Found",
+        "500 Oops",
+        "502 Oops",
+        "504 Oops",
+    ] {
         for body in ["", "<html>", r#"{"message":"Forbidden"}"#] {
             let (label, _, disposition) = refused(status, body).await;
-            assert_eq!((label, disposition), ("unconfirmed", Disposition::Resolve), "{status} {body}");
+            assert_eq!(
+                (label, disposition),
+                ("unconfirmed", Disposition::Resolve),
+                "{status} {body}"
+            );
         }
     }
     let (label, ..) = refused("429 Too Many Requests", "").await;
@@ -274,7 +309,11 @@ async fn outage_in_the_providers_words_is_a_silent_portal_and_costs_the_taxpayer
         let error = irp(&portal).generate(&access(&taxpayer), b"{}").await;
         let error = error.unwrap_err();
         assert_eq!(error.sign(), Some(expected), "{code}");
-        assert_eq!(error.is_counted(), expected == PortalSign::Answered, "{code}");
+        assert_eq!(
+            error.is_counted(),
+            expected == PortalSign::Answered,
+            "{code}"
+        );
     }
 }
 

@@ -18,7 +18,9 @@ async fn sent(change: impl Fn(&mut IrpConfig)) -> Vec<Request> {
     let (access, seller) = (taxpayer.access(), "33AAKFN5208R1ZT".parse().unwrap());
     irp.login(&taxpayer.account, false).await.unwrap();
     irp.generate(&access, b"{}").await.unwrap();
-    irp.by_irn(&access, &seller, &IRN.parse().unwrap()).await.unwrap();
+    irp.by_irn(&access, &seller, &IRN.parse().unwrap())
+        .await
+        .unwrap();
     // Its answer is not a GSTIN's details, but its address is looked at.
     irp.sync_gstin(&access, &seller).await.unwrap_err();
     portal.requests()
@@ -58,11 +60,18 @@ async fn headers_are_sent_under_the_names_of_the_gateway_and_under_no_other() {
         ("sup_gstin", "sup-gstin"),
     ];
     let requests = sent(|config| {
-        config.header_names = renamed.map(|(of, name)| (of.to_owned(), name.to_owned())).into();
+        config.header_names = renamed
+            .map(|(of, name)| (of.to_owned(), name.to_owned()))
+            .into();
     })
     .await;
     for (header, name) in renamed {
-        assert!(requests.iter().all(|request| request.header(header).is_empty()), "{header}");
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.header(header).is_empty()),
+            "{header}"
+        );
         assert_eq!(requests[2].header(name).len(), 1, "{name}");
     }
     assert_eq!(requests[2].header("auth-token"), ["tOkEn123"]);
@@ -78,7 +87,11 @@ async fn client_pair_is_sent_left_out_or_left_empty() {
     ] {
         for request in sent(|config| config.client_pair = pair).await {
             let values = |name: &str| -> Vec<String> {
-                let lines = request.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+                let lines = request
+                    .head
+                    .lines()
+                    .skip(1)
+                    .filter_map(|line| line.split_once(':'));
                 let named = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
                 named.map(|(_, value)| value.trim().to_owned()).collect()
             };

@@ -61,7 +61,11 @@ impl Way {
         let pair = |pair: &str| ("client_pair", Value::from(pair));
         let settings = match self {
             Self::Nic => vec![at("")],
-            Self::TaxPro => vec![at("/taxpro"), headers(&["aspid", "password"]), pair("empty")],
+            Self::TaxPro => vec![
+                at("/taxpro"),
+                headers(&["aspid", "password"]),
+                pair("empty"),
+            ],
             Self::Vayana => {
                 let names = ["X-FLYNN-N-ORG-ID", "X-FLYNN-N-USER-TOKEN"];
                 vec![at("/gus/irp/ni1"), headers(&names), pair("omit")]
@@ -94,7 +98,9 @@ impl Way {
             Self::MasterGst => vec![at(""), ("provider", "mastergst".into())],
         };
         let settings = settings.into_iter();
-        settings.map(|(key, value)| (key.to_owned(), value)).collect()
+        settings
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 
     /// The lines of a client that takes it, but for its name and route.

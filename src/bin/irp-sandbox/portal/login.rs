@@ -104,9 +104,7 @@ impl Sandbox {
             .registry()
             .find(gstin)
             .is_some_and(|taxpayer| taxpayer.frozen);
-        let checked = self
-            .accounts()
-            .log_in(client_id, gstin, user, password);
+        let checked = self.accounts().log_in(client_id, gstin, user, password);
         match checked {
             Err(Refusal::UnknownUser) => Err(Refused::one(
                 "1017",
