@@ -15,6 +15,7 @@ use crate::gstin::Gstin;
 
 pub use load::{Loaded, Reading, load, read, read_here};
 
+mod client;
 mod load;
 
 /// A password or client secret.

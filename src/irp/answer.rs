@@ -147,6 +147,7 @@ fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
 }
 
 /// A signed text, kept as the JSON it came in: so it goes into the result without being written anew.
+#[derive(Default)]
 pub struct SignedText {
     /// With its quotation marks, without escapes; none where there is no text.
     json: Option<Box<RawValue>>,
@@ -187,12 +188,13 @@ impl SignedText {
         json.trim_matches('"')
     }
 
-    /// The text as JSON.
+    /// The text as JSON; none where it is empty.
     pub fn as_json(&self) -> Option<&RawValue> {
-        self.json.as_deref()
+        self.json.as_deref().filter(|_| !self.is_empty())
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.as_str().is_empty()
     }
 }
@@ -285,6 +287,11 @@ impl Registration {
         self.status == "REJ"
     }
 
+    /// When it was acknowledged. The portal rounds it to the minute.
+    pub fn acknowledged_at(&self) -> Option<Timestamp> {
+        ist::parse(self.ack_date.as_deref()?)
+    }
+
     /// The acknowledgement date as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
     pub fn ack_date_rfc3339(&self) -> Option<String> {
         ist::rfc3339(self.ack_date.as_deref()?)
@@ -306,6 +313,53 @@ fn eway_bill_of(values: [Option<&RawValue>; 4]) -> Option<Box<RawValue>> {
         .map(|(name, value)| format!("\"{name}\":{}", value.get()))
         .collect();
     RawValue::from_string(format!("{{{}}}", members.join(","))).ok()
+}
+
+/// An e-way bill, as the portal answers its issue or a look-up.
+pub struct EwayBill {
+    /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, with their values as sent.
+    pub members: Box<RawValue>,
+    /// `Status`: `ACT` or `CNL` (cancelled); `ACT` where it is not said.
+    pub status: String,
+    /// Additional information, such as the distance that the portal has computed.
+    pub info: Vec<Info>,
+}
+
+impl fmt::Debug for EwayBill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EwayBill(..)")
+    }
+}
+
+impl EwayBill {
+    pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let [status, inner_info, members @ ..] = members_of(
+            json,
+            [
+                "Status",
+                "InfoDtls",
+                EWAY_BILL[0],
+                EWAY_BILL[1],
+                EWAY_BILL[2],
+                EWAY_BILL[3],
+            ],
+        )
+        .map_err(|_| IrpError::Undecipherable)?;
+        let mut info = info;
+        info.extend(read_info(inner_info).0);
+        Ok(Self {
+            members: eway_bill_of(members).ok_or(IrpError::Unintelligible {
+                why: "an e-way bill without its number",
+            })?,
+            status: owned_text(status).unwrap_or_else(|| "ACT".to_owned()),
+            info,
+        })
+    }
+
+    /// Whether goods may travel under it.
+    pub fn is_active(&self) -> bool {
+        self.status == "ACT"
+    }
 }
 
 /// What the portal knows of a GSTIN.

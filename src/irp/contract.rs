@@ -64,6 +64,12 @@ pub(super) trait Contract: fmt::Debug + Send + Sync {
     /// Cancels a registration.
     fn cancel(&self, access: &Access<'_>, payload: &str) -> Result<RequestBuilder, IrpError>;
 
+    /// Has an e-way bill issued, as `payload` asks for it, its bytes as they came.
+    fn eway_bill(&self, access: &Access<'_>, payload: &[u8]) -> Result<RequestBuilder, IrpError>;
+
+    /// Looks the e-way bill of a registration up.
+    fn eway_bill_by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<RequestBuilder, IrpError>;
+
     /// An HTTP status without a readable answer that is a refusal in itself: its code in our table.
     fn refusal_of(&self, call: Call, status: u16) -> Option<&'static str>;
 

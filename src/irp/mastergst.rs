@@ -161,6 +161,14 @@ impl Contract for MasterGst {
         self.post(access, "CANCEL", payload.as_bytes())
     }
 
+    fn eway_bill(&self, access: &Access<'_>, payload: &[u8]) -> Result<RequestBuilder, IrpError> {
+        self.post(access, "GENERATE_EWAYBILL", payload)
+    }
+
+    fn eway_bill_by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<RequestBuilder, IrpError> {
+        self.get(access, "GETEWAYBILLIRN", &[("param1", irn.as_str())])
+    }
+
     /// 403 is the provider's word for a pair or an address that it does not admit: a password must not be sent to it
     /// again and again. Of other calls it proves nothing, because the provider stands before the portal and behind it.
     fn refusal_of(&self, call: Call, status: u16) -> Option<&'static str> {

@@ -23,7 +23,9 @@ use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::outcome::Info;
 
-pub use answer::{AuthToken, Cancellation, GstinDetails, Login, Registration, SignedText};
+pub use answer::{
+    AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText,
+};
 pub use codes::Call;
 pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;
@@ -183,6 +185,28 @@ impl Irp {
             Cancellation::read(json)
         })
         .await
+    }
+
+    /// Has an e-way bill issued for a registration, as `payload` asks for it, its bytes as they came.
+    pub async fn eway_bill(
+        &self,
+        access: &Access<'_>,
+        payload: &[u8],
+    ) -> Result<EwayBill, IrpError> {
+        let request = self.contract.eway_bill(access, payload)?;
+        self.call(Call::EwayBill, access, request, EwayBill::read)
+            .await
+    }
+
+    /// Looks the e-way bill of a registration up.
+    pub async fn eway_bill_by_irn(
+        &self,
+        access: &Access<'_>,
+        irn: &Irn,
+    ) -> Result<EwayBill, IrpError> {
+        let request = self.contract.eway_bill_by_irn(access, irn)?;
+        self.call(Call::LookUp, access, request, EwayBill::read)
+            .await
     }
 
     async fn call<T>(

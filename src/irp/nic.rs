@@ -26,9 +26,10 @@ pub(super) struct Nic {
     login_key: LoginKey,
     /// Of registrations: parsed once, and not for every document.
     generate: Url,
-    /// Where the paths of logins and masters begin, and those of invoices.
+    /// Where the paths of logins and masters begin, those of invoices, and those of e-way bills.
     vital: String,
     core: String,
+    eway_bills: String,
     headers: Headers,
     client_pair: ClientPair,
 }
@@ -95,6 +96,7 @@ impl Nic {
             login_key,
             generate: http::address(config, &format!("{core}/v1.03/Invoice"))?,
             vital: format!("{base_url}{}", config.paths.eivital),
+            eway_bills: format!("{base_url}{}", config.paths.eiewb),
             core,
             headers: Headers::new(config)?,
             client_pair: config.client_pair,
@@ -252,6 +254,19 @@ impl Contract for Nic {
         let body = sealed_body(key_of(access)?, payload.as_bytes());
         let address = format!("{}/v1.03/Invoice/Cancel", self.core);
         Ok(self.post(address, headers, body))
+    }
+
+    /// Issue of an e-way bill (NIC, "Generate EWB by IRN"). The payload is sealed byte for byte.
+    fn eway_bill(&self, access: &Access<'_>, payload: &[u8]) -> Result<RequestBuilder, IrpError> {
+        let headers = self.session_headers(access)?;
+        let body = sealed_body(key_of(access)?, payload);
+        Ok(self.post(format!("{}/v1.03/ewaybill", self.eway_bills), headers, body))
+    }
+
+    /// Look-up of an e-way bill (NIC, "Get EWB by IRN").
+    fn eway_bill_by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<RequestBuilder, IrpError> {
+        let address = format!("{}/v1.03/ewaybill/irn/{irn}", self.eway_bills);
+        Ok(self.get(address, self.session_headers(access)?))
     }
 
     fn refusal_of(&self, _: Call, status: u16) -> Option<&'static str> {

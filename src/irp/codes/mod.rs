@@ -24,6 +24,8 @@ pub enum Call {
     Gstin,
     /// Cancelling an IRN.
     Cancel,
+    /// Having an e-way bill issued.
+    EwayBill,
 }
 
 impl Call {
@@ -35,6 +37,7 @@ impl Call {
             Self::LookUp => "look_up",
             Self::Gstin => "gstin",
             Self::Cancel => "cancel",
+            Self::EwayBill => "ewb",
         }
     }
 
@@ -42,13 +45,16 @@ impl Call {
     pub fn asks(self) -> bool {
         match self {
             Self::LookUp | Self::Gstin => true,
-            Self::Login | Self::Generate | Self::Cancel => false,
+            Self::Login | Self::Generate | Self::Cancel | Self::EwayBill => false,
         }
     }
 
     /// Whether the portal may have changed something when its answer was lost.
     pub fn changes_something(self) -> bool {
-        matches!(self, Self::Generate | Self::Cancel)
+        match self {
+            Self::Generate | Self::Cancel | Self::EwayBill => true,
+            Self::Login | Self::LookUp | Self::Gstin => false,
+        }
     }
 }
 
@@ -141,7 +147,9 @@ impl Code {
             (Class::Absent, _) => Disposition::NotRegistered,
             (Class::TooOld, _) => Disposition::TooOld,
             (Class::Document, _) => Disposition::Reject,
-            (Class::Uncertain, Call::Generate | Call::Cancel) => Disposition::Resolve,
+            (Class::Uncertain, Call::Generate | Call::Cancel | Call::EwayBill) => {
+                Disposition::Resolve
+            }
             (Class::Uncertain | Class::Passing, _) => Disposition::Retry { not_before: None },
         }
     }

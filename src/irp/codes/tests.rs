@@ -42,7 +42,7 @@ fn every_code_stands_once_and_explains_itself() {
 /// The portal's lists, by what they oblige to; a code that falls out of the table is noticed here.
 #[test]
 fn codes_of_the_portals_lists_oblige_to_what_the_portal_says() {
-    let lists: [(&str, Call, Disposition); 12] = [
+    let lists: [(&str, Call, Disposition); 18] = [
         (
             "1005 1015 1020 238 106 401",
             Call::Generate,
@@ -75,6 +75,16 @@ fn codes_of_the_portals_lists_oblige_to_what_the_portal_says() {
             Call::Generate,
             Disposition::Resolve,
         ),
+        ("9999", Call::Cancel, Disposition::Adopt),
+        ("2148", Call::Cancel, Disposition::NotRegistered),
+        (
+            "2141 3020 5001 GSPGSTDOWN",
+            Call::Cancel,
+            Disposition::Resolve,
+        ),
+        ("4002 4026", Call::EwayBill, Disposition::Adopt),
+        ("4003 4005 4007", Call::EwayBill, Disposition::NotRegistered),
+        ("3020 5001", Call::EwayBill, Disposition::Resolve),
         (
             "2139 2147 3020 3043 5001 SYS_5001 GSPGSTDOWN",
             Call::Login,

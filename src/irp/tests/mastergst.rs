@@ -171,6 +171,8 @@ async fn calls_go_to_the_addresses_of_the_provider() {
             details.to_owned()
         } else if line.contains("/CANCEL/") {
             cancelled.clone()
+        } else if line.contains("EWAYBILL") {
+            r#"{"EwbNo":110000000001,"EwbDt":"2025-09-05 12:30:00"}"#.to_owned()
         } else {
             registration()
         };
@@ -194,6 +196,8 @@ async fn calls_go_to_the_addresses_of_the_provider() {
     irp.cancel(&access, &irn, "1", "Wrong \"entry\"")
         .await
         .unwrap();
+    irp.eway_bill(&access, b"{ }").await.unwrap();
+    irp.eway_bill_by_irn(&access, &irn).await.unwrap();
     let requests = portal.requests();
     let lines: Vec<&str> = requests.iter().map(Request::line).collect();
     let email = "email=tax%2Bka%40acme.example";
@@ -212,6 +216,8 @@ async fn calls_go_to_the_addresses_of_the_provider() {
                 type_of("SYNC_GSTIN_FROMCP")
             ),
             format!("POST {} HTTP/1.1", type_of("CANCEL")),
+            format!("POST {} HTTP/1.1", type_of("GENERATE_EWAYBILL")),
+            format!("GET {}&param1={IRN} HTTP/1.1", type_of("GETEWAYBILLIRN")),
         ]
     );
     assert_eq!(requests[0].header("docnum"), ["SI/25-26/00417"]);
