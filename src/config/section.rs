@@ -87,7 +87,8 @@ impl<'f> Section<'f> {
             .warn(self.source_of(key), &self.key(key), problem, remedy);
     }
 
-    fn source_of(&self, key: &str) -> Source {
+    /// Where a key that was taken was set, or could have been.
+    pub(super) fn source_of(&self, key: &str) -> Source {
         let set = self.findings.source_of(&format!("{}{key}", self.generic));
         set.unwrap_or_else(|| self.source.clone())
     }

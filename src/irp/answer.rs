@@ -17,6 +17,7 @@ use crate::document::{members_of, string};
 use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::error::IrpError;
+use crate::irp::http::Answer;
 use crate::irp::ist;
 use crate::irp::wire::{is_null, owned_text, read_info, text_of};
 use crate::outcome::Info;
@@ -55,8 +56,8 @@ impl fmt::Debug for AuthToken {
 pub struct Login {
     /// To be sent with every call.
     pub token: AuthToken,
-    /// Seals and opens what is exchanged.
-    pub key: SessionKey,
+    /// Seals and opens what is exchanged, where the contract does so.
+    pub key: Option<SessionKey>,
     /// How long the token lives from now on, corrected by the portal's own clock.
     pub expires_in: Duration,
     /// How far the portal's clock is ahead of ours, if it said what time it is.
@@ -87,25 +88,52 @@ impl Login {
                     why: "a login without data",
                 }
             })?;
-        let token = owned_text(token)
-            .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
-            .ok_or(IrpError::Unintelligible {
-                why: "a login without a token",
-            })?;
+        let token = token_of(token).ok_or(IrpError::Unintelligible {
+            why: "a login without a token",
+        })?;
         let sek = sek.and_then(text_of).ok_or(IrpError::Unintelligible {
             why: "a login without a session key",
         })?;
         let key = app_key
             .unwrap_session_key(&sek)
             .map_err(|_| IrpError::Undecipherable)?;
+        Ok(Self::of(token, Some(key), expiry, portal_time))
+    }
+
+    /// Reads a login of a contract without keys: from `data`, an object or its JSON as a text, or from the answer's own
+    /// members. Nothing where there is no token.
+    pub(super) fn read_plain(data: Option<&RawValue>, answer: &Answer) -> Option<Self> {
+        let inner = data.and_then(string);
+        let inner = inner.as_deref().or_else(|| data.map(RawValue::get));
+        let whole = std::str::from_utf8(&answer.body).ok();
+        [inner, whole].into_iter().flatten().find_map(|json| {
+            let [token, expiry] = members_of(json, ["AuthToken", "TokenExpiry"]).ok()?;
+            let token = token_of(token)?;
+            Some(Self::of(token, None, expiry, answer.date))
+        })
+    }
+
+    fn of(
+        token: AuthToken,
+        key: Option<SessionKey>,
+        expiry: Option<&RawValue>,
+        portal_time: Option<Timestamp>,
+    ) -> Self {
         let now = Timestamp::now();
-        Ok(Self {
-            token: AuthToken::new(token),
+        Self {
+            token,
             key,
             expires_in: lifetime(owned_text(expiry).as_deref(), portal_time.unwrap_or(now)),
             clock_skew: portal_time.map(|time| time.duration_since(now)),
-        })
+        }
     }
+}
+
+/// A token that a header can carry.
+fn token_of(raw: Option<&RawValue>) -> Option<AuthToken> {
+    let token = owned_text(raw).map(AuthToken::new)?;
+    let sendable = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    sendable.then_some(token)
 }
 
 /// What is left of a token at `now`, within [0, 24 h].

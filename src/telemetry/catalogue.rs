@@ -74,7 +74,7 @@ const fn spreads(
 }
 
 /// All of them: those of jobs first, then of the portal, the limits, the broker, and the process.
-pub const METRICS: [Metric; 32] = [
+pub const METRICS: [Metric; 33] = [
     counts(
         "irn_worker_jobs_total",
         &["operation", "status"],
@@ -184,6 +184,11 @@ pub const METRICS: [Metric; 32] = [
         "irn_worker_concurrency_limit",
         &[],
         "Jobs that may be worked on at once; below irp.concurrency while the portal is overloaded.",
+    ),
+    shows(
+        "irn_worker_route_concurrency_limit",
+        &["route"],
+        "The same of one route; only where there are several.",
     ),
     counts(
         "irn_worker_failover_total",

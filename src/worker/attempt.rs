@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::{Entry, NoTurn, Turn};
+use super::lanes::{Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
 use super::requests;
 use super::resync::{self, Advice};
+use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
@@ -71,11 +72,17 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
     let (Some(account), Some(entry)) = (account_now(), entry) else {
         return no_credentials();
     };
+    let Some(route) = worker.routes.of(&account) else {
+        return no_credentials();
+    };
     if let Some(ending) = not_worth_a_turn(worker, case, &account) {
         return ending;
     }
+    if worker.routes.goes_on_without(route) {
+        return planned(worker, case, Some(&account), route_down(route));
+    }
     let asked = Instant::now();
-    let turn = turn_and_slot(worker, case, &account, entry).await;
+    let turn = turn_and_slot(worker, case, &account, route, entry).await;
     case.add_wait(asked.elapsed());
     let mut turn = match turn {
         Ok(turn) => turn,
@@ -112,17 +119,35 @@ fn planned(worker: &Worker, case: &Case, account: Option<&Account>, ending: Endi
     }
 }
 
-/// Waits for its turn in the lane, then for a slot. Ends at once when jobs are no longer taken.
+/// Its portal is down, and those of others are not: it waits where it is in nobody's way until that is tried again.
+fn route_down(route: &Route) -> Ending {
+    Ending::Deferred {
+        wait: route.portals().tried_in(),
+        why: "route down",
+    }
+}
+
+/// Waits for its turn in the lane, then for a slot: one of its route's, where that shares them with others, before one
+/// of all. Ends at once when jobs are no longer taken.
 async fn turn_and_slot(
     worker: &Worker,
     case: &Case,
     account: &Account,
+    route: &Route,
     entry: Entry<'_>,
 ) -> Result<Turn, Box<Ending>> {
+    let class = case.job.class();
     let waiting = async {
         let turn = entry.turn(case.has_to_itself()).await?;
-        let slot = worker.slots.acquire(case.job.class()).await;
-        Ok((turn, slot))
+        let of_route = match route.slots() {
+            // A route that is slow must not keep deliveries of others waiting behind its own.
+            Some(slots) => match timeout(PATIENCE, slots.acquire(class)).await {
+                Ok(slot) => Some(slot),
+                Err(_elapsed) => return Err(NoTurn::Full),
+            },
+            None => None,
+        };
+        Ok((turn, of_route, worker.slots.acquire(class).await))
     };
     let waited = tokio::select! {
         biased;
@@ -130,8 +155,9 @@ async fn turn_and_slot(
         () = worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
         () = worker.takes_none() => return Err(Box::new(portal::NOT_ASKED)),
     };
-    let (turn, slot) = waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
-    case.takes(slot);
+    let (turn, of_route, slot) =
+        waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
+    case.takes(slot, of_route);
     Ok(turn)
 }
 
@@ -234,9 +260,13 @@ async fn run(
     if let Some(refused) = refused_by_preflight {
         return Ok(refused);
     }
-    let portal = worker.portals.for_submit(account).await;
+    let Some(route) = worker.routes.of(account) else {
+        return Ok(no_credentials());
+    };
+    let portals = route.portals();
+    let portal = portals.for_submit(account).await;
     let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
-    if !worker.portals.is_failover(portal) {
+    if !portals.is_failover(portal) {
         return submit_and_judge(worker, case, document, &mut calls).await;
     }
     telemetry::turned_to_failover(case.about());

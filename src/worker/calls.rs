@@ -4,6 +4,7 @@
 //! is not sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -146,9 +147,10 @@ impl<'a> Calls<'a> {
         self.portal.unless_down(self.scope)?;
         let session = self.session().await?;
         self.clock_ahead = session.clock_ahead();
+        let patience = self.worker.routes.patience();
         // The rate comes last: calls that had taken theirs and then waited would all go together.
         self.portal
-            .ready(self.scope, &self.account.gstin, &self.worker.stop)
+            .ready(self.scope, &self.account.gstin, patience, &self.worker.stop)
             .await?;
         let class = self.case.job.class();
         let admitting = self
@@ -159,7 +161,7 @@ impl<'a> Calls<'a> {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
                 self.portal
-                    .is_ready_still(self.scope, &self.account.gstin, &self.worker.stop)
+                    .is_ready_still(self.scope, &self.account.gstin, patience, &self.worker.stop)
                     .await?;
                 self.make_room()?;
                 self.unless_paused()?;
@@ -210,10 +212,17 @@ impl<'a> Calls<'a> {
     /// Goes on with the account that is configured now.
     fn renew_account(&mut self) -> Result<(), Box<Ending>> {
         let credentials = self.worker.credentials.load();
-        match credentials.accounts.get(&self.account.gstin) {
-            Some(account) => self.account = Arc::clone(account),
-            None => return Err(Box::new(no_credentials())),
+        let Some(account) = credentials.accounts.get(&self.account.gstin) else {
+            return Err(Box::new(no_credentials()));
+        };
+        // These calls go to the portal of the route before: nothing of the new one is sent there.
+        if account.client.route != self.account.client.route {
+            return Err(Box::new(Ending::Deferred {
+                wait: Duration::ZERO,
+                why: "route changed",
+            }));
         }
+        self.account = Arc::clone(account);
         Ok(())
     }
 
@@ -271,7 +280,7 @@ impl<'a> Calls<'a> {
         };
         under_way.end(sign);
         if let (Scope::Core, Some(sign)) = (scope, sign) {
-            self.worker.slots.observe(taken, sign, &self.account.gstin);
+            self.portal.slots.observe(taken, sign, &self.account.gstin);
         }
         self.case.add_irp_time(taken);
         match &answer {

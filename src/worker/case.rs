@@ -93,7 +93,7 @@ pub(super) struct Case {
     waited_micros: AtomicU64,
     code: Mutex<Option<String>>,
     /// Held until the job is settled: what cannot be published must not pile up.
-    slot: OnceLock<Slot>,
+    slot: OnceLock<(Slot, Option<Slot>)>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
     /// Where it is traced.
@@ -183,10 +183,10 @@ impl Case {
         !self.in_doubt() && self.job.first_seen.is_none()
     }
 
-    /// The slot that it is worked on in.
-    pub(super) fn takes(&self, slot: Slot) {
+    /// The slot that it is worked on in, and its route's, where that has some of its own.
+    pub(super) fn takes(&self, slot: Slot, of_route: Option<Slot>) {
         // A second one would be free again at once.
-        drop(self.slot.set(slot));
+        drop(self.slot.set((slot, of_route)));
     }
 
     /// Whether it may not be submitted any more.

@@ -23,6 +23,7 @@ mod portals;
 mod requests;
 mod resync;
 mod rights;
+mod routes;
 mod run;
 mod scaling;
 mod settle;
@@ -64,6 +65,7 @@ use unknowns::Unknowns;
 pub use fleet::watch;
 pub use letters::watch_letters;
 pub use portals::{Portal, Portals};
+pub use routes::{Route, Routes};
 pub use run::{Stopped, run};
 pub use scaling::watch_backlog;
 
@@ -72,7 +74,7 @@ pub use scaling::watch_backlog;
 pub struct Worker {
     config: Arc<Config>,
     credentials: Arc<ArcSwap<Credentials>>,
-    portals: Portals,
+    routes: Routes,
     keyring: Keyring,
     preflight: Arc<Preflight>,
     limits: Arc<Limits>,
@@ -105,7 +107,7 @@ pub struct Worker {
 pub struct Parts {
     pub config: Arc<Config>,
     pub credentials: Arc<ArcSwap<Credentials>>,
-    pub portals: Portals,
+    pub routes: Routes,
     pub keyring: Keyring,
     pub preflight: Arc<Preflight>,
     pub limits: Arc<Limits>,
@@ -139,7 +141,7 @@ impl Worker {
             scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
             credentials: parts.credentials,
-            portals: parts.portals,
+            routes: parts.routes,
             keyring: parts.keyring,
             preflight: parts.preflight,
             limits: parts.limits,
@@ -163,7 +165,7 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        for portal in self.portals.all() {
+        for portal in self.routes.portals() {
             portal.breakers.forget_the_past();
         }
         self.lanes.tidy();
@@ -189,7 +191,8 @@ impl Worker {
     pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
         self.credentials.store(Arc::new(credentials));
         let now = self.credentials.load();
-        for portal in self.portals.all() {
+        self.routes.serve(&now);
+        for portal in self.routes.portals() {
             let changed = changes.all().copied();
             let accounts = changed.map(|gstin| (gstin, now.accounts.get(&gstin).cloned()));
             portal.sessions.replace(accounts);
@@ -200,7 +203,7 @@ impl Worker {
     /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
-        for portal in self.portals.all() {
+        for portal in self.routes.portals() {
             portal.sessions.forget_refusal(gstin);
         }
     }
@@ -217,8 +220,8 @@ impl Worker {
 
     /// Whether another system seems to use this GSTIN's API user, too.
     fn is_contended(&self, gstin: &Gstin) -> bool {
-        self.portals
-            .all()
+        self.routes
+            .portals()
             .any(|portal| portal.sessions.is_contended(gstin))
     }
 

@@ -2,6 +2,8 @@
 //!
 //! One rule: a job pays for its own failures only. What fails because the portal is down is no attempt.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,11 +44,13 @@ impl Portal {
         }
     }
 
-    /// Waits until a call of this GSTIN may go, as far as the portal has said when.
+    /// Waits until a call of this GSTIN may go, as far as the portal has said when, and for a portal that is being tried
+    /// no longer than `patience`.
     pub(super) async fn ready(
         &self,
         scope: Scope,
         gstin: &Gstin,
+        patience: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Box<Ending>> {
         if let Some(wait) = self.breakers.held_for(gstin) {
@@ -60,7 +64,7 @@ impl Portal {
             }
         }
         tokio::select! {
-            ready = self.breakers.ready(scope, PATIENCE) => {
+            ready = self.breakers.ready(scope, patience) => {
                 ready.map_err(|_| Box::new(NOT_ASKED))
             }
             () = stop.cancelled() => Err(Box::new(Ending::HandedBack)),
@@ -72,13 +76,14 @@ impl Portal {
         &self,
         scope: Scope,
         gstin: &Gstin,
+        patience: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Box<Ending>> {
         if let Some(wait) = self.breakers.held_for(gstin) {
             let why = "retry-after";
             return Err(Box::new(Ending::Deferred { wait, why }));
         }
-        self.ready(scope, gstin, stop).await
+        self.ready(scope, gstin, patience, stop).await
     }
 
     /// Whether a call of this job failed because the portal is down for everybody.

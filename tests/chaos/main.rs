@@ -11,6 +11,7 @@ mod run;
 mod support;
 
 use anyhow::Result;
+use support::route::Way;
 
 use options::Options;
 
@@ -32,4 +33,22 @@ async fn no_operation_is_lost_or_done_twice_in_the_same_chaos() -> Result<()> {
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn killing_any_one_node_of_a_three_node_cluster_loses_nothing() -> Result<()> {
     run::run(Options::short_cluster()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn three_hundred_jobs_end_alike_over_the_portal_itself() -> Result<()> {
+    run::run(Options::short_over(Way::Nic)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn three_hundred_jobs_end_alike_over_a_gateway_that_passes_the_contract_on() -> Result<()> {
+    run::run(Options::short_over(Way::ClearTax)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn three_hundred_jobs_end_alike_over_the_contract_of_mastergst() -> Result<()> {
+    run::run(Options::short_over(Way::MasterGst)).await
 }

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::support::amqp::Amqp;
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::eventually;
+use crate::support::invoice::irn;
 use crate::support::ledger::{Ledger, invoices};
 use crate::support::proxy::TcpProxy;
 use crate::support::sandbox::Sandbox;
@@ -85,7 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 impl Run {
     async fn new(options: Options) -> Result<Self> {
         let brokers = Brokers::start(options.cluster).await?;
-        let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
+        let sandbox = Sandbox::start(&Credentials::of(&GSTINS).over(options.way)).await?;
         let front = TcpProxy::to_any(&brokers.addresses()).await?;
         let mut run = Self {
             options,
@@ -116,6 +117,7 @@ impl Run {
         let vhost = self.brokers.vhost();
         let url = format!("{}?heartbeat=2", vhost.url_through(proxy.address()));
         WorkerConfig::between(&url, &self.sandbox)?
+            .over(self.options.way, &self.sandbox)?
             .set("irp.connect_timeout", "1s")?
             .set("irp.request_timeout", "2s")?
             .set("irp.settle_time", "2500ms")?
@@ -266,6 +268,7 @@ impl Run {
         let mixed = self.options.mixed;
         self.ledger
             .ensure_each_ended(status_of, |job| mixed && may_find_itself_cancelled(job))?;
+        self.ensure_each_is_the_one_published()?;
         for queue in ["irn.dead", "irn.poison"] {
             let depth = erp.depth(queue).await?;
             ensure!(depth == 0, "{queue} holds {depth}");
@@ -295,6 +298,17 @@ impl Run {
         Ok(())
     }
 
+    /// The portal's rule gives each document its IRN: the results are the same whichever way it was registered.
+    fn ensure_each_is_the_one_published(&self) -> Result<()> {
+        for entry in self.ledger.firsts() {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let (gstin, number) = (&entry.body["gstin"], &entry.body["document"]["number"]);
+            let expected = irn(&text(gstin), &text(number));
+            ensure!(text(&entry.body["irn"]) == expected, "{}", entry.body);
+        }
+        Ok(())
+    }
+
     async fn figures(&self, taken: Duration) -> Result<String> {
         let Options {
             jobs,
@@ -304,6 +318,7 @@ impl Run {
             replicas,
             cluster,
             mixed,
+            way,
             seed,
         } = self.options;
         let answered = self.ledger.answered();
@@ -332,7 +347,7 @@ impl Run {
         };
         Ok(format!(
             "jobs {jobs}, signed {}, recovered {}, published twice {}, handed out twice by the broker {}, unaccounted {}, contradictory {}; kills {kills}, \
-             {} {restarts}, partitions {partitions}, replicas {replicas}, seed {seed}; submits {}, look-ups {}, of \
+             {} {restarts}, partitions {partitions}, replicas {replicas}, over {way}, seed {seed}; submits {}, look-ups {}, of \
              registered documents {}, blind {}; {seconds:.0} s, {:.0} jobs/s",
             status("signed"),
             recovered.count(),

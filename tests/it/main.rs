@@ -21,6 +21,7 @@ mod memory;
 mod neighbour;
 mod page;
 mod pause;
+mod providers;
 mod reload;
 mod replay;
 mod replicas;

@@ -120,6 +120,14 @@ fn troubles(status: &Status) -> Vec<Trouble> {
     if let Some(failover) = &status.failover {
         portal_troubles(&mut troubles, "The second portal", failover);
     }
+    for route in &status.routes {
+        let name = format!("The portal of route {}", route.name);
+        portal_troubles(&mut troubles, &name, &route.portal);
+        if let Some(failover) = &route.failover {
+            let name = format!("The second portal of route {}", route.name);
+            portal_troubles(&mut troubles, &name, failover);
+        }
+    }
     credential_troubles(&mut troubles, status);
     gstin_troubles(&mut troubles, &status.lanes);
     for client in status

@@ -41,6 +41,14 @@ impl Call {
         }
     }
 
+    /// Whether it asks for something that may not be there.
+    pub fn asks(self) -> bool {
+        match self {
+            Self::LookUp | Self::Gstin => true,
+            Self::Login | Self::Generate | Self::Cancel | Self::EwayBill => false,
+        }
+    }
+
     /// Whether the portal may have changed something when its answer was lost.
     pub fn changes_something(self) -> bool {
         match self {
@@ -224,11 +232,11 @@ fn dispose(call: Call, fault: &Fault, operator: &[(String, UnknownCode)]) -> Dis
     if call == Call::Login && is_of_the_account(&fault.code) {
         return Disposition::RefuseAccount;
     }
-    match operator
-        .iter()
-        .find(|(code, _)| *code == fault.code)
-        .map(|(_, meaning)| meaning)
-    {
+    let decided = operator.iter().find(|(code, _)| *code == fault.code);
+    if decided.is_none() && is_of_a_provider(&fault.code) {
+        return uncertain(call);
+    }
+    match decided.map(|(_, meaning)| meaning) {
         Some(UnknownCode::Retry) => Disposition::Retry { not_before: None },
         Some(UnknownCode::Reject) => Disposition::Reject,
         Some(UnknownCode::DeadLetter) | None => Disposition::Park,
@@ -262,6 +270,24 @@ fn is_outage(message: &str) -> bool {
     .iter()
     .any(|marker| message.contains(marker))
 }
+
+/// Service providers put letters before codes of their own, which tell of themselves or of the way to the portal, not
+/// of the document, and may come before the portal acted or after.
+fn is_of_a_provider(code: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["GSP", "GEN", "SYS", "ASP"];
+    PREFIXES.iter().any(|prefix| {
+        let start = code.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    })
+}
+
+/// Whether a code tells of the way to the portal, and not of what was asked of it: then it is down, or as good as down.
+pub(super) fn is_of_the_way(code: &str) -> bool {
+    is_of_a_provider(code) || matches!(code, "301" | "302" | "500" | "502" | "503" | "504")
+}
+
+/// A service provider's quota that is used up, as an error code.
+pub(super) const QUOTA: &str = "429";
 
 /// 1xxx and 30xx are the portal's ranges for clients, users and accounts. The codes of a blocked account are not
 /// published, so on a login an unknown one of these ranges stops the GSTIN rather than being tried again.

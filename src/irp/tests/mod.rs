@@ -1,7 +1,9 @@
 mod counted;
 mod faults;
 mod fuzz;
+mod mastergst;
 mod portal;
+mod profiles;
 
 use super::*;
 use crate::config::credentials::Secret;
@@ -47,7 +49,7 @@ async fn login_is_sent_exactly_and_its_session_key_unwrapped() {
     let login = portal.irp().login(&taxpayer.account, true).await.unwrap();
     assert_eq!(login.token.expose(), "tOkEn");
     assert_eq!(
-        &**login.key.open(&seal(&SESSION_KEY, b"{}")).unwrap(),
+        &**login.key.unwrap().open(&seal(&SESSION_KEY, b"{}")).unwrap(),
         b"{}"
     );
     let request = &portal.requests()[0];

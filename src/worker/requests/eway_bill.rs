@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{failed, is_asked, portals, rejected};
+use super::{failed, is_asked, portals, portals_of, rejected};
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::irn::Irn;
@@ -49,17 +49,18 @@ async fn look(
     irn: &Irn,
     account: &Arc<Account>,
 ) -> Result<Option<Ending>, Box<Ending>> {
-    let portals = portals(worker, case, account).await;
+    let of = portals_of(worker, account)?;
+    let portals = portals(of, case, account).await;
     if !portals
         .iter()
-        .all(|portal| is_asked(worker, portal, Scope::EwayBill))
+        .all(|portal| is_asked(of, portal, Scope::EwayBill))
     {
         return Err(Box::new(one_is_down()));
     }
     for &portal in &portals {
         let mut calls = calls(worker, case, account, portal);
         let answer = match calls.ask_for_eway_bill(irn).await {
-            Err(ending) if portals.len() > 1 && never_served(worker, portal, &ending) => continue,
+            Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => continue,
             answer => answer?,
         };
         worker.crash.at(Point::LookedUp);
@@ -83,17 +84,18 @@ async fn ask_each(
     irn: &Irn,
     account: &Arc<Account>,
 ) -> Result<Ending, Box<Ending>> {
-    let portals = portals(worker, case, account).await;
+    let of = portals_of(worker, account)?;
+    let portals = portals(of, case, account).await;
     let mut all_asked = true;
     for &portal in &portals {
-        if !is_asked(worker, portal, Scope::EwayBill) {
+        if !is_asked(of, portal, Scope::EwayBill) {
             all_asked = false;
             continue;
         }
         let mut calls = calls(worker, case, account, portal);
         match submit(worker, case, irn, &mut calls).await {
             Ok(Ending::NotFound) => {}
-            Err(ending) if portals.len() > 1 && never_served(worker, portal, &ending) => {}
+            Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => {}
             ending => return ending,
         }
     }

@@ -10,10 +10,11 @@ mod get;
 use std::sync::Arc;
 
 use super::Worker;
-use super::calls::{Calls, LookUp, entries, label};
+use super::calls::{Calls, LookUp, entries, label, no_credentials};
 use super::case::Case;
 use super::doubt::{never_served, one_is_down};
-use super::portals::Portal;
+use super::portals::{Portal, Portals};
+use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
@@ -58,9 +59,10 @@ async fn look<'w>(
 ) -> Result<Registered<'w>, Box<Ending>> {
     let mut said = Registered::Nowhere;
     let mut all_asked = true;
-    let portals = portals(worker, case, account).await;
+    let of = portals_of(worker, account)?;
+    let portals = portals(of, case, account).await;
     for &portal in &portals {
-        if !is_asked(worker, portal, Scope::Core) {
+        if !is_asked(of, portal, Scope::Core) {
             all_asked = false;
             continue;
         }
@@ -70,7 +72,7 @@ async fn look<'w>(
             Wanted::Document(document) => calls.ask_for_document(document).await,
         };
         let answer = match answer {
-            Err(ending) if portals.len() > 1 && never_served(worker, portal, &ending) => continue,
+            Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => continue,
             answer => answer?,
         };
         worker.crash.at(Point::LookedUp);
@@ -95,14 +97,21 @@ async fn look<'w>(
 }
 
 /// Where the registration may be: at the one portal that a request in doubt has left for, else at each.
-async fn portals<'w>(worker: &'w Worker, case: &Case, account: &Account) -> Vec<&'w Portal> {
+async fn portals<'w>(of: &'w Portals, case: &Case, account: &Account) -> Vec<&'w Portal> {
     let left_for = case.portal();
-    worker.portals.holding(left_for.as_deref(), account).await
+    of.holding(left_for.as_deref(), account).await
+}
+
+/// Those of the account's route.
+fn portals_of<'w>(worker: &'w Worker, account: &Account) -> Result<&'w Portals, Box<Ending>> {
+    let route = worker.routes.of(account);
+    let portals = route.map(Route::portals);
+    portals.ok_or_else(|| Box::new(no_credentials()))
 }
 
 /// Whether a portal is asked: of two, one that is down is not waited for while the other may have the answer.
-fn is_asked(worker: &Worker, portal: &Portal, scope: Scope) -> bool {
-    !worker.portals.are_two() || portal.answers(scope)
+fn is_asked(of: &Portals, portal: &Portal, scope: Scope) -> bool {
+    !of.are_two() || portal.answers(scope)
 }
 
 /// The portal's readable refusal of a request.

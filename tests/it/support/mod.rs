@@ -22,6 +22,7 @@ pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raw_amqp;
+pub(crate) mod route;
 pub(crate) mod sandbox;
 pub(crate) mod stack;
 pub(crate) mod tls;
