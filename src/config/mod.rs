@@ -2,7 +2,7 @@
 //!
 //! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
 //! that need less load less: [`load_broker_side`], [`load_letters_side`], [`load_signing_keys`],
-//! [`load_validation`], [`load_admin`].
+//! [`load_validation`], [`load_admin`], [`load_unknown_codes`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
     Loaded, load, load_admin, load_broker_side, load_letters_side, load_signing_keys,
-    load_validation, process_environment,
+    load_unknown_codes, load_validation, process_environment,
 };
 pub use publishers::{PublisherConfig, PublishersConfig};
 pub use tree::VARIABLE_PREFIX;
