@@ -13,6 +13,9 @@ use crate::gstin::Gstin;
 
 pub use load::{Loaded, Reading, load, read, read_here};
 
+#[cfg(test)]
+pub(super) use load::findings_of;
+
 mod load;
 
 /// A password or client secret.

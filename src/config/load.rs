@@ -203,7 +203,8 @@ fn unreadable(source: Source, problem: String) -> ConfigFaults {
     }
 }
 
-fn worker(root: &mut Section<'_>) -> Config {
+/// Takes the whole file.
+pub(super) fn worker(root: &mut Section<'_>) -> Config {
     let irp = root.section("irp", irp);
     let publishers = publishers(root);
     Config {

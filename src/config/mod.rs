@@ -29,6 +29,8 @@ mod findings;
 mod load;
 mod need;
 mod publishers;
+#[cfg(test)]
+mod schema;
 mod section;
 mod setting;
 mod tree;
