@@ -335,7 +335,6 @@ pub struct Timing {
 /// The result message (contract, section 3). Borrowed, because the signed data is large and passed on as it came.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Serialize)]
-#[cfg_attr(test, schemars(deny_unknown_fields))]
 pub struct ResultMessage<'a> {
     /// Of this form: 1.
     #[cfg_attr(test, schemars(extend("const" = 1)))]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::repository;
 
 /// Runs it in an empty folder.
 fn explain(arguments: &[&str]) -> Result<Output> {
@@ -33,10 +35,6 @@ fn lines(output: &Output) -> Result<Vec<Value>> {
         .lines()
         .map(|line| Ok(serde_json::from_str(line)?))
         .collect()
-}
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// `does` of one explanation, for a call.
