@@ -83,6 +83,23 @@ fn every_sample_document_fits_and_so_does_a_batch_of_them() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn result_that_the_readme_shows_fits() -> Result<()> {
+    let readme = fs::read_to_string(repository("README.md"))?;
+    let blocks = readme.split("```json\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split_once("```"));
+    let results: Vec<Value> = blocks
+        .filter_map(|(block, _)| serde_json::from_str(block).ok())
+        .filter(|block: &Value| block["job_id"].is_string())
+        .collect();
+    ensure!(!results.is_empty(), "the README shows no result");
+    let validator = validator(&schema("result.v1")?)?;
+    for result in &results {
+        ensure_valid(&validator, result, "README.md")?;
+    }
+    Ok(())
+}
+
 /// Pointers to every member of a document; of a list, only those of the first entry.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     let below: Vec<(String, &Value)> = match value {
