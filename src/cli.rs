@@ -1,6 +1,7 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
 mod dead_letters;
+mod explain;
 mod health;
 mod pause;
 mod resume;
@@ -30,6 +31,7 @@ use crate::signature::Keyring;
 use crate::telemetry;
 
 use dead_letters::DeadLettersCommand;
+use explain::ExplainArgs;
 use health::HealthArgs;
 use pause::PauseArgs;
 use resume::ResumeArgs;
@@ -107,6 +109,8 @@ enum Command {
     /// Tell every replica that the trouble with a GSTIN or a client is over: a pause is lifted, what its account was refused
     /// for and its errors so far are forgotten, and its jobs go on.
     Resume(ResumeArgs),
+    /// Say what a code or a status means, who fixes it and what the worker does; exit 1 if it is not known.
+    Explain(ExplainArgs),
     /// Compute an IRN.
     Irn {
         /// The seller.
@@ -249,6 +253,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Submit(arguments) => run_submit(&config, json, arguments).await,
         Command::Validate { input } => run_validate(&config, json, &input),
         Command::Verify(arguments) => run_verify(&config, json, &arguments),
+        Command::Explain(arguments) => arguments.run(&config, json),
         Command::Irn {
             gstin,
             date,

@@ -9,6 +9,8 @@
 
 // What holds bytes.
 mod json;
+#[cfg(test)]
+mod published;
 pub mod wiped;
 
 // Identifiers: no I/O, no time.

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use crate::gstin::Gstin;
 use crate::irn::hex;
 
+#[cfg(test)]
+mod schema;
+
 /// What an error obliges the worker to do, whatever the layer it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -160,6 +163,7 @@ impl fmt::Display for Reason {
 }
 
 /// The terminal statuses of section 3 of the contract.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -218,6 +222,7 @@ impl Status {
 }
 
 /// How far the signatures of a registration are proven.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureState {
@@ -244,6 +249,7 @@ impl SignatureState {
 }
 
 /// Who found an error.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorSource {
@@ -256,6 +262,7 @@ pub enum ErrorSource {
 }
 
 /// One error of a result.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorEntry {
     /// Who found it.
@@ -298,6 +305,7 @@ impl ErrorEntry {
 }
 
 /// Additional information the portal sent beside its answer (`InfoDtls`).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Info {
     /// `InfCd`
@@ -313,6 +321,7 @@ impl fmt::Debug for Info {
 }
 
 /// The document a result speaks of.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct ResultDocument<'a> {
     /// `INV`, `CRN` or `DBN`
@@ -324,6 +333,7 @@ pub struct ResultDocument<'a> {
 }
 
 /// Where the time went, in milliseconds.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Timing {
     /// From the ERP's `timestamp` (or the first delivery) to this delivery.
@@ -335,32 +345,64 @@ pub struct Timing {
 }
 
 /// The result message (contract, section 3). Borrowed, because the signed data is large and passed on as it came.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "the members are the contract's, described there one by one"
-)]
 pub struct ResultMessage<'a> {
+    /// Of this form: 1.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub version: u8,
+    /// The job's `message_id`; without one the IRN, or a digest of what could not be read.
     pub job_id: &'a str,
+    /// What the job asked for.
     pub operation: &'a str,
+    /// How it ended.
     pub status: Status,
+    /// Whose credentials were used.
+    #[cfg_attr(
+        test,
+        schemars(with = "Option<String>", regex(pattern = "^[0-9]{2}[0-9A-Z]{13}$"))
+    )]
     pub gstin: Option<Gstin>,
+    /// What it speaks of, as far as that could be read.
     pub document: Option<ResultDocument<'a>>,
+    /// The invoice reference number: 64 hexadecimal digits.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub irn: Option<&'a str>,
+    /// The portal's acknowledgement number, its digits as sent: text, because it has more of them than a number keeps.
     pub ack_no: Option<&'a str>,
+    /// When the portal acknowledged it: RFC 3339, with India's offset.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub ack_date: Option<&'a str>,
+    /// As the portal has it: `ACT`, `CNL` (cancelled) or `REJ` (registered elsewhere first).
     pub irn_status: Option<&'a str>,
+    /// The invoice, signed by the portal: a JWT, as it came.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub signed_invoice: Option<&'a RawValue>,
+    /// What the QR code on the invoice has to hold, signed by the portal: a JWT, as it came.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub signed_qr_code: Option<&'a RawValue>,
+    /// How far the signatures are proven. A signature that fails is never `signed`.
     pub signature: Option<SignatureState>,
+    /// Whether it was registered by an earlier attempt or message.
     pub recovered: bool,
+    /// The e-way bill, as the portal sent it.
+    #[cfg_attr(
+        test,
+        schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")
+    )]
     pub eway_bill: Option<&'a RawValue>,
+    /// When it was cancelled: RFC 3339, with India's offset.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub cancel_date: Option<&'a str>,
+    /// What the portal sent beside its answer.
     pub info: &'a [Info],
+    /// What is wrong.
     pub errors: &'a [ErrorEntry],
+    /// How many attempts were made, this one included; a wait for a limit is none.
     pub attempts: u32,
+    /// Whether the job is kept, so that an operator can replay it.
     pub dead_lettered: bool,
+    /// Where the time went, in milliseconds.
     pub timing_ms: Timing,
 }
 

@@ -16,6 +16,9 @@ use crate::gstin::Gstin;
 pub use load::{Loaded, Reading, load, read, read_here};
 
 mod client;
+#[cfg(test)]
+pub(super) use load::findings_of;
+
 mod load;
 
 /// A password or client secret.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use super::fault::{ConfigFaults, Fault, Source};
 use super::files;
 use super::need::Need;
+#[cfg(test)]
+use super::schema::Wanted;
 
 /// What came to light while reading.
 #[derive(Default)]
@@ -31,6 +33,9 @@ struct Notes {
     opened: BTreeSet<PathBuf>,
     /// A file was not TOML throughout, so that what seems missing or unknown may only be unreadable.
     is_partial: bool,
+    /// What each key that was asked for wants, for the published schema.
+    #[cfg(test)]
+    wanted: Vec<(String, Wanted)>,
 }
 
 /// A key that was set and that no one asked for.
@@ -91,6 +96,18 @@ impl Findings {
     /// Notes that a key was asked for, and where it was set, or could have been.
     pub(super) fn know(&self, key: String, source: Source) {
         self.notes.borrow_mut().known.insert(key, source);
+    }
+
+    /// Notes what a key wants that was asked for.
+    #[cfg(test)]
+    pub(super) fn want(&self, key: String, wanted: Wanted) {
+        self.notes.borrow_mut().wanted.push((key, wanted));
+    }
+
+    /// What was asked for, in the order in which it was.
+    #[cfg(test)]
+    pub(super) fn wanted(&self) -> Vec<(String, Wanted)> {
+        self.notes.borrow().wanted.clone()
     }
 
     /// Where a key that was asked for was set, or could have been.

@@ -21,7 +21,7 @@ use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, IrpConfig, LettersSide, LimitsConfig, LogConfig, LogFormat,
     Preflight, Provider, Rate, RepliesConfig, RetryConfig, RouteConfig, Rung, ScalingConfig, Share,
-    ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig, TopologyConfig,
+    ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig, TopologyConfig, UnknownCode,
     ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
@@ -110,12 +110,32 @@ pub fn load_validation(
         environment: config.irp.environment,
         validate: config.validate,
     };
+    load_part_or_defaults(path, environment, Need::Validation, part)
+}
+
+/// As [`load_validation`], for a command that only says what codes mean: all but `irp.unknown_codes` may be absent.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_unknown_codes(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded<Vec<(String, UnknownCode)>>, ConfigFaults> {
+    load_part_or_defaults(path, environment, Need::UnknownCodes, |config| {
+        config.irp.unknown_codes
+    })
+}
+
+/// Without a path only the environment is read, over the defaults.
+fn load_part_or_defaults<T>(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    need: Need,
+    part: impl FnOnce(Config) -> T,
+) -> Result<Loaded<T>, ConfigFaults> {
     match path {
-        Some(path) => load_part(path, environment, Need::Validation, part),
-        None => {
-            let nowhere = Path::new("defaults");
-            load_text(nowhere, "", environment, Need::Validation, part)
-        }
+        Some(path) => load_part(path, environment, need, part),
+        None => load_text(Path::new("defaults"), "", environment, need, part),
     }
 }
 
@@ -184,7 +204,8 @@ fn unreadable(source: Source, problem: String) -> ConfigFaults {
     }
 }
 
-fn worker(root: &mut Section<'_>) -> Config {
+/// Takes the whole file.
+pub(super) fn worker(root: &mut Section<'_>) -> Config {
     let irp = root.section("irp", irp);
     let publishers = publishers(root);
     Config {
@@ -387,7 +408,7 @@ fn path_item(glob: &Item, path: &Path) -> Item {
     }
 }
 
-fn unknown_codes(s: &mut Section<'_>) -> Vec<(String, super::UnknownCode)> {
+fn unknown_codes(s: &mut Section<'_>) -> Vec<(String, UnknownCode)> {
     let entries = s.entries("unknown_codes", "write { \"4711\" = \"retry\" }");
     entries
         .into_iter()

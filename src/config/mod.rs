@@ -2,7 +2,7 @@
 //!
 //! The rule: a `Config` comes from [`load()`] only, which names every fault it finds, not just the first. Commands
 //! that need less load less: [`load_broker_side`], [`load_letters_side`], [`load_signing_keys`],
-//! [`load_validation`], [`load_admin`].
+//! [`load_validation`], [`load_admin`], [`load_unknown_codes`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -14,7 +14,7 @@ pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
     Loaded, load, load_admin, load_broker_side, load_letters_side, load_signing_keys,
-    load_validation, process_environment,
+    load_unknown_codes, load_validation, process_environment,
 };
 pub use publishers::{PublisherConfig, PublishersConfig};
 pub use routes::{ClientPair, HEADERS, NamedRoute, PathsConfig, Provider, RouteConfig};
@@ -32,6 +32,8 @@ mod load;
 mod need;
 mod publishers;
 mod routes;
+#[cfg(test)]
+mod schema;
 mod section;
 mod setting;
 mod tree;

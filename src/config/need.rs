@@ -1,5 +1,5 @@
-//! What a command needs of the configuration: all of it, the broker's part, the signing keys, the rules, or where the
-//! worker can be asked.
+//! What a command needs of the configuration: all of it, the broker's part, the signing keys, the rules, where the
+//! worker can be asked, or what the operator decided about codes.
 //!
 //! The rule: what is not needed may be absent, and so may the files it names, because a machine that only publishes
 //! has neither the portal's keys nor its address. A value that is wrong stays a fault everywhere: it is a mistake in
@@ -21,6 +21,8 @@ pub(super) enum Need {
     Validation,
     /// Those of [`super::AdminConfig`].
     Admin,
+    /// `irp.unknown_codes`.
+    UnknownCodes,
 }
 
 impl Need {
@@ -42,6 +44,7 @@ impl Need {
             Self::SigningKeys => is_in(&["irp.signing_keys"]),
             Self::Validation => is_in(&["irp.environment", "validate."]),
             Self::Admin => is_in(&["admin."]),
+            Self::UnknownCodes => is_in(&["irp.unknown_codes"]),
         }
     }
 }

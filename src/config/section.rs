@@ -9,6 +9,8 @@ use super::credentials::Secret;
 use super::fault::Source;
 use super::files;
 use super::findings::{Findings, Unknown};
+#[cfg(test)]
+use super::schema::Wanted;
 use super::setting::{ReadableFile, Setting, not};
 use super::tree::{Item, Table, Value};
 
@@ -112,6 +114,13 @@ impl<'f> Section<'f> {
         item
     }
 
+    /// Notes for the published schema what a key wants.
+    #[cfg(test)]
+    fn want(&self, key: &str, wanted: Wanted) {
+        let key = super::schema::noted(key);
+        self.findings.want(format!("{}{key}", self.generic), wanted);
+    }
+
     fn read<T: Setting>(&self, key: &str, item: &Item) -> Option<T> {
         T::read(item)
             .map_err(|problem| self.fault_at(&item.source, key, &problem, &T::remedy()))
@@ -120,6 +129,8 @@ impl<'f> Section<'f> {
 
     /// The key's value, if it has one.
     pub(super) fn optional<T: Setting>(&mut self, key: &str) -> Option<T> {
+        #[cfg(test)]
+        self.want(key, Wanted::one::<T>());
         let item = self.take(key)?;
         self.read(key, &item)
     }
@@ -131,6 +142,8 @@ impl<'f> Section<'f> {
 
     /// The key's value; `None` is a fault already noted, unless the key is not needed.
     pub(super) fn required<T: Setting>(&mut self, key: &str, remedy: &str) -> Option<T> {
+        #[cfg(test)]
+        self.want(key, Wanted::one::<T>().required());
         match self.take(key) {
             Some(item) => self.read(key, &item),
             None => {
@@ -153,12 +166,16 @@ impl<'f> Section<'f> {
 
     /// The path of a file that is there and can be opened, if one is named.
     pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
+        #[cfg(test)]
+        self.want(key, Wanted::one::<PathBuf>());
         let item = self.take(key)?;
         self.file_at(key, &item)
     }
 
     /// As [`Self::file`]; `None` is a fault already noted, unless the key is not needed.
     pub(super) fn required_file(&mut self, key: &str, remedy: &str) -> Option<PathBuf> {
+        #[cfg(test)]
+        self.want(key, Wanted::one::<PathBuf>().required());
         match self.take(key) {
             Some(item) => self.file_at(key, &item),
             None => {
@@ -179,6 +196,8 @@ impl<'f> Section<'f> {
 
     /// A list's entries, each with its key.
     pub(super) fn items(&mut self, key: &str, remedy: &str) -> Option<Vec<(String, Item)>> {
+        #[cfg(test)]
+        self.want(key, Wanted::List);
         let item = self.take(key)?;
         match item.decoded().map(|item| item.value) {
             Ok(Value::List(items)) => {
@@ -197,6 +216,8 @@ impl<'f> Section<'f> {
 
     /// A list of one kind, or its default.
     pub(super) fn list<T: Setting>(&mut self, key: &str, remedy: &str, default: Vec<T>) -> Vec<T> {
+        #[cfg(test)]
+        self.want(&format!("{key}[]"), Wanted::one::<T>());
         match self.items(key, remedy) {
             None => default,
             Some(items) => items
@@ -208,6 +229,8 @@ impl<'f> Section<'f> {
 
     /// A table whose keys the user chooses.
     pub(super) fn entries(&mut self, key: &str, remedy: &str) -> Vec<(String, Item)> {
+        #[cfg(test)]
+        self.want(key, Wanted::Map);
         let Some(item) = self.take(key) else {
             return Vec::new();
         };
@@ -216,6 +239,8 @@ impl<'f> Section<'f> {
 
     /// One value of a list or of a table with chosen keys.
     pub(super) fn one<T: Setting>(&self, key: &str, item: &Item) -> Option<T> {
+        #[cfg(test)]
+        self.want(key, Wanted::one::<T>());
         self.read(key, item)
     }
 
@@ -230,6 +255,8 @@ impl<'f> Section<'f> {
 
     /// The table at `key`, empty if it is not there.
     pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'f>) -> T) -> T {
+        #[cfg(test)]
+        self.want(key, Wanted::Section);
         let item = self.take(key).unwrap_or_else(|| Item {
             source: self.source.clone(),
             value: Value::Table(Table::new()),
@@ -278,6 +305,8 @@ impl<'f> Section<'f> {
     /// any user of the machine may see.
     pub(super) fn secret(&mut self, key: &str, is_secret: fn(&str) -> bool) -> Option<Secret> {
         let twin = format!("{key}_file");
+        #[cfg(test)]
+        self.want(key, Wanted::Secret { required: false });
         let (inline, file) = (self.take(key), self.take(&twin));
         match (inline, file) {
             (None, None) => None,
@@ -300,6 +329,8 @@ impl<'f> Section<'f> {
 
     /// As [`Self::secret`]; `None` is a fault already noted.
     pub(super) fn required_secret(&mut self, key: &str) -> Option<Secret> {
+        #[cfg(test)]
+        self.want(key, Wanted::Secret { required: true });
         let is_set = [key, &format!("{key}_file")]
             .iter()
             .any(|k| self.table.contains_key(*k));
@@ -321,6 +352,8 @@ impl<'f> Section<'f> {
         is_secret: fn(&str) -> bool,
     ) -> Option<Secret> {
         const REMEDY: &str = "write a text in double quotes, or name a file with the `_file` key";
+        #[cfg(test)]
+        self.want(key, Wanted::one::<String>());
         let text = match item.value.text() {
             Some("") => Err("is empty".to_owned()),
             Some(text) => Ok(text),

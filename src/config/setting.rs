@@ -20,6 +20,12 @@ pub(super) trait Setting: Sized {
     /// # Errors
     /// What is wrong, to be read after the key.
     fn read(item: &Item) -> Result<Self, String>;
+
+    /// What a file may say, for the published schema. It may be wider than what is read, never narrower.
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "string", "minLength": 1})
+    }
 }
 
 /// A closed set of words.
@@ -39,6 +45,12 @@ impl<T: Choice> Setting for T {
         found
             .map(|(_, choice)| *choice)
             .ok_or_else(|| format!("{} is not a choice", quoted(text)))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        serde_json::json!({"enum": words})
     }
 }
 
@@ -118,6 +130,11 @@ impl Setting for bool {
             other => Err(not(&other, "true or false")),
         }
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "boolean"})
+    }
 }
 
 /// An unsigned number of the broker's protocol.
@@ -131,6 +148,11 @@ impl Setting for u16 {
             .try_into()
             .map_err(|_| "is out of range".to_owned())
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "integer", "minimum": 0, "maximum": u16::MAX})
+    }
 }
 
 impl Setting for Share {
@@ -143,6 +165,11 @@ impl Setting for Share {
         percent
             .and_then(Self::try_new)
             .ok_or_else(|| "is out of range".to_owned())
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "integer", "minimum": 1, "maximum": 100})
     }
 }
 
@@ -161,6 +188,11 @@ impl Setting for usize {
             .then_some(Self::from(number))
             .ok_or_else(|| "is out of range".to_owned())
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "integer", "minimum": 1, "maximum": u16::MAX / 2})
+    }
 }
 
 impl Setting for NonZeroU32 {
@@ -173,6 +205,11 @@ impl Setting for NonZeroU32 {
             .try_into()
             .map_err(|_| "is out of range".to_owned())?;
         Self::new(number).ok_or_else(|| "is out of range".to_owned())
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "integer", "minimum": 1, "maximum": u32::MAX})
     }
 }
 
@@ -241,6 +278,11 @@ impl Setting for SocketAddr {
         text.parse()
             .map_err(|_| format!("{} is not an IP address with a port", quoted(text)))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "string", "pattern": ":[0-9]+$"})
+    }
 }
 
 impl Setting for glob::Pattern {
@@ -273,6 +315,11 @@ impl Setting for Duration {
         let text = text(item)?;
         duration(text).ok_or_else(|| format!("{} is not a duration", quoted(text)))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "string", "pattern": "^(0|[1-9][0-9]*)(ms|s|m|h|d)$"})
+    }
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -299,6 +346,11 @@ impl Setting for Rung {
         let name = text(item)?.to_owned();
         Ok(Self { name, delay })
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        Duration::schema()
+    }
 }
 
 const PERIODS: [(&str, u64); 5] = [
@@ -318,6 +370,11 @@ impl Setting for Rate {
     fn read(item: &Item) -> Result<Self, String> {
         let text = text(item)?;
         rate(text).ok_or_else(|| format!("{} is not a rate", quoted(text)))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({"type": "string", "pattern": "^[1-9][0-9]*/(s|m|h|d|day)$"})
     }
 }
 

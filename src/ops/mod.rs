@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod check;
 pub mod dead_letters;
+pub mod explain;
 pub mod health;
 pub mod online;
 pub mod order;

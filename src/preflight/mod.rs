@@ -26,13 +26,21 @@ use crate::gstin::Gstin;
 
 use findings::Findings;
 use invoice::Invoice;
-use rules::Rules;
+use rules::{CODES, Rules};
 use schema::Schema;
 use tree::Node;
 
 pub use findings::{Finding, Severity};
 pub use rules::BadRules;
 pub use schema::BadSchema;
+
+/// Codes of the members without which a document has no name, as `document` judges them; none of them can be switched.
+const OF_THE_NAME: [&str; 2] = ["2155", "2161"];
+
+/// Whether pre-flight looks for what the portal refuses, or warns of, with this code.
+pub fn looks_for(code: &str) -> bool {
+    CODES.contains(&code) || OF_THE_NAME.contains(&code)
+}
 
 /// As wrong as the clock of a machine may be near midnight.
 const CLOCK_MAY_BE_WRONG_BY: SignedDuration = SignedDuration::from_mins(10);

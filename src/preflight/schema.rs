@@ -18,6 +18,8 @@ use super::findings::MAX_ERRORS;
 use super::tree::{Names, Node, Number, Object};
 
 mod form;
+#[cfg(test)]
+mod published;
 
 use form::Form;
 

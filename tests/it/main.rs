@@ -5,6 +5,7 @@
 mod batches;
 mod budget;
 mod check;
+mod clients;
 mod commands;
 mod conflict;
 mod contention;

@@ -82,6 +82,14 @@ pub fn read_here(path: &Path, terms: impl Into<Terms>) -> Reading {
     Reading { result, files }
 }
 
+/// What a reading of this file comes past, for the published schema.
+#[cfg(test)]
+pub(in crate::config) fn findings_of(file: &Path) -> Findings {
+    let findings = Findings::default();
+    read_file(file, &findings, &mut Drafts::default());
+    findings
+}
+
 fn toml_files(path: &Path, findings: &Findings) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];

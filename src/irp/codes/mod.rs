@@ -83,6 +83,38 @@ pub enum Class {
     Uncertain,
 }
 
+impl Class {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 10] = [
+        Self::Session,
+        Self::Account,
+        Self::Done,
+        Self::Conflict,
+        Self::StaleGstin,
+        Self::Absent,
+        Self::TooOld,
+        Self::Passing,
+        Self::Uncertain,
+        Self::Document,
+    ];
+
+    /// The word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Account => "account",
+            Self::Done => "done",
+            Self::Conflict => "conflict",
+            Self::StaleGstin => "stale_gstin",
+            Self::Absent => "absent",
+            Self::TooOld => "too_old",
+            Self::Document => "document",
+            Self::Passing => "passing",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Code {
@@ -110,22 +142,32 @@ impl Code {
         }
     }
 
-    /// What the worker does when a document is answered so.
-    pub fn worker_does(&self) -> &'static str {
-        match self.class {
-            Class::Session => "drops the session, logs in once and tries once more",
-            Class::Account => "stops every job of this GSTIN until its credentials change",
-            Class::Done => "fetches the registration, compares it and delivers it as signed",
-            Class::Conflict => "delivers the result `conflict`",
-            Class::StaleGstin => "has the portal synchronise the GSTIN, then submits once more",
-            Class::Absent => "takes the document for not registered",
-            Class::TooOld => "delivers the result `partial`",
-            Class::Document => "delivers the result `rejected`; it never sends the document again",
-            Class::Passing => "tries again later, a bounded number of times",
-            Class::Uncertain => {
-                "looks the document up later and submits it only if it is not there"
-            }
+    /// What is special about this code, beside what holds for its class.
+    pub fn besides(&self) -> Option<&'static str> {
+        match self.code {
+            "5002" => Some(
+                "a text that begins \"Application error\" says that the portal itself failed: then it is handled like 5001",
+            ),
+            "2140" => Some(
+                "the second time it is answered to the same job, the document counts as refused: `rejected`",
+            ),
+            "2295" => Some(
+                "with `irp.failover_url` the document is first fetched from that portal: `signed` if it is there",
+            ),
+            "401" => Some(
+                "an HTTP status, not a code of the portal: service providers answer so to a key that they refuse as well",
+            ),
+            "301" | "302" => Some("a code of a service provider, not an HTTP status"),
+            _ if self.is_of_the_eway_bill() => Some(
+                "beside a registration it comes in the result's `info` as `EWBERR`: the IRN stands, `signed`",
+            ),
+            _ => None,
         }
+    }
+
+    /// The portal's range for e-way bills.
+    fn is_of_the_eway_bill(&self) -> bool {
+        self.code.len() == 4 && self.code.starts_with('4')
     }
 
     /// Whether it is about the document's bytes alone, so that they would be refused on any day.
@@ -174,6 +216,15 @@ pub fn explain(code: &str) -> Option<&'static Code> {
 /// All rows, in the order of what they oblige us to do.
 pub fn all() -> &'static [Code] {
     table::TABLE
+}
+
+/// What a code alone obliges us to do after `call`, its text unseen; `operator` is `irp.unknown_codes`.
+pub fn obliges_to(call: Call, code: &str, operator: &[(String, UnknownCode)]) -> Disposition {
+    let fault = Fault {
+        code: code.to_owned(),
+        message: String::new(),
+    };
+    dispose(call, &fault, operator)
 }
 
 /// What an answer with these faults obliges us to do, and which of them decides: the most severe, whatever the

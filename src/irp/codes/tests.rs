@@ -28,7 +28,7 @@ fn every_code_stands_once_and_explains_itself() {
     assert_eq!(codes.len(), all().len());
     assert!(all().len() > 200, "{}", all().len());
     for row in all() {
-        for text in [row.meaning, row.remedy, row.fixed_by(), row.worker_does()] {
+        for text in [row.meaning, row.remedy, row.fixed_by()] {
             assert!(
                 text.len() > 10 && !text.ends_with('.'),
                 "{}: {text}",
@@ -36,6 +36,15 @@ fn every_code_stands_once_and_explains_itself() {
             );
         }
         assert_eq!(explain(&row.code.to_lowercase()).unwrap().code, row.code);
+    }
+}
+
+#[test]
+fn every_class_has_its_word_and_a_code() {
+    let words: HashSet<_> = Class::ALL.map(Class::as_str).into_iter().collect();
+    assert_eq!(words.len(), Class::ALL.len());
+    for class in Class::ALL {
+        assert!(all().iter().any(|row| row.class == class), "{class:?}");
     }
 }
 

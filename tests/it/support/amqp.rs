@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::eventually;
+use super::{eventually, published};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
@@ -135,12 +135,15 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    fn new(delivery: Delivery) -> Self {
-        Self {
+    /// # Errors
+    /// It is a result, and not such a one as docs/schema/ describes.
+    fn new(delivery: Delivery) -> Result<Self> {
+        published::ensure_as_described(&delivery.properties, &delivery.data)?;
+        Ok(Self {
             properties: delivery.properties,
             body: delivery.data,
             redelivered: delivery.redelivered,
-        }
+        })
     }
 
     pub(crate) fn json(&self) -> Result<Value> {
@@ -311,7 +314,7 @@ impl Amqp {
                 let options = BasicAckOptions { multiple: true };
                 ensure!(delivery.acker.ack(options).await?, "an ack was not sent");
             }
-            taken.push(Message::new(delivery));
+            taken.push(Message::new(delivery)?);
         }
         channel.close(200, "done".into()).await?;
         Ok(())
@@ -340,7 +343,7 @@ impl Amqp {
                 .await
                 .context("the consumer was cancelled")??;
             let acker = delivery.acker.clone();
-            let done = enough(Message::new(delivery))?;
+            let done = enough(Message::new(delivery)?)?;
             ensure!(
                 answered(acker.ack(BasicAckOptions::default())).await?,
                 "an ack was not sent"
@@ -357,7 +360,7 @@ impl Amqp {
         let mut taken = Vec::new();
         let options = BasicGetOptions { no_ack: true };
         while let Some(got) = self.channel.basic_get(queue.into(), options).await? {
-            taken.push(Message::new(got.delivery));
+            taken.push(Message::new(got.delivery)?);
         }
         Ok(taken)
     }

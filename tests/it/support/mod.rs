@@ -21,6 +21,7 @@ pub(crate) mod private_broker;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod published;
 pub(crate) mod raw_amqp;
 pub(crate) mod route;
 pub(crate) mod sandbox;
