@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
+use jiff::SignedDuration;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,7 @@ pub struct Session {
     key: Option<SessionKey>,
     opened: Instant,
     expires: Instant,
+    clock_ahead: Option<SignedDuration>,
     /// So close to its end it is not used any more.
     unusable_within: Duration,
     generation: u64,
@@ -76,6 +78,11 @@ impl Session {
     /// How long the token is good for.
     pub fn remaining(&self) -> Duration {
         self.expires.saturating_duration_since(Instant::now())
+    }
+
+    /// How far the portal's clock was ahead of ours at the login, if it said what time it was.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.clock_ahead
     }
 
     fn is_usable(&self) -> bool {
@@ -412,6 +419,7 @@ impl Portal {
                     key: login.key,
                     opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
+                    clock_ahead: login.clock_skew,
                     // Where no new token can be had before its end, it serves to the end.
                     unusable_within: if self.irp.can_renew() {
                         UNUSABLE_WITHIN

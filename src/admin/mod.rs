@@ -103,6 +103,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
         | State::PublisherLost
         | State::PortalDown
         | State::Paused
+        | State::PausesUnread
         | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }

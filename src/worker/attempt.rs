@@ -1,4 +1,5 @@
-//! One attempt at a `generate` job: look first when in doubt, submit, and believe nothing that is not proven.
+//! One attempt at a job: its turn, its slot, and then what it asks for. To register a document: look first when in doubt,
+//! submit, and believe nothing that is not proven.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::{Case, SWEPT};
+use super::case::{Case, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
+use super::requests;
 use super::resync::{self, Advice};
 use super::routes::Route;
 use super::settle::Ending;
@@ -31,27 +33,22 @@ const ELSEWHERE: &str = "2295";
 
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
-    match case.job.operation {
-        Operation::Generate => match &case.document {
-            Some(document) => generate(worker, case, document).await,
-            None => gave_up(Reason::Unreadable, "the body is not a document"),
-        },
-        Operation::Cancel | Operation::Get | Operation::Ewb => gave_up(
-            Reason::Unsupported,
-            "this version registers documents only; the job is kept and can be replayed with a later one",
-        ),
+    match case.gstin {
+        Some(gstin) => in_turn(worker, case, gstin).await,
+        None => unnamed(),
     }
 }
 
-fn gave_up(reason: Reason, message: &str) -> Ending {
+/// Nothing says whose job it is, or what it is about.
+fn unnamed() -> Ending {
+    let message = "the body does not say what it is about";
     Ending::GaveUp {
-        reason,
-        errors: vec![ErrorEntry::worker(reason, message)],
+        reason: Reason::Unreadable,
+        errors: vec![ErrorEntry::worker(Reason::Unreadable, message)],
     }
 }
 
-async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
-    let gstin = case.gstin.unwrap_or(document.seller);
+async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
     let account = account_now();
     if let Some(ending) = paused::before(worker, case, &gstin, account.as_deref()) {
@@ -85,7 +82,7 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         return planned(worker, case, Some(&account), route_down(route));
     }
     let asked = Instant::now();
-    let turn = turn_and_slot(worker, case, document, &account, route, entry).await;
+    let turn = turn_and_slot(worker, case, &account, route, entry).await;
     case.add_wait(asked.elapsed());
     let mut turn = match turn {
         Ok(turn) => turn,
@@ -96,7 +93,12 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         return no_credentials();
     };
     worker.crash.at(Point::TurnTaken);
-    let ending = match run(worker, case, document, &account, refused).await {
+    let ended = match &case.subject {
+        Subject::Document(document) => run(worker, case, document, &account, refused).await,
+        Subject::Request(request) => requests::run(worker, case, request, &account, refused).await,
+        Subject::Unnamed => Ok(unnamed()),
+    };
+    let ending = match ended {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
@@ -130,14 +132,13 @@ fn route_down(route: &Route) -> Ending {
 async fn turn_and_slot(
     worker: &Worker,
     case: &Case,
-    document: &Document,
     account: &Account,
     route: &Route,
     entry: Entry<'_>,
 ) -> Result<Turn, Box<Ending>> {
     let class = case.job.class();
     let waiting = async {
-        let turn = entry.turn(document.irn()).await?;
+        let turn = entry.turn(case.has_to_itself()).await?;
         let of_route = match route.slots() {
             // A route that is slow must not keep deliveries of others waiting behind its own.
             Some(slots) => match timeout(PATIENCE, slots.acquire(class)).await {
@@ -180,8 +181,10 @@ fn judged_before(worker: &Worker, case: &Case) -> Result<Option<Ending>, Box<End
     match refused {
         // A copy that a crash has left was judged by the same rules.
         Some(refused) if case.is_unjudged() => return Err(Box::new(refused)),
-        None if late && case.is_unseen() => return Err(Box::new(Ending::Expired)),
-        // It passed before, or was in time; it or a copy of it that overtook it may be registered.
+        None if late && (case.is_unseen() || !case.job.operation.changes_something()) => {
+            return Err(Box::new(Ending::Expired));
+        }
+        // It passed before, or was in time; what it or a copy of it that overtook it asks for may be done.
         Some(_) => case.doubt_again(),
         None if late && !case.in_doubt() => case.doubt_again(),
         None => {}
@@ -223,12 +226,17 @@ fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
         .defer(&account.gstin, case.job.class(), spacing, again)
 }
 
-/// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
+/// What pre-flight refuses of a document or of an e-way bill's payload, judged before a submit only: one in doubt may be
+/// registered already.
 fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
-    let body = case.job.body.as_bytes();
-    let report = worker
-        .preflight
-        .check_refusal(body, Timestamp::now(), case.gstin);
+    let (body, now) = (case.job.body.as_bytes(), Timestamp::now());
+    let preflight = &worker.preflight;
+    let report = match case.job.operation {
+        Operation::Generate => preflight.check_refusal(body, now, case.gstin),
+        Operation::Ewb => preflight.check_eway_bill(body, now),
+        // Nothing of them is left to judge.
+        Operation::Cancel | Operation::Get => return None,
+    };
     report
         .refuses()
         .then(|| super::refused_by_preflight(&report))
@@ -313,7 +321,7 @@ async fn submit(
 
 /// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
 /// have been registered before the refusal.
-fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
+pub(super) fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
     if case.in_doubt() {
         return None;
     }
@@ -382,7 +390,7 @@ async fn refused(
     }
 }
 
-fn is_unreadable_success(error: &IrpError) -> bool {
+pub(super) fn is_unreadable_success(error: &IrpError) -> bool {
     matches!(
         error,
         IrpError::Undecipherable | IrpError::Unintelligible { .. }

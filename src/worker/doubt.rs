@@ -15,6 +15,7 @@ use crate::crash::Point;
 use crate::document::Document;
 use crate::irn::Irn;
 use crate::irp::Duplicate;
+use crate::limits::Scope;
 use crate::outcome::{ErrorEntry, Reason};
 use crate::telemetry;
 
@@ -34,7 +35,7 @@ pub(super) async fn look(
     // Before any call: a look-up that finds nothing at one of them costs the taxpayer an error each time, and settles
     // nothing as long as another cannot be asked.
     let waits_for_one = route.portals().are_two() && !route.portals().gate().is_shut();
-    if waits_for_one && !portals.iter().all(|portal| portal.answers()) {
+    if waits_for_one && !portals.iter().all(|portal| portal.answers(Scope::Core)) {
         return Err(Box::new(one_is_down()));
     }
     let mut lost_elsewhere = None;
@@ -88,7 +89,7 @@ async fn look_at(
 }
 
 /// The portal to turn to does not let this account in: nothing of it can be registered there.
-fn never_served(portals: &Portals, portal: &Portal, ending: &Ending) -> bool {
+pub(super) fn never_served(portals: &Portals, portal: &Portal, ending: &Ending) -> bool {
     portals.is_failover(portal) && is_refused(ending)
 }
 
@@ -141,7 +142,7 @@ pub(super) async fn adopt_from_elsewhere(
     telemetry::looked_up_elsewhere(case.about());
     // Whatever goes wrong from here on, it is looked up there before it is sent anywhere.
     case.doubt_at(&other.name);
-    if !other.answers() {
+    if !other.answers(Scope::Core) {
         return Err(Box::new(one_is_down()));
     }
     let irn = document.irn();
@@ -161,7 +162,7 @@ pub(super) async fn adopt_from_elsewhere(
 }
 
 /// One of two portals does not answer, and it has to be asked. Counted, so that it ends: perhaps it never will.
-fn one_is_down() -> Ending {
+pub(super) fn one_is_down() -> Ending {
     Ending::Transient {
         code: "portal_down".to_owned(),
         not_before: None,

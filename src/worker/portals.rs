@@ -57,8 +57,8 @@ impl Portal {
     }
 
     /// Whether a look-up could be made there now.
-    pub(super) fn answers(&self) -> bool {
-        !matches!(self.breakers.view(Scope::Core), View::Open { .. })
+    pub(super) fn answers(&self, scope: Scope) -> bool {
+        !matches!(self.breakers.view(scope), View::Open { .. })
     }
 
     /// Whether a submit may go there now: the portal is up, or is to be tried. Logins matter to whom has no session.

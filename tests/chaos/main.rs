@@ -4,6 +4,7 @@
 //! Without options in the environment these are short forms. `scripts/chaos` runs the long form, in a release build.
 
 mod brokers;
+mod follow_ups;
 mod options;
 mod run;
 #[path = "../it/support/mod.rs"]
@@ -19,6 +20,13 @@ use options::Options;
 async fn no_job_is_lost_to_kills_restarts_and_partitions() -> Result<()> {
     let options = Options::from_environment()?;
     run::run(options.unwrap_or_else(Options::short)).await
+}
+
+/// Each invoice is followed by another operation on what was registered: a cancellation, a question, an e-way bill.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn no_operation_is_lost_or_done_twice_in_the_same_chaos() -> Result<()> {
+    run::run(Options::short_mixed()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

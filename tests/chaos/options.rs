@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) replicas: usize,
     /// Three broker nodes.
     pub(crate) cluster: bool,
+    /// Each invoice is followed by another operation, once it is signed.
+    pub(crate) mixed: bool,
     /// How the workers reach the portal.
     pub(crate) way: Way,
     /// Chooses the order of events.
@@ -37,8 +39,19 @@ impl Options {
             partitions: 2,
             replicas: 2,
             cluster: false,
+            mixed: false,
             way: Way::Nic,
             seed: 1,
+        }
+    }
+
+    /// The same of invoices and of other operations.
+    pub(crate) fn short_mixed() -> Self {
+        Self {
+            jobs: 400,
+            mixed: true,
+            seed: 2,
+            ..Self::short()
         }
     }
 
@@ -52,6 +65,11 @@ impl Options {
             way,
             ..Self::short()
         }
+    }
+
+    /// How many jobs are published in all.
+    pub(crate) fn all_jobs(self) -> usize {
+        if self.mixed { 2 * self.jobs } else { self.jobs }
     }
 
     /// Each node of a cluster lost once.
@@ -78,6 +96,7 @@ impl Options {
             partitions: count("IRN_CHAOS_PARTITIONS")?,
             replicas: number("IRN_CHAOS_REPLICAS")?.unwrap_or(2),
             cluster: env::var_os("IRN_CHAOS_CLUSTER").is_some(),
+            mixed: env::var_os("IRN_CHAOS_MIXED").is_some(),
             way: way()?,
             seed: u64::try_from(number("IRN_CHAOS_SEED")?.unwrap_or(1))?,
         }))

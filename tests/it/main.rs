@@ -25,6 +25,7 @@ mod providers;
 mod reload;
 mod replay;
 mod replicas;
+mod requests;
 mod resync;
 mod scaling;
 mod secrecy;

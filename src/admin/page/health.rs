@@ -67,6 +67,7 @@ impl Verdict {
             State::PublisherLost => (Mood::Bad, "No connection for results"),
             State::PortalDown => (Mood::Bad, "The portal is down"),
             State::Paused => (Mood::Waits, "Paused by an operator"),
+            State::PausesUnread => (Mood::Waits, "Starting"),
             State::Draining => (Mood::Waits, "Stopping"),
         };
         Self {
@@ -93,6 +94,9 @@ fn means(status: &Status) -> String {
         }
         State::Paused => {
             "Jobs wait in their queue, uncharged, until the pause is over or lifted.".to_owned()
+        }
+        State::PausesUnread => {
+            "It takes no jobs until it has read from irn.control.log what operators have paused.".to_owned()
         }
         State::Draining => "It finishes what it has begun and takes nothing new.".to_owned(),
     }

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Order;
 /// In whose words a request came, and is to be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Contract {
@@ -52,8 +53,10 @@ pub(crate) enum Endpoint {
     Cancel,
     Gstin,
     Sync,
-    /// The three e-way-bill calls.
+    /// Issue and cancellation of e-way bills.
     Ewb,
+    /// Look-up of an e-way bill.
+    GetEwb,
     /// Rejected IRNs.
     Rejected,
 }
@@ -69,7 +72,25 @@ impl Call {
             Self::Rejected(_) => Endpoint::Rejected,
             Self::Gstin(_) => Endpoint::Gstin,
             Self::Sync(_) => Endpoint::Sync,
-            Self::EwbGenerate | Self::EwbGet(_) | Self::EwbCancel => Endpoint::Ewb,
+            Self::EwbGenerate | Self::EwbCancel => Endpoint::Ewb,
+            Self::EwbGet(_) => Endpoint::GetEwb,
+        }
+    }
+
+    /// What it asks for about a registration.
+    pub(crate) fn order(&self) -> Option<Order> {
+        match self {
+            Self::Cancel => Some(Order::Cancel),
+            Self::EwbGenerate => Some(Order::EwayBill),
+            Self::Auth
+            | Self::Generate
+            | Self::GetByIrn(_)
+            | Self::GetByDoc(_)
+            | Self::Rejected(_)
+            | Self::Gstin(_)
+            | Self::Sync(_)
+            | Self::EwbGet(_)
+            | Self::EwbCancel => None,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::node::Node;
 use crate::portal::{Opened, without_inner_base64};
 use crate::rules::invoice::Name;
 use crate::sandbox::Sandbox;
+use crate::stats::Order;
 
 /// Marks a response that must not be sent: the connection is to be closed instead.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,9 @@ impl Sandbox {
             .document
             .zip(subject.irn.clone())
             .map(|(document, irn)| self.stats.submitted(gstin, document, irn));
+        if let (Some(order), Some(irn)) = (request.call.order(), &subject.irn) {
+            self.stats.ordered(gstin, order, irn);
+        }
         let number = subject.number.as_deref();
         let plan = self.faults.plan(&Incoming {
             endpoint,
@@ -221,10 +225,9 @@ impl Sandbox {
                 json_response(half(&self.deserved(opened, &plan.shapes)))
             }
             Ending::Failed(when, failure) => {
-                if let (Failure::Status { status: 429, .. }, Some(document)) =
-                    (failure, opened.document.filter(|_| *when == When::Before))
-                {
-                    self.stats.fate_told(document);
+                let is_throttled = matches!(failure, Failure::Status { status: 429, .. });
+                if is_throttled && *when == When::Before {
+                    self.count_nothing_done(opened, irn);
                 }
                 if *when == When::After {
                     // The client is not to see this answer.
@@ -275,8 +278,29 @@ impl Sandbox {
                 None | Some("2148" | "2154" | "2283"),
                 _,
                 Some(irn),
-            ) => self.stats.looked_up(irn),
+            ) => {
+                self.stats.looked_up(irn);
+                self.stats.order_told(Order::Cancel, irn);
+            }
+            (Call::EwbGet(_), None | Some("4003" | "4005"), _, Some(irn)) => {
+                self.stats.order_told(Order::EwayBill, irn);
+            }
+            (Call::Cancel | Call::EwbGenerate, Some(code), _, Some(_))
+                if !matches!(code, "9999" | "4002") =>
+            {
+                self.count_nothing_done(opened, irn);
+            }
             _ => {}
+        }
+    }
+
+    /// The client can tell that nothing was done.
+    fn count_nothing_done(&self, opened: &Opened<'_>, irn: Option<&str>) {
+        if let Some(document) = opened.document {
+            self.stats.fate_told(document);
+        }
+        if let (Some(order), Some(irn)) = (opened.request.call.order(), irn) {
+            self.stats.order_told(order, irn);
         }
     }
 
