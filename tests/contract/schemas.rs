@@ -46,7 +46,7 @@ fn every_schema_is_one_and_its_examples_fit() -> Result<()> {
         let examples = schema["examples"].as_array().map_or(&[][..], Vec::as_slice);
         let is_a_sample = name == "worker" || name == "credentials";
         ensure!(
-            is_a_sample != (!examples.is_empty()),
+            is_a_sample == examples.is_empty(),
             "{name} has no example"
         );
         for example in examples {
