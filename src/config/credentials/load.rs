@@ -86,7 +86,8 @@ pub fn read_here(path: &Path, terms: impl Into<Terms>) -> Reading {
 #[cfg(test)]
 pub(in crate::config) fn findings_of(file: &Path) -> Findings {
     let findings = Findings::default();
-    read_file(file, &findings, &mut Drafts::default());
+    let terms = Terms::from(Environment::Sandbox);
+    read_file(file, &terms, &findings, &mut Drafts::default());
     findings
 }
 
