@@ -129,6 +129,7 @@ pub async fn run(
         work: assembled.work,
         portal: assembled.portal,
         failover: assembled.failover,
+        routes: assembled.routes,
         reloads: reloads.clone(),
     };
     background.spawn(serve(listener, admin, ended.clone()));

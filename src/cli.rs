@@ -21,6 +21,7 @@ use crate::broker::Endpoint;
 use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, SigningKeyFile};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
+use crate::job::Operation;
 use crate::ops::submit::{Request, SubmitError, Summary, Wait};
 use crate::ops::validate::Output;
 use crate::ops::verify::Verified;
@@ -89,7 +90,7 @@ enum Command {
     /// Exchanges, queues and bindings on the broker.
     #[command(subcommand)]
     Topology(TopologyCommand),
-    /// Publish invoices (JSON, JSON arrays or NDJSON) as jobs.
+    /// Publish invoices, or requests about registered ones (JSON, JSON arrays or NDJSON), as jobs.
     Submit(SubmitArgs),
     /// Judge documents as the worker would before it submits them, offline; exit 1 if any is refused.
     Validate {
@@ -128,6 +129,9 @@ struct SubmitArgs {
     /// Files, directories, or - for standard input.
     #[arg(required = true, value_name = "FILE|DIR|-")]
     inputs: Vec<PathBuf>,
+    /// What to ask for: generate, cancel, get or ewb; for all but generate the inputs are the bodies of such jobs.
+    #[arg(long, value_name = "OPERATION", default_value = "generate", value_parser = operation)]
+    operation: Operation,
     /// Wait for the results.
     #[arg(long)]
     wait: bool,
@@ -140,7 +144,7 @@ struct SubmitArgs {
     /// Ahead of the other jobs.
     #[arg(long)]
     urgent: bool,
-    /// Use this GSTIN's credentials, not the seller's.
+    /// Use this GSTIN's credentials, not the seller's; needed for all operations but generate.
     #[arg(long, value_name = "GSTIN")]
     gstin: Option<Gstin>,
     /// Do not submit after this moment (RFC 3339).
@@ -197,10 +201,7 @@ impl From<io::Error> for Failure {
 
 /// Runs the command and gives the process's exit code.
 pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime_for(&cli.command) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("irn-worker: cannot start its threads: {error}");
@@ -220,6 +221,17 @@ pub fn run(cli: Cli) -> ExitCode {
         // The panic hook has told of it.
         Err(_) => ExitCode::from(FAILED),
     }
+}
+
+/// A worker works on one thread, beside those that the AMQP library has for its connections: handing a job from one
+/// thread to the next costs it a sixth of its CPU time, and one thread carries thousands of jobs a second, which no
+/// portal takes. More is what replicas are for.
+fn runtime_for(command: &Command) -> io::Result<tokio::runtime::Runtime> {
+    let mut threads = match command {
+        Command::Run { .. } => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    threads.enable_all().build()
 }
 
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
@@ -269,10 +281,7 @@ async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failur
     let _flush =
         telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
-    let accounts = config::credentials::load(
-        &loaded.config.credentials.path,
-        loaded.config.irp.environment,
-    )?;
+    let accounts = config::credentials::load(&loaded.config.credentials.path, &loaded.config.irp)?;
     loaded
         .warnings
         .iter()
@@ -321,11 +330,26 @@ fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
+fn operation(text: &str) -> Result<Operation, String> {
+    let mut all = Operation::ALL.into_iter();
+    all.find(|operation| operation.as_str() == text)
+        .ok_or_else(|| "it is one of generate, cancel, get, ewb".to_owned())
+}
+
 async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
     let config = broker_side(path)?;
     let timeout = arguments.timeout.map(Duration::try_from).transpose();
     let timeout = timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
+    let operation = arguments.operation;
+    if operation != Operation::Generate && arguments.gstin.is_none() {
+        let needs = format!(
+            "--operation {} needs --gstin: its jobs do not say in whose name the portal is to be asked",
+            operation.as_str()
+        );
+        return Err(Failure::new(MISUSED, needs));
+    }
     let request = Request {
+        operation,
         inputs: arguments.inputs,
         urgent: arguments.urgent,
         gstin: arguments.gstin,

@@ -88,7 +88,7 @@ pub struct Finding {
     pub message: &'static str,
 }
 
-/// Why a body could not be viewed as a document.
+/// Why a body could not be viewed as a document, or as a request about one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadDocument {
     /// Not JSON at all (or not UTF-8): nobody can say whose it is. Carries the parser's place, not its text.
@@ -98,26 +98,13 @@ pub enum BadDocument {
         /// Column of the first error, from 1.
         column: usize,
     },
-    /// JSON, but not a document the portal could register; all findings at once.
+    /// JSON, but not a document the portal could register, or not a request; all findings at once.
     Refused(Vec<Finding>),
 }
 
 /// Reads the identifying fields of a document. Member names are matched in any case, as the portal does.
 pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
-    let text = from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
-    const BLOCKS: [&str; 4] = ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"];
-    // One pass proves that it is JSON and finds its blocks; only what fails it is looked at more closely.
-    let (blocks, is_object) = match members_of(text, BLOCKS) {
-        Ok(blocks) => (blocks, true),
-        Err(_) => {
-            let top: &RawValue =
-                serde_json::from_str(text).map_err(|error| BadDocument::NotJson {
-                    line: error.line(),
-                    column: error.column(),
-                })?;
-            (members(top, BLOCKS), top.get().starts_with('{'))
-        }
-    };
+    let blocks = members_of_body(body, ["DocDtls", "SellerDtls", "BuyerDtls", "ValDtls"])?;
     if body.len() > MAX_BYTES {
         return Err(BadDocument::Refused(vec![Finding {
             path: "",
@@ -125,14 +112,13 @@ pub fn read(body: &[u8]) -> Result<Document, BadDocument> {
             message: "the document is larger than the 2 MB the portal takes; split it or shorten its texts",
         }]));
     }
-    if !is_object {
+    let Some([details, seller, buyer, values]) = blocks else {
         return Err(BadDocument::Refused(vec![Finding {
             path: "",
             code: "5002",
             message: "the body must be one JSON object, the invoice in form INV-01",
         }]));
-    }
-    let [details, seller, buyer, values] = blocks;
+    };
     let [kind, number, date] = inner(details, ["Typ", "No", "Dt"]);
     let [seller] = inner(seller, ["Gstin"]);
     let [buyer] = inner(buyer, ["Gstin"]);
@@ -219,6 +205,12 @@ pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
+/// A JSON string's text, or a number's digits.
+pub(crate) fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let is_number = raw.get().starts_with(|first: char| first.is_ascii_digit());
+    string(raw).or_else(|| is_number.then_some(Cow::Borrowed(raw.get())))
+}
+
 /// A JSON number's exact value; a number in a string is read too, as some portals print it so.
 pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     let text = text.trim_matches('"');
@@ -245,6 +237,26 @@ pub(crate) fn members_of<'a, const N: usize>(
     let found = Members { names }.deserialize(&mut json)?;
     json.end()?;
     Ok(found)
+}
+
+/// [`members`] of a message's body; none where it is JSON, but no object.
+///
+/// # Errors
+/// It is no JSON in UTF-8.
+pub(crate) fn members_of_body<'a, const N: usize>(
+    body: &'a [u8],
+    names: [&'static str; N],
+) -> Result<Option<[Option<&'a RawValue>; N]>, BadDocument> {
+    let text = from_utf8(body).map_err(|error| place_of_bad_utf8(body, error.valid_up_to()))?;
+    // One pass proves that it is JSON and finds the members; only what fails it is looked at more closely.
+    if let Ok(found) = members_of(text, names) {
+        return Ok(Some(found));
+    }
+    let top: &RawValue = serde_json::from_str(text).map_err(|error| BadDocument::NotJson {
+        line: error.line(),
+        column: error.column(),
+    })?;
+    Ok(top.get().starts_with('{').then(|| members(top, names)))
 }
 
 fn inner<'a, const N: usize>(

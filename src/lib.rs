@@ -21,6 +21,9 @@ pub mod irn;
 pub mod document;
 pub mod outcome;
 
+// What is asked for about something that is registered.
+pub mod request;
+
 // A job as it came in, whatever carried it.
 pub mod job;
 

@@ -116,15 +116,13 @@ pub enum Reason {
     UnknownCode,
     /// A readable answer that makes no sense, for example success without an IRN.
     Unintelligible,
-    /// An operation this version does not perform yet.
-    Unsupported,
     /// The attempt panicked: a bug of the worker.
     Panicked,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::RetriesExhausted,
         Self::CredentialsRefused,
         Self::NoCredentials,
@@ -136,7 +134,6 @@ impl Reason {
         Self::SignedDataMismatch,
         Self::UnknownCode,
         Self::Unintelligible,
-        Self::Unsupported,
         Self::Panicked,
     ];
 
@@ -154,7 +151,6 @@ impl Reason {
             Self::SignedDataMismatch => "SIGNED_DATA_MISMATCH",
             Self::UnknownCode => "UNKNOWN_CODE",
             Self::Unintelligible => "UNINTELLIGIBLE",
-            Self::Unsupported => "UNSUPPORTED",
             Self::Panicked => "PANICKED",
         }
     }
@@ -166,7 +162,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The terminal statuses of section 3 of the contract that this version produces.
+/// The terminal statuses of section 3 of the contract.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -177,8 +173,16 @@ pub enum Status {
     Partial,
     /// The number is taken by other content, cancelled, or at another portal.
     Conflict,
-    /// The document was refused.
+    /// The document, or the request, was refused.
     Rejected,
+    /// The registration is cancelled, now or before.
+    Cancelled,
+    /// The registration that was asked for, with signed data that passed the checks.
+    Found,
+    /// Nothing of the kind is registered.
+    NotFound,
+    /// The e-way bill is issued, now or before.
+    EwbIssued,
     /// Its deadline passed before it could be submitted.
     Expired,
     /// The worker gave up.
@@ -187,11 +191,15 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Signed,
         Self::Partial,
         Self::Conflict,
         Self::Rejected,
+        Self::Cancelled,
+        Self::Found,
+        Self::NotFound,
+        Self::EwbIssued,
         Self::Expired,
         Self::Failed,
     ];
@@ -203,6 +211,10 @@ impl Status {
             Self::Partial => "partial",
             Self::Conflict => "conflict",
             Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Found => "found",
+            Self::NotFound => "not_found",
+            Self::EwbIssued => "ewb_issued",
             Self::Expired => "expired",
             Self::Failed => "failed",
         }
@@ -241,7 +253,7 @@ impl SignatureState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorSource {
-    /// The worker's own look at the document, before any call.
+    /// The worker's own look at the document or request, before any call that would be refused.
     Preflight,
     /// The portal.
     Irp,
@@ -379,6 +391,9 @@ pub struct ResultMessage<'a> {
         schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")
     )]
     pub eway_bill: Option<&'a RawValue>,
+    /// When it was cancelled: RFC 3339, with India's offset; null where another request had cancelled it before.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    pub cancel_date: Option<&'a str>,
     /// What the portal sent beside its answer.
     pub info: &'a [Info],
     /// What is wrong.
@@ -410,6 +425,7 @@ impl<'a> ResultMessage<'a> {
             signature: None,
             recovered: false,
             eway_bill: None,
+            cancel_date: None,
             info: &[],
             errors: &[],
             attempts: 1,

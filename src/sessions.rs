@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
+use jiff::SignedDuration;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -44,9 +45,13 @@ const LOGIN_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Session {
     account: Arc<Account>,
     token: AuthToken,
-    key: SessionKey,
+    /// Where the contract has one.
+    key: Option<SessionKey>,
     opened: Instant,
     expires: Instant,
+    clock_ahead: Option<SignedDuration>,
+    /// So close to its end it is not used any more.
+    unusable_within: Duration,
     generation: u64,
 }
 
@@ -66,7 +71,7 @@ impl Session {
         Access {
             account: &self.account,
             token: &self.token,
-            key: &self.key,
+            key: self.key.as_ref(),
         }
     }
 
@@ -75,8 +80,13 @@ impl Session {
         self.expires.saturating_duration_since(Instant::now())
     }
 
+    /// How far the portal's clock was ahead of ours at the login, if it said what time it was.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.clock_ahead
+    }
+
     fn is_usable(&self) -> bool {
-        self.remaining() > UNUSABLE_WITHIN
+        self.remaining() > self.unusable_within
     }
 }
 
@@ -154,7 +164,7 @@ impl Sessions {
         let lane = self.lane(account);
         let asked = Instant::now();
         if let Some(session) = lane.usable(account).await {
-            if session.remaining() <= RENEW_WITHIN {
+            if session.remaining() <= RENEW_WITHIN && self.irp.can_renew() {
                 self.renew_in_background(&lane, &session);
             }
             return Ok(session);
@@ -409,6 +419,13 @@ impl Portal {
                     key: login.key,
                     opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
+                    clock_ahead: login.clock_skew,
+                    // Where no new token can be had before its end, it serves to the end.
+                    unusable_within: if self.irp.can_renew() {
+                        UNUSABLE_WITHIN
+                    } else {
+                        Duration::ZERO
+                    },
                     generation: state.generation,
                 });
                 *lane.current.write().await = Some(Arc::clone(&session));

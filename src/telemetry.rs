@@ -137,6 +137,8 @@ pub enum State {
     PortalDown,
     /// An operator has paused everybody: the jobs stay in their queues.
     Paused,
+    /// It is not known yet who is paused, so no job is taken.
+    PausesUnread,
     /// Finishing what runs; takes nothing new.
     Draining,
 }
@@ -150,6 +152,7 @@ impl fmt::Display for State {
             Self::PublisherLost => "no broker connection for results",
             Self::PortalDown => "the portal's breaker is open",
             Self::Paused => "paused by an operator",
+            Self::PausesUnread => "waiting to learn what is paused",
             Self::Draining => "draining",
         })
     }
@@ -188,6 +191,8 @@ impl Readiness {
         if changed {
             let ready = if state == State::Consuming { 1.0 } else { 0.0 };
             gauge!("irn_worker_ready").set(ready);
+            let paused = if state == State::Paused { 1.0 } else { 0.0 };
+            gauge!("irn_worker_paused").set(paused);
             info!(state = %state, "worker is {state}");
         }
     }

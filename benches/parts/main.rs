@@ -253,6 +253,8 @@ fn account(number: usize) -> Account {
             name: "acme".to_owned(),
             id: "ACME".to_owned(),
             secret: Secret::new("not a secret".to_owned()),
+            route: None,
+            subscriber: None,
         }),
         username: "API_acme".to_owned(),
         password: Secret::new("not a secret".to_owned()),

@@ -13,6 +13,7 @@ use crate::control::{Paused, Whom};
 use crate::gstin::Gstin;
 use crate::limits::{BudgetState, Limits, Scaling, Stopped, Usage};
 use crate::sessions::{SessionStatus, Sessions};
+use crate::telemetry;
 
 /// How many of a GSTIN's jobs are worked on, and how many wait for their turn.
 pub type Held = dyn Fn(&Gstin) -> (usize, usize) + Send + Sync;
@@ -20,8 +21,8 @@ pub type Held = dyn Fn(&Gstin) -> (usize, usize) + Send + Sync;
 /// Where the lanes' state is read.
 #[derive(Clone)]
 pub struct LanesView {
-    /// Logins per GSTIN.
-    pub sessions: Arc<Sessions>,
+    /// Logins per GSTIN, of each route.
+    pub sessions: Arc<[Arc<Sessions>]>,
     /// Rates and error budgets.
     pub limits: Arc<Limits>,
     /// How many replicas would be of use.
@@ -78,9 +79,9 @@ pub(super) struct Client {
 impl LanesView {
     /// Every GSTIN that has asked for a session, has errors in its window, or is paused.
     pub(super) async fn lanes(&self) -> Vec<Lane> {
-        let sessions = self.sessions.statuses().await.into_iter();
+        let sessions = self.sessions().await.into_iter();
         let mut known: BTreeMap<Gstin, Option<SessionStatus>> = sessions
-            .map(|status| (status.gstin, Some(status)))
+            .map(|(gstin, status)| (gstin, Some(status)))
             .collect();
         let paused = self.paused.all().into_iter();
         let paused = paused.filter_map(|(whom, _)| match whom {
@@ -94,6 +95,23 @@ impl LanesView {
         known
             .map(|(gstin, session)| self.lane(gstin, session))
             .collect()
+    }
+
+    /// Every account a session was ever asked for: of one that has changed its route, what its new one says.
+    pub(super) async fn sessions(&self) -> BTreeMap<Gstin, SessionStatus> {
+        let mut all = BTreeMap::new();
+        for sessions in self.sessions.iter() {
+            for status in sessions.statuses().await {
+                let says_nothing = status.remaining.is_none() && !status.refused;
+                if !(says_nothing && all.contains_key(&status.gstin)) {
+                    all.insert(status.gstin, status);
+                }
+            }
+        }
+        let live = all.values().filter(|status| status.remaining.is_some());
+        let refused = all.values().filter(|status| status.refused);
+        telemetry::sessions_live(live.count(), refused.count());
+        all
     }
 
     /// What operators have paused.

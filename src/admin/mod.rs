@@ -30,7 +30,7 @@ use page::page;
 use status::Status;
 
 pub use lanes::{Held, LanesView};
-pub use portal::PortalView;
+pub use portal::{PortalView, RouteView};
 pub use work::WorkView;
 
 /// What the endpoint reads.
@@ -52,6 +52,8 @@ pub struct Admin {
     pub portal: PortalView,
     /// The same of the portal to turn to, if there is one.
     pub failover: Option<PortalView>,
+    /// The routes that have a name.
+    pub routes: Vec<RouteView>,
     /// What came of the latest reading of the credentials.
     pub reloads: Reloads,
 }
@@ -101,6 +103,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
         | State::PublisherLost
         | State::PortalDown
         | State::Paused
+        | State::PausesUnread
         | State::Draining) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting}\n")).into_response()
         }
@@ -109,7 +112,7 @@ async fn ready(Shared(admin): Shared<Admin>) -> Response {
 
 async fn metrics(Shared(admin): Shared<Admin>) -> Response {
     // Refreshes the gauge of live sessions before it is read.
-    drop(admin.lanes.sessions.statuses().await);
+    drop(admin.lanes.sessions().await);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         admin.metrics.render(),

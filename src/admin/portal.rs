@@ -17,6 +17,35 @@ pub struct PortalView {
     pub slots: Arc<Slots>,
 }
 
+/// What is known of one route.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// As clients call it; none for the one that has no name.
+    pub name: Option<Arc<str>>,
+    /// Its portal.
+    pub portal: PortalView,
+    /// The portal to turn to there, if there is one.
+    pub failover: Option<PortalView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RouteStatus {
+    pub(super) name: String,
+    pub(super) portal: PortalStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failover: Option<PortalStatus>,
+}
+
+impl RouteView {
+    pub(super) fn status(&self) -> RouteStatus {
+        RouteStatus {
+            name: self.name.as_deref().unwrap_or_default().to_owned(),
+            portal: self.portal.status(),
+            failover: self.failover.as_ref().map(PortalView::status),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct PortalStatus {
     pub(super) breakers: Vec<BreakerStatus>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Admin;
 use super::lanes::{Client, Lane};
 use super::pauses::PauseStatus;
-use super::portal::{PortalStatus, PortalView};
+use super::portal::{PortalStatus, PortalView, RouteStatus, RouteView};
 use super::reloads::LastReload;
 use super::scaling::ScalingStatus;
 use super::work::{CountStatus, QueuesStatus};
@@ -35,6 +35,9 @@ pub(super) struct Status {
     pub(super) portal: PortalStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failover: Option<PortalStatus>,
+    /// The routes that have a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) routes: Vec<RouteStatus>,
     /// The pauses are known: before that, no job is taken.
     pub(super) pauses_known: bool,
     pub(super) pauses: Vec<PauseStatus>,
@@ -69,6 +72,7 @@ impl Status {
             queues: admin.work.queues(),
             portal: admin.portal.status(),
             failover: admin.failover.as_ref().map(PortalView::status),
+            routes: admin.routes.iter().map(RouteView::status).collect(),
             pauses_known: admin.lanes.paused.is_known(),
             pauses: admin.lanes.pauses(),
             credentials_reload: admin.reloads.last().as_deref().map(LastReload::from),

@@ -1,13 +1,14 @@
 //! Configuration → a worker that has not started, and what those who watch it may look at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
-use crate::admin::{LanesView, PortalView, WorkView};
+use crate::admin::{LanesView, PortalView, RouteView, WorkView};
 use crate::broker::{Publisher, retry_exchange};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, IrpConfig};
@@ -19,7 +20,7 @@ use crate::retry::Ladder;
 use crate::sessions::Sessions;
 use crate::signature::Keyring;
 use crate::telemetry::{Queues, Recent, Traces};
-use crate::worker::{Parts, Portal, Portals, Worker};
+use crate::worker::{Parts, Portal, Portals, Route, Routes, Worker};
 
 /// A worker and the views of it.
 pub(super) struct Assembled {
@@ -28,6 +29,7 @@ pub(super) struct Assembled {
     pub(super) work: WorkView,
     pub(super) portal: PortalView,
     pub(super) failover: Option<PortalView>,
+    pub(super) routes: Vec<RouteView>,
     /// The exchange of the rung on which a job in doubt waits.
     pub(super) doubted: String,
 }
@@ -49,32 +51,37 @@ pub(super) fn assemble(
     given: Given<'_>,
 ) -> Result<Assembled, StartError> {
     let limits = Arc::new(Limits::new(&config.limits));
-    let breakers = Breakers::new(config.irp.concurrency);
-    let primary = portal(&config.irp, breakers, &limits, given.background)?;
-    let failover = match config.irp.for_failover() {
-        // Its calls count against the same limits.
-        Some(irp) => {
-            let breakers = Breakers::of_failover(irp.concurrency);
-            Some(portal(&irp, breakers, &limits, given.background)?)
-        }
-        None => None,
-    };
     // A portal that needs half the time it is given is about to need all of it.
-    let slots = Slots::new(config.irp.concurrency, config.irp.request_timeout / 2);
+    let slow = config.irp.request_timeout / 2;
+    let slots = Slots::new(config.irp.concurrency, slow);
+    let ways = ways(
+        &config.irp,
+        &credentials,
+        &slots,
+        slow,
+        &limits,
+        given.background,
+    )?;
+    let (mut views, mut sessions) = (Vec::new(), Vec::new());
+    for way in &ways {
+        sessions.push(Arc::clone(&way.primary.sessions));
+        views.push(RouteView {
+            name: way.name.clone(),
+            portal: view(&way.primary),
+            failover: way.failover.as_ref().map(view),
+        });
+    }
+    let unnamed = views.remove(0);
+    let routes = ways.into_iter().map(Way::into_route).collect();
+    let routes = Routes::new(routes, &credentials);
     let credentials = Arc::new(ArcSwap::from_pointee(credentials));
-    let sessions = Arc::clone(&primary.sessions);
-    let view = |portal: &Portal| PortalView {
-        breakers: Arc::clone(&portal.breakers),
-        slots: Arc::clone(&slots),
-    };
-    let (portal, failover_view) = (view(&primary), failover.as_ref().map(view));
     let ladder = Ladder::try_new(config.retry.delays.clone()).ok_or(StartError::NoRungs)?;
     let doubted = retry_exchange(ladder.at_least(config.irp.settle_time));
     let (paused, recent, queues) = (Paused::default(), Recent::default(), Queues::default());
     let worker = Arc::new(Worker::new(Parts {
         config: Arc::clone(config),
         credentials: Arc::clone(&credentials),
-        portals: Portals::new(primary, failover),
+        routes,
         keyring: Keyring::load(&config.irp.signing_keys).map_err(StartError::Keys)?,
         preflight: Arc::new(Preflight::new(&config.validate, config.irp.environment)?),
         limits: Arc::clone(&limits),
@@ -90,7 +97,7 @@ pub(super) fn assemble(
     }));
     let held = Arc::clone(&worker);
     let lanes = LanesView {
-        sessions,
+        sessions: sessions.into(),
         limits,
         scaling: worker.scaling(),
         credentials,
@@ -101,15 +108,93 @@ pub(super) fn assemble(
         worker,
         lanes,
         work: WorkView { recent, queues },
-        portal,
-        failover: failover_view,
+        portal: unnamed.portal,
+        failover: unnamed.failover,
+        routes: views,
         doubted,
     })
+}
+
+fn view(portal: &Portal) -> PortalView {
+    PortalView {
+        breakers: Arc::clone(&portal.breakers),
+        slots: Arc::clone(&portal.slots),
+    }
+}
+
+/// A route in parts.
+struct Way {
+    name: Option<Arc<str>>,
+    primary: Portal,
+    failover: Option<Portal>,
+    /// Its share of the places, where it shares them.
+    slots: Option<Arc<Slots>>,
+}
+
+impl Way {
+    fn into_route(self) -> Route {
+        let portals = Portals::new(self.primary, self.failover);
+        Route::new(self.name, portals, self.slots)
+    }
+}
+
+/// Every route, the one of `[irp]` itself first.
+fn ways(
+    irp: &IrpConfig,
+    credentials: &Credentials,
+    all: &Arc<Slots>,
+    slow: Duration,
+    limits: &Arc<Limits>,
+    background: &TaskTracker,
+) -> Result<Vec<Way>, IrpConfigFault> {
+    let configs = irp.each_route();
+    let in_use = configs
+        .iter()
+        .filter(|config| credentials.uses(config.route.as_deref()));
+    let cap = share(irp, in_use.count());
+    let way = |config: &IrpConfig| {
+        let route = config.route.as_deref();
+        let slots = (configs.len() > 1)
+            .then(|| Slots::of_route(cap, slow, route.unwrap_or(UNNAMED).into()));
+        let portal = |config: &IrpConfig, is_failover| {
+            // Its calls count against the same limits.
+            let breakers = Breakers::named(config.concurrency, route, is_failover);
+            portal(
+                config,
+                breakers,
+                slots.as_ref().unwrap_or(all),
+                limits,
+                background,
+            )
+        };
+        Ok(Way {
+            name: config.route.clone(),
+            primary: portal(config, false)?,
+            failover: match config.for_failover() {
+                Some(other) => Some(portal(&other, true)?),
+                None => None,
+            },
+            slots: slots.clone(),
+        })
+    };
+    configs.iter().map(way).collect()
+}
+
+/// What metrics call the route that has no name, where there are others.
+const UNNAMED: &str = "default";
+
+/// How many places a route may take: each of the others is left as many as one GSTIN may take.
+fn share(irp: &IrpConfig, routes: usize) -> usize {
+    let others = routes.saturating_sub(1);
+    let left = irp.concurrency_per_gstin.saturating_mul(others);
+    let least = irp.concurrency / routes.max(1);
+    irp.concurrency.saturating_sub(left).max(least).max(1)
 }
 
 fn portal(
     config: &IrpConfig,
     breakers: Breakers,
+    slots: &Arc<Slots>,
     limits: &Arc<Limits>,
     background: &TaskTracker,
 ) -> Result<Portal, IrpConfigFault> {
@@ -121,5 +206,12 @@ fn portal(
         Arc::clone(&breakers),
         background.clone(),
     ));
-    Ok(Portal::new(&config.base_url, irp, sessions, breakers))
+    let slots = Arc::clone(slots);
+    Ok(Portal::new(
+        &config.base_url,
+        irp,
+        sessions,
+        breakers,
+        slots,
+    ))
 }

@@ -15,8 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::credentials::{Changes, Credentials, Loaded, Reading, read};
-use crate::config::{ConfigFaults, Environment};
+use crate::config::ConfigFaults;
+use crate::config::credentials::{Changes, Credentials, Loaded, Reading, Terms, read};
 use crate::ops::replay::Renewed;
 use crate::telemetry;
 use crate::telemetry::credentials::{self as events, Reloads};
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What has to be read again, and for whom.
 pub(super) struct Reload {
     path: PathBuf,
-    environment: Environment,
+    terms: Terms,
     worker: Arc<Worker>,
     reloads: Reloads,
     /// SIGHUP came.
@@ -79,7 +79,7 @@ impl Reload {
         let config = worker.config();
         Self {
             path: config.credentials.path.clone(),
-            environment: config.irp.environment,
+            terms: Terms::from(&config.irp),
             worker,
             reloads,
             asked,
@@ -132,8 +132,8 @@ impl Reload {
         if !is_as_before {
             known.doubted = None;
         }
-        let (path, environment) = (self.path.clone(), self.environment);
-        let reading = tokio::task::spawn_blocking(move || read(&path, environment)).await;
+        let (path, terms) = (self.path.clone(), self.terms.clone());
+        let reading = tokio::task::spawn_blocking(move || read(&path, terms)).await;
         // The panic hook has told of a panic; the files are read again when they change.
         let Ok(Reading { result, files }) = reading else {
             known.stamps = Some(stamps);

@@ -43,7 +43,8 @@ fn changed_to(state: State) {
         | State::BrokerLost
         | State::PublisherLost
         | State::PortalDown
-        | State::Paused => say(&[status]),
+        | State::Paused
+        | State::PausesUnread => say(&[status]),
     }
 }
 

@@ -205,8 +205,9 @@ fn decoded(text: &str) -> String {
 
 /// Arguments of queues that bear on whether messages stay in them: those that are expected, and those that must not be
 /// there.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 11] = [
     "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
     "x-dead-letter-strategy",
     "x-overflow",
     "x-message-ttl",
@@ -215,6 +216,7 @@ const ARGUMENTS: [&str; 9] = [
     "x-max-length",
     "x-max-length-bytes",
     "x-expires",
+    "x-single-active-consumer",
 ];
 
 /// Arguments that a policy can only lower.
@@ -250,8 +252,8 @@ impl Topology {
             let alternate = exchange.arguments.iter().map(|(_, value)| value.plain());
             let alternate = alternate.into_iter().next();
             let set = there.arguments.get("alternate-exchange").map(plain);
-            // A policy may have set it, which this list does not tell.
-            if alternate != set && there.policy.is_none() {
+            // What the exchange says itself prevails; where it says nothing, a policy may, which this list does not tell.
+            if alternate != set && (set.is_some() || there.policy.is_none()) {
                 let name = "alternate-exchange";
                 note(argument(name, alternate.as_deref(), set.as_deref(), None));
             }

@@ -3,6 +3,7 @@
 //! Everything is valid on RabbitMQ 3.10 and on 4.x: quorum queues only and one stream, an explicit delivery limit, no
 //! priorities, no global prefetch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -301,15 +302,18 @@ impl Topology {
     /// who needs it.
     pub async fn complete(&self, connection: &Connection) -> Result<Survey, BrokerError> {
         let survey = self.survey(connection, true).await?;
-        let mut deviations = survey.deviations.iter();
-        if survey.uncompared.is_empty() && deviations.all(|deviation| deviation.how != How::Missing)
-        {
-            let channel = connection.create_channel().await?;
-            // The log of orders is bound by whoever reads it, and may be forbidden.
-            self.bind_wanted(&channel, |queue| queue != CONTROL_LOG)
-                .await?;
-            channel.close(200, short("bound")).await?;
-        }
+        let missing = survey.deviations.iter();
+        let missing = missing.filter(|deviation| deviation.how == How::Missing);
+        let missing = missing.map(|deviation| deviation.name.as_str());
+        // What may not be declared may not be bound either. The log of orders is bound by whoever reads it.
+        let left = survey.uncompared.iter().map(String::as_str);
+        let left: HashSet<&str> = left.chain(missing).chain([CONTROL_LOG]).collect();
+        let channel = connection.create_channel().await?;
+        self.bind_wanted(&channel, |binding| {
+            !left.contains(binding.queue.as_str()) && !left.contains(binding.exchange.as_str())
+        })
+        .await?;
+        channel.close(200, short("bound")).await?;
         Ok(survey)
     }
 
@@ -358,7 +362,8 @@ impl Topology {
                 .await
                 .map_err(|error| differs("queue", &queue.name, error))?;
         }
-        self.bind_wanted(&channel, wanted).await?;
+        self.bind_wanted(&channel, |binding| wanted(&binding.queue))
+            .await?;
         channel.close(200, short("declared")).await?;
         Ok(())
     }
@@ -367,9 +372,9 @@ impl Topology {
     async fn bind_wanted(
         &self,
         channel: &Channel,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&Binding) -> bool,
     ) -> Result<(), BrokerError> {
-        for binding in self.bindings.iter().filter(|b| wanted(&b.queue)) {
+        for binding in self.bindings.iter().filter(|binding| wanted(binding)) {
             let (queue, exchange, key) = (
                 short(&binding.queue),
                 short(&binding.exchange),

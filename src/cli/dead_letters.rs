@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, Failure, MISUSED, UNREACHABLE, print, warned};
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, PublishError};
 use crate::config::{self, LettersSide};
 use crate::ops::dead_letters::audit::Audit;
 use crate::ops::dead_letters::{
@@ -93,6 +93,9 @@ async fn show(config: &LettersSide, json: bool, arguments: &ShowArgs) -> Result<
     let (queue, filter) = arguments.filter.read()?;
     let options = json!({ "limit": arguments.limit, "body": arguments.body });
     let audit = Audit::of("show", config, queue, &filter, options);
+    if arguments.body {
+        audit.begins();
+    }
     let shown = Shown {
         limit: arguments.limit,
         body: arguments.body,
@@ -122,6 +125,7 @@ async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Res
     let (queue, filter) = arguments.filter.read()?;
     let options = json!({ "limit": arguments.limit, "out": arguments.out });
     let audit = Audit::of("export", config, queue, &filter, options);
+    audit.begins();
     let mut out: Box<dyn Write + Send> = match &arguments.out {
         Some(path) => Box::new(BufWriter::new(private_file(path)?)),
         None => Box::new(BufWriter::new(io::stdout())),
@@ -224,13 +228,19 @@ async fn until_stopped<T>(
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("irn-worker: stopping");
+        eprintln!("irn-worker: stopping; once more to leave what is under way");
         stop.cancel();
-        std::future::pending::<()>().await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     };
     tokio::select! {
         done = work => Ok(done),
-        () = heed => Err(Failure::new(FAILED, "stopped")),
+        () = heed => Err(Failure::new(
+            FAILED,
+            "stopped at the second signal: what was under way is still a letter, and may be a job as well, which is looked up before it is sent",
+        )),
     }
 }
 
@@ -283,8 +293,11 @@ fn failure(error: LettersError) -> Failure {
         LettersError::Endpoint(_) => Failure::new(MISUSED, error),
         LettersError::NoRungs => Failure::new(MISUSED, error),
         LettersError::Broker(BrokerError::Topology { .. } | BrokerError::Malformed)
-        | LettersError::Publish(_) => Failure::new(FAILED, error),
-        LettersError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_)) => Failure::new(
+        | LettersError::Publish(
+            PublishError::Nacked | PublishError::Returned | PublishError::Unconfirmed(_),
+        ) => Failure::new(FAILED, error),
+        LettersError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_))
+        | LettersError::Publish(PublishError::NotConnected) => Failure::new(
             UNREACHABLE,
             format!("the broker: {error}; is it running, and is broker.url right?"),
         ),

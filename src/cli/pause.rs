@@ -38,8 +38,9 @@ impl PauseArgs {
         let pause = Pause::try_new(self.reason, since, until).map_err(|error| misused(&error))?;
         let config = broker_side(config)?;
         let name = whom.name().unwrap_or_else(|| whom.kind()).to_owned();
-        let told =
-            format!("paused {whom} until {until}: told every worker, and those that start later");
+        let told = format!(
+            "paused {whom} until {until}: every worker that runs heeds it at once, and so do those that start later"
+        );
         let order = Order::Pause(whom, pause.clone());
         give(&config, &order).await.map_err(failure)?;
         if json {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{FAILED, Failure, MISUSED, UNREACHABLE};
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, PublishError};
 use crate::control::Whom;
 use crate::gstin::Gstin;
 use crate::ops::order::OrderError;
@@ -44,10 +44,13 @@ pub(super) fn failure(error: OrderError) -> Failure {
         OrderError::Broker(BrokerError::Topology { .. })
         | OrderError::NobodyListens
         | OrderError::NotKept
-        | OrderError::Publish(_) => FAILED,
+        | OrderError::Publish(
+            PublishError::Nacked | PublishError::Returned | PublishError::Unconfirmed(_),
+        ) => FAILED,
         OrderError::Broker(
             BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_),
-        ) => UNREACHABLE,
+        )
+        | OrderError::Publish(PublishError::NotConnected) => UNREACHABLE,
     };
     Failure::new(code, error)
 }

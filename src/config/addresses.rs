@@ -260,17 +260,23 @@ const OWN_HEADERS: [&str; 13] = [
     "user_name",
 ];
 
-/// Whether `irp.extra_headers` may hold this; if not, the fault is noted.
+/// Whether `extra_headers` may hold this; if not, the fault is noted. `renamed` are those of `header_names`.
 pub(super) fn header(
     s: &Section<'_>,
     source: &Source,
     key: &str,
-    name: &str,
-    value: &Secret,
+    (name, value): (&str, &Secret),
+    renamed: &[(String, String)],
 ) -> bool {
+    let is_own = |name: &str| {
+        OWN_HEADERS.contains(&name.to_lowercase().as_str())
+            || renamed
+                .iter()
+                .any(|(_, own)| own.eq_ignore_ascii_case(name))
+    };
     let problem = if name.parse::<HeaderName>().is_err() {
         "is not a header's name"
-    } else if OWN_HEADERS.contains(&name.to_lowercase().as_str()) {
+    } else if is_own(name) {
         "is a header that the worker sets itself"
     } else if HeaderValue::from_str(value.expose()).is_err() {
         "has a value that no header can carry"

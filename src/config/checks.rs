@@ -32,7 +32,6 @@ pub(super) fn across_sections(config: &Config, findings: &Findings) {
     slots_fit(config, findings);
     limits_fit(&config.limits, findings);
     signatures_can_be_checked(&config.irp, findings);
-    failover_is_another_portal(&config.irp, findings);
     broker_files_are_of_use(config, findings);
     replies_cannot_loop(&config.replies, findings);
 }
@@ -126,17 +125,6 @@ fn settle_time_covers_a_request(irp: &IrpConfig, findings: &Findings) {
             &["irp.settle_time", "irp.request_timeout"],
             "is shorter than `irp.request_timeout`: a look-up may find nothing while a request is still under way",
             "raise it to `irp.request_timeout` at least",
-        );
-    }
-}
-
-fn failover_is_another_portal(irp: &IrpConfig, findings: &Findings) {
-    let failover = irp.failover.as_ref();
-    if failover.is_some_and(|other| other.base_url.eq_ignore_ascii_case(&irp.base_url)) {
-        findings.contradiction(
-            &["irp.failover_url", "irp.base_url"],
-            "is the same portal as `irp.base_url`",
-            "name the other portal, or remove it",
         );
     }
 }

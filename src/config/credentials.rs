@@ -1,14 +1,16 @@
 //! Who may log in where: client pairs and taxpayers' users (contract, section 5, "Credentials file").
 //!
 //! The rule: an account can only be had whole, with the client it belongs to, because a user works with that one
-//! only (NIC, API user creation).
+//! only (NIC, API user creation), and with all that the client's route wants of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::{ClientPair, Environment, IrpConfig, Provider};
 use crate::gstin::Gstin;
 
 pub use load::{Loaded, Reading, load, read, read_here};
@@ -16,6 +18,7 @@ pub use load::{Loaded, Reading, load, read, read_here};
 #[cfg(test)]
 pub(super) use load::findings_of;
 
+mod client;
 mod load;
 
 /// A password or client secret.
@@ -45,10 +48,86 @@ impl fmt::Debug for Secret {
 pub struct Client {
     /// What the taxpayers of the credentials file call it.
     pub name: String,
-    /// `client_id`
+    /// `client_id`; empty where its route sends no pair.
     pub id: String,
-    /// `client_secret`
+    /// `client_secret`; empty where its route sends no pair.
     pub secret: Secret,
+    /// `route`: one of `[irp.routes]`; none for the one that `[irp]` itself describes.
+    pub route: Option<Arc<str>>,
+    /// What MasterGST's contract wants beside the pair.
+    pub subscriber: Option<Subscriber>,
+}
+
+/// As whom a client is registered with MasterGST.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Subscriber {
+    /// `email`
+    pub email: String,
+    /// `ip_address`: the public address that calls are made from.
+    pub ip_address: IpAddr,
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscriber(..)")
+    }
+}
+
+/// What accounts have to be fit for: the environment, and the routes that their clients may name.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    environment: Environment,
+    unnamed: Wants,
+    named: BTreeMap<String, Wants>,
+}
+
+/// What a route wants of the clients that take it.
+#[derive(Clone, Copy, Debug)]
+struct Wants {
+    provider: Provider,
+    pair: bool,
+}
+
+impl Terms {
+    /// What this route wants, if there is such a route.
+    fn of(&self, route: Option<&str>) -> Option<Wants> {
+        match route {
+            None => Some(self.unnamed),
+            Some(name) => self.named.get(name).copied(),
+        }
+    }
+}
+
+impl From<&IrpConfig> for Terms {
+    fn from(irp: &IrpConfig) -> Self {
+        let wants = |provider, pair| Wants {
+            provider,
+            pair: pair == ClientPair::Send,
+        };
+        let named = irp.routes.iter().map(|named| {
+            let route = &named.route;
+            (named.name.clone(), wants(route.provider, route.client_pair))
+        });
+        Self {
+            environment: irp.environment,
+            unnamed: wants(irp.provider, irp.client_pair),
+            named: named.collect(),
+        }
+    }
+}
+
+/// Those of the portal's own contract alone.
+impl From<Environment> for Terms {
+    fn from(environment: Environment) -> Self {
+        Self {
+            environment,
+            unnamed: Wants {
+                provider: Provider::Nic,
+                pair: true,
+            },
+            named: BTreeMap::new(),
+        }
+    }
 }
 
 /// What one session is for: a GSTIN's user, through one client.
@@ -81,6 +160,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Whether a GSTIN here is registered over this route.
+    pub fn uses(&self, route: Option<&str>) -> bool {
+        self.accounts
+            .values()
+            .any(|account| account.client.route.as_deref() == route)
+    }
+
     /// Whether a GSTIN here belongs to the client of this name.
     pub fn has_client(&self, name: &str) -> bool {
         self.accounts

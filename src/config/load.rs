@@ -13,15 +13,16 @@ use super::fault::{ConfigFaults, Fault, Source};
 use super::findings::Findings;
 use super::need::Need;
 use super::publishers::publishers;
+use super::routes::{Inherited, route, routes};
 use super::section::Section;
 use super::setting::{ReadableFile, Setting as _};
 use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
-    DeadLetterPayload, Environment, FailoverConfig, HeaderStyle, IrpConfig, LettersSide,
-    LimitsConfig, LogConfig, LogFormat, Preflight, Provider, Rate, RepliesConfig, RetryConfig,
-    Rung, ScalingConfig, Share, ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig,
-    TopologyConfig, UnknownCode, ValidateConfig, ValidateSide, addresses, checks, files,
+    DeadLetterPayload, Environment, IrpConfig, LettersSide, LimitsConfig, LogConfig, LogFormat,
+    Preflight, Provider, Rate, RepliesConfig, RetryConfig, RouteConfig, Rung, ScalingConfig, Share,
+    ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig, TopologyConfig, UnknownCode,
+    ValidateConfig, ValidateSide, addresses, checks, files,
 };
 
 /// A configuration, or a part of one, without fault, and what was noticed in it all the same.
@@ -285,12 +286,40 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
     let environment = s.or("environment", Environment::Production);
     let signing_keys = signing_keys(s);
     let request_timeout = s.or("request_timeout", Duration::from_secs(30));
-    let public_key_file = public_key_file(s);
+    let mut inherited = Inherited {
+        environment,
+        provider: Provider::Nic,
+        public_key_file: None,
+        ca_file: None,
+    };
+    let own = route(s, inherited);
+    inherited.provider = own.provider;
+    inherited.ca_file = own.ca_file.as_deref();
+    inherited.public_key_file = match own.provider {
+        // Missing or unreadable it is one fault, and not one of every route.
+        Provider::Nic => Some(own.public_key_file.as_deref().unwrap_or(Path::new(""))),
+        Provider::MasterGst => own.public_key_file.as_deref(),
+    };
+    let routes = routes(s, inherited);
+    let RouteConfig {
+        provider,
+        base_url,
+        public_key_file,
+        failover,
+        ca_file,
+        extra_headers,
+        header_style,
+        header_names,
+        paths,
+        client_pair,
+    } = own;
     IrpConfig {
         environment,
-        provider: s.or("provider", Provider::Nic),
-        base_url: addresses::portal(s, environment),
-        failover: failover(s, environment, &public_key_file),
+        route: None,
+        routes,
+        provider,
+        base_url,
+        failover,
         public_key_file,
         signatures: s.or("signatures", default_policy(&signing_keys)),
         signing_keys,
@@ -305,38 +334,14 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         settle_time: s.or("settle_time", Duration::from_secs(30)),
         local_address: s.optional("local_address"),
         proxy: addresses::proxy(s),
-        ca_file: s.file("ca_file"),
-        extra_headers: extra_headers(s),
-        header_style: s.or("header_style", HeaderStyle::Underscore),
+        ca_file,
+        extra_headers,
+        header_style,
+        header_names,
+        paths,
+        client_pair,
         unknown_codes: unknown_codes(s),
     }
-}
-
-fn failover(
-    s: &mut Section<'_>,
-    environment: Environment,
-    public_key_file: &Path,
-) -> Option<FailoverConfig> {
-    let key_file = s.file("failover_public_key_file");
-    let base_url = addresses::failover(s, environment);
-    if let (Some(_), None) = (&key_file, &base_url) {
-        let remedy = "set irp.failover_url too, or remove it";
-        s.fault(
-            "failover_public_key_file",
-            "is of no use without `irp.failover_url`",
-            remedy,
-        );
-    }
-    Some(FailoverConfig {
-        base_url: base_url?,
-        public_key_file: key_file.unwrap_or_else(|| public_key_file.to_owned()),
-    })
-}
-
-fn public_key_file(s: &mut Section<'_>) -> PathBuf {
-    let remedy = "name the PEM file of the RSA key that the portal issues for authentication";
-    let file = s.required_file("public_key_file", remedy);
-    file.unwrap_or_default()
 }
 
 fn default_policy(signing_keys: &[SigningKeyFile]) -> SignaturePolicy {
@@ -401,23 +406,6 @@ fn path_item(glob: &Item, path: &Path) -> Item {
         source: glob.source.clone(),
         value: Value::Text(path.to_string_lossy().into_owned().into()),
     }
-}
-
-fn extra_headers(s: &mut Section<'_>) -> Vec<(String, Secret)> {
-    let entries = s.entries("extra_headers", "write { \"name\" = \"value\" }");
-    entries
-        .into_iter()
-        .filter_map(|(name, item)| {
-            let key = format!("extra_headers.{name}");
-            let value = match item.value {
-                Value::Table(_) => s.nested("extra_headers", &key, &item, |entry| {
-                    entry.required_secret("value")
-                }),
-                _ => s.inline_secret(&key, &item, |_| true),
-            }?;
-            addresses::header(s, &item.source, &key, &name, &value).then_some((name, value))
-        })
-        .collect()
 }
 
 fn unknown_codes(s: &mut Section<'_>) -> Vec<(String, UnknownCode)> {

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use fault::{ConfigFaults, Fault, Source};
@@ -16,6 +17,7 @@ pub use load::{
     load_unknown_codes, load_validation, process_environment,
 };
 pub use publishers::{PublisherConfig, PublishersConfig};
+pub use routes::{ClientPair, HEADERS, NamedRoute, PathsConfig, Provider, RouteConfig};
 pub use tree::VARIABLE_PREFIX;
 
 use credentials::Secret;
@@ -29,6 +31,7 @@ mod findings;
 mod load;
 mod need;
 mod publishers;
+mod routes;
 #[cfg(test)]
 mod schema;
 mod section;
@@ -179,13 +182,6 @@ pub enum Environment {
     Production,
 }
 
-/// `irp.provider`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// The portal's own contract.
-    Nic,
-}
-
 /// `irp.header_style`: how the client pair's headers are spelt; both are in the portal's own material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderStyle {
@@ -211,12 +207,16 @@ pub enum SignaturePolicy {
 pub struct IrpConfig {
     /// Which of the two worlds the address, keys and credentials are of.
     pub environment: Environment,
-    /// Whose interface is spoken.
+    /// The name of the route that this is; none for `[irp]` itself, which clients use that name no other.
+    pub route: Option<Arc<str>>,
+    /// The routes that have a name.
+    pub routes: Vec<NamedRoute>,
+    /// Whose contract is spoken.
     pub provider: Provider,
     /// Scheme and host, perhaps a path prefix; no trailing slash.
     pub base_url: String,
-    /// PEM file of the RSA key that encrypts logins.
-    pub public_key_file: PathBuf,
+    /// PEM file of the RSA key that encrypts logins; a contract that seals nothing needs none.
+    pub public_key_file: Option<PathBuf>,
     /// `irp.failover_url`: the portal to turn to while the one at `base_url` is down.
     pub failover: Option<FailoverConfig>,
     /// PEM files of signing keys or certificates, globs expanded. With an optional `kid` named beside the file:
@@ -244,6 +244,12 @@ pub struct IrpConfig {
     pub extra_headers: Vec<(String, Secret)>,
     /// How the client pair's headers are spelt.
     pub header_style: HeaderStyle,
+    /// Headers that a gateway calls otherwise: which of [`HEADERS`], and its name there.
+    pub header_names: Vec<(String, String)>,
+    /// Where a gateway has the portal's endpoints.
+    pub paths: PathsConfig,
+    /// Whether client id and secret are sent.
+    pub client_pair: ClientPair,
     /// Codes of the portal that this build does not know, and what the operator decided they mean:
     /// `irp.unknown_codes = { "4711" = "retry" }` with `retry`, `reject` or `dead_letter` (the default for all others).
     pub unknown_codes: Vec<(String, UnknownCode)>,
@@ -255,7 +261,7 @@ pub struct FailoverConfig {
     /// `irp.failover_url`: scheme and host, perhaps a path prefix; no trailing slash.
     pub base_url: String,
     /// `irp.failover_public_key_file`; by default the one of the first portal.
-    pub public_key_file: PathBuf,
+    pub public_key_file: Option<PathBuf>,
 }
 
 impl IrpConfig {

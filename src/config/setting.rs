@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::tree::{Item, Value};
 use super::{
-    DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate, Rung, Share,
-    SignaturePolicy, UnknownCode,
+    ClientPair, DeadLetterPayload, Environment, HeaderStyle, LogFormat, Preflight, Provider, Rate,
+    Rung, Share, SignaturePolicy, UnknownCode,
 };
 
 /// A type that a key may want.
@@ -64,6 +64,19 @@ impl Choice for HeaderStyle {
         &[("underscore", Self::Underscore), ("hyphen", Self::Hyphen)];
 }
 
+impl Choice for Provider {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("nic", Self::Nic), ("mastergst", Self::MasterGst)];
+}
+
+impl Choice for ClientPair {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("send", Self::Send),
+        ("omit", Self::Omit),
+        ("empty", Self::Empty),
+    ];
+}
+
 impl Choice for SignaturePolicy {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("require", Self::Require),
@@ -104,25 +117,6 @@ impl Choice for tracing::Level {
         ("debug", Self::DEBUG),
         ("trace", Self::TRACE),
     ];
-}
-
-impl Setting for Provider {
-    fn remedy() -> String {
-        "write `nic`".to_owned()
-    }
-
-    fn read(item: &Item) -> Result<Self, String> {
-        match text(item)? {
-            "nic" => Ok(Self::Nic),
-            "mastergst" => Err("`mastergst` is not in this version yet".to_owned()),
-            other => Err(format!("{} is not a provider", quoted(other))),
-        }
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({"enum": ["nic"]})
-    }
 }
 
 impl Setting for bool {

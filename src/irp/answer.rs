@@ -17,6 +17,7 @@ use crate::document::{members_of, string};
 use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::error::IrpError;
+use crate::irp::http::Answer;
 use crate::irp::ist;
 use crate::irp::wire::{is_null, owned_text, read_info, text_of};
 use crate::outcome::Info;
@@ -55,8 +56,8 @@ impl fmt::Debug for AuthToken {
 pub struct Login {
     /// To be sent with every call.
     pub token: AuthToken,
-    /// Seals and opens what is exchanged.
-    pub key: SessionKey,
+    /// Seals and opens what is exchanged, where the contract does so.
+    pub key: Option<SessionKey>,
     /// How long the token lives from now on, corrected by the portal's own clock.
     pub expires_in: Duration,
     /// How far the portal's clock is ahead of ours, if it said what time it is.
@@ -87,25 +88,52 @@ impl Login {
                     why: "a login without data",
                 }
             })?;
-        let token = owned_text(token)
-            .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
-            .ok_or(IrpError::Unintelligible {
-                why: "a login without a token",
-            })?;
+        let token = token_of(token).ok_or(IrpError::Unintelligible {
+            why: "a login without a token",
+        })?;
         let sek = sek.and_then(text_of).ok_or(IrpError::Unintelligible {
             why: "a login without a session key",
         })?;
         let key = app_key
             .unwrap_session_key(&sek)
             .map_err(|_| IrpError::Undecipherable)?;
+        Ok(Self::of(token, Some(key), expiry, portal_time))
+    }
+
+    /// Reads a login of a contract without keys: from `data`, an object or its JSON as a text, or from the answer's own
+    /// members. Nothing where there is no token.
+    pub(super) fn read_plain(data: Option<&RawValue>, answer: &Answer) -> Option<Self> {
+        let inner = data.and_then(string);
+        let inner = inner.as_deref().or_else(|| data.map(RawValue::get));
+        let whole = std::str::from_utf8(&answer.body).ok();
+        [inner, whole].into_iter().flatten().find_map(|json| {
+            let [token, expiry] = members_of(json, ["AuthToken", "TokenExpiry"]).ok()?;
+            let token = token_of(token)?;
+            Some(Self::of(token, None, expiry, answer.date))
+        })
+    }
+
+    fn of(
+        token: AuthToken,
+        key: Option<SessionKey>,
+        expiry: Option<&RawValue>,
+        portal_time: Option<Timestamp>,
+    ) -> Self {
         let now = Timestamp::now();
-        Ok(Self {
-            token: AuthToken::new(token),
+        Self {
+            token,
             key,
             expires_in: lifetime(owned_text(expiry).as_deref(), portal_time.unwrap_or(now)),
             clock_skew: portal_time.map(|time| time.duration_since(now)),
-        })
+        }
     }
+}
+
+/// A token that a header can carry.
+fn token_of(raw: Option<&RawValue>) -> Option<AuthToken> {
+    let token = owned_text(raw).map(AuthToken::new)?;
+    let sendable = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    sendable.then_some(token)
 }
 
 /// What is left of a token at `now`, within [0, 24 h].
@@ -119,6 +147,7 @@ fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
 }
 
 /// A signed text, kept as the JSON it came in: so it goes into the result without being written anew.
+#[derive(Default)]
 pub struct SignedText {
     /// With its quotation marks, without escapes; none where there is no text.
     json: Option<Box<RawValue>>,
@@ -159,12 +188,13 @@ impl SignedText {
         json.trim_matches('"')
     }
 
-    /// The text as JSON.
+    /// The text as JSON; none where it is empty.
     pub fn as_json(&self) -> Option<&RawValue> {
-        self.json.as_deref()
+        self.json.as_deref().filter(|_| !self.is_empty())
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.as_str().is_empty()
     }
 }
@@ -257,6 +287,11 @@ impl Registration {
         self.status == "REJ"
     }
 
+    /// When it was acknowledged. The portal rounds it to the minute.
+    pub fn acknowledged_at(&self) -> Option<Timestamp> {
+        ist::parse(self.ack_date.as_deref()?)
+    }
+
     /// The acknowledgement date as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
     pub fn ack_date_rfc3339(&self) -> Option<String> {
         ist::rfc3339(self.ack_date.as_deref()?)
@@ -278,6 +313,53 @@ fn eway_bill_of(values: [Option<&RawValue>; 4]) -> Option<Box<RawValue>> {
         .map(|(name, value)| format!("\"{name}\":{}", value.get()))
         .collect();
     RawValue::from_string(format!("{{{}}}", members.join(","))).ok()
+}
+
+/// An e-way bill, as the portal answers its issue or a look-up.
+pub struct EwayBill {
+    /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, with their values as sent.
+    pub members: Box<RawValue>,
+    /// `Status`: `ACT` or `CNL` (cancelled); `ACT` where it is not said.
+    pub status: String,
+    /// Additional information, such as the distance that the portal has computed.
+    pub info: Vec<Info>,
+}
+
+impl fmt::Debug for EwayBill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EwayBill(..)")
+    }
+}
+
+impl EwayBill {
+    pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let [status, inner_info, members @ ..] = members_of(
+            json,
+            [
+                "Status",
+                "InfoDtls",
+                EWAY_BILL[0],
+                EWAY_BILL[1],
+                EWAY_BILL[2],
+                EWAY_BILL[3],
+            ],
+        )
+        .map_err(|_| IrpError::Undecipherable)?;
+        let mut info = info;
+        info.extend(read_info(inner_info).0);
+        Ok(Self {
+            members: eway_bill_of(members).ok_or(IrpError::Unintelligible {
+                why: "an e-way bill without its number",
+            })?,
+            status: owned_text(status).unwrap_or_else(|| "ACT".to_owned()),
+            info,
+        })
+    }
+
+    /// Whether goods may travel under it.
+    pub fn is_active(&self) -> bool {
+        self.status == "ACT"
+    }
 }
 
 /// What the portal knows of a GSTIN.

@@ -149,9 +149,8 @@ impl IrpError {
             Self::Throttled { retry_after } => Some(PortalSign::Throttled {
                 retry_after: *retry_after,
             }),
-            Self::Refused(_) | Self::Undecipherable | Self::Unintelligible { .. } => {
-                Some(PortalSign::Answered)
-            }
+            Self::Refused(refusal) => Some(refusal.sign()),
+            Self::Undecipherable | Self::Unintelligible { .. } => Some(PortalSign::Answered),
         }
     }
 
@@ -189,7 +188,7 @@ impl IrpError {
     /// found nothing included. Not a failure of its own (5xx), nor 429, which comes from service providers only.
     pub fn is_counted(&self) -> bool {
         match self {
-            Self::Refused(_) => true,
+            Self::Refused(refusal) => refusal.sign() == PortalSign::Answered,
             Self::Server { status, .. } => matches!(status, Some(400..500)),
             Self::Unconfirmed { why, .. } => matches!(why, Unreadable::Status(400..500)),
             Self::NotSent(_)
@@ -303,6 +302,20 @@ impl Refusal {
         }))
     }
 
+    /// An answer to a question that says nothing at all, which stands for the portal's "not found".
+    pub(super) fn nothing_found() -> Box<Self> {
+        Box::new(Self {
+            faults: vec![Fault {
+                code: String::new(),
+                message: "nothing was found".to_owned(),
+            }],
+            info: Vec::new(),
+            duplicate: None,
+            disposition: Disposition::NotRegistered,
+            decisive: 0,
+        })
+    }
+
     /// The code that decides; empty where the portal sent a bare text.
     pub fn code(&self) -> &str {
         self.faults
@@ -325,6 +338,16 @@ impl Refusal {
             .iter()
             .map(|fault| ErrorEntry::irp(fault.code.as_str(), fault.message.as_str()))
             .collect()
+    }
+
+    /// What it says of the portal: a service provider may answer in its stead.
+    fn sign(&self) -> PortalSign {
+        let retry_after = self.disposition.not_before();
+        match self.code() {
+            codes::QUOTA => PortalSign::Throttled { retry_after },
+            code if codes::is_of_the_way(code) => PortalSign::Silent { retry_after },
+            _ => PortalSign::Answered,
+        }
     }
 
     fn label(&self) -> &'static str {

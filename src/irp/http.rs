@@ -12,7 +12,6 @@ use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, RequestBuilder, Response, Url, redirect};
 
 use crate::config::IrpConfig;
-use crate::config::credentials::Secret;
 use crate::irp::codes::Call;
 use crate::irp::error::{IrpError, Unreadable};
 use crate::wiped::Wiped;
@@ -31,7 +30,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 #[error("{key}: {problem}")]
 pub struct IrpConfigFault {
     /// The key at fault, `irp.public_key_file`.
-    pub key: &'static str,
+    pub key: String,
     /// The file it names, if it names one.
     pub file: Option<PathBuf>,
     /// What is wrong.
@@ -64,10 +63,10 @@ pub(super) fn client(config: &IrpConfig) -> Result<Client, IrpConfigFault> {
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(config.concurrency)
         .local_address(config.local_address)
-        .default_headers(extra_headers(&config.extra_headers)?);
+        .default_headers(extra_headers(config)?);
     let builder = with_proxy(builder, config)?;
     with_roots(builder, config)?.build().map_err(|error| IrpConfigFault {
-        key: "irp.ca_file",
+        key: config.key("ca_file"),
         file: config.ca_file.clone(),
         problem: format!("TLS cannot be set up: {}", root_cause(&error)),
         remedy: "install the system's CA certificates (Debian: ca-certificates), or name a PEM file of roots",
@@ -80,7 +79,7 @@ fn with_proxy(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
         return Ok(builder.no_proxy());
     };
     let proxy = Proxy::all(proxy.expose()).map_err(|_| IrpConfigFault {
-        key: "irp.proxy",
+        key: "irp.proxy".to_owned(),
         file: None,
         problem: "not a proxy's URL".to_owned(),
         remedy: "write http://host:port",
@@ -98,12 +97,12 @@ fn with_roots(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
             builder
         });
     };
-    let pem = read_file("irp.ca_file", file)?;
+    let pem = read_file(config.key("ca_file"), file)?;
     let roots = Certificate::from_pem_bundle(pem.as_bytes())
         .ok()
         .filter(|roots| !roots.is_empty());
     let roots = roots.ok_or_else(|| IrpConfigFault {
-        key: "irp.ca_file",
+        key: config.key("ca_file"),
         file: Some(file.clone()),
         problem: "no certificate was found in it".to_owned(),
         remedy: "name a PEM file with one or more CERTIFICATE blocks",
@@ -111,14 +110,14 @@ fn with_roots(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
     Ok(builder.tls_certs_only(roots))
 }
 
-fn extra_headers(pairs: &[(String, Secret)]) -> Result<HeaderMap, IrpConfigFault> {
+fn extra_headers(config: &IrpConfig) -> Result<HeaderMap, IrpConfigFault> {
     let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
+    for (name, value) in &config.extra_headers {
         let parsed = HeaderName::try_from(name)
             .ok()
             .zip(HeaderValue::try_from(value.expose()).ok());
         let (name, mut value) = parsed.ok_or_else(|| IrpConfigFault {
-            key: "irp.extra_headers",
+            key: config.key("extra_headers"),
             file: None,
             problem: format!("{name:?} and its value cannot be sent as a header"),
             remedy: "use letters, digits, - and _ in the name and printable ASCII in the value",
@@ -131,39 +130,49 @@ fn extra_headers(pairs: &[(String, Secret)]) -> Result<HeaderMap, IrpConfigFault
 
 /// The base URL, without a trailing slash.
 pub(super) fn base_url(config: &IrpConfig) -> Result<String, IrpConfigFault> {
-    let url = address(&config.base_url)?;
+    let url = address(config, &config.base_url)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(bad_address("not an http or https URL"));
+        return Err(bad_address(config, "not an http or https URL"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(bad_address(
+            config,
             "it has a query or fragment, and paths are appended to it",
         ));
     }
     Ok(config.base_url.trim_end_matches('/').to_owned())
 }
 
-/// A URL under `irp.base_url`.
-pub(super) fn address(url: &str) -> Result<Url, IrpConfigFault> {
-    Url::parse(url).map_err(|_| bad_address("not a URL"))
+/// A URL under `base_url`.
+pub(super) fn address(config: &IrpConfig, url: &str) -> Result<Url, IrpConfigFault> {
+    Url::parse(url).map_err(|_| bad_address(config, "not a URL"))
 }
 
-fn bad_address(problem: &str) -> IrpConfigFault {
+fn bad_address(config: &IrpConfig, problem: &str) -> IrpConfigFault {
     IrpConfigFault {
-        key: "irp.base_url",
+        key: config.key("base_url"),
         file: None,
         problem: problem.to_owned(),
         remedy: "write the scheme and host the portal gave you, for example https://portal.example",
     }
 }
 
-pub(super) fn read_file(key: &'static str, file: &Path) -> Result<String, IrpConfigFault> {
+pub(super) fn read_file(key: String, file: &Path) -> Result<String, IrpConfigFault> {
     std::fs::read_to_string(file).map_err(|error| IrpConfigFault {
         key,
         file: Some(file.to_owned()),
         problem: format!("it cannot be read: {error}"),
         remedy: "check the path and the file's mode; relative paths start at the working directory",
     })
+}
+
+/// A header's value that nothing prints.
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, IrpError> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| IrpError::Unsendable {
+        why: "client id, client secret, user name or password hold characters that no header can carry",
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Sends one request and reads its answer whole.

@@ -5,35 +5,40 @@
 
 mod answer;
 pub mod codes;
+mod contract;
 mod error;
 mod http;
 mod ist;
+mod mastergst;
 mod nic;
 mod wire;
 
 use std::fmt;
 
 use crate::config::credentials::Account;
-use crate::config::{IrpConfig, UnknownCode};
-use crate::crypto::{AppKey, LoginKey, SessionKey};
+use crate::config::{IrpConfig, Provider, UnknownCode};
+use crate::crypto::SessionKey;
 use crate::document::string;
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::outcome::Info;
 
-pub use answer::{AuthToken, Cancellation, GstinDetails, Login, Registration, SignedText};
+pub use answer::{
+    AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText,
+};
 pub use codes::Call;
 pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;
 
+use contract::Contract;
 use http::Answer;
+use mastergst::MasterGst;
 use nic::Nic;
 use wire::{Envelope, Verdict};
 
-/// The portal. One for the process: it holds the connections.
+/// The portal, as one route reaches it. One for the process: it holds the connections.
 pub struct Irp {
-    nic: Nic,
-    login_key: LoginKey,
+    contract: Box<dyn Contract>,
     unknown_codes: Vec<(String, UnknownCode)>,
 }
 
@@ -50,27 +55,25 @@ pub struct Access<'a> {
     pub account: &'a Account,
     /// The session's token.
     pub token: &'a AuthToken,
-    /// The session's key.
-    pub key: &'a SessionKey,
+    /// The session's key, where the contract has one.
+    pub key: Option<&'a SessionKey>,
 }
 
 impl Irp {
-    /// Reads the files that `[irp]` names and builds the client.
+    /// Reads the files that the route's settings name and builds the client.
     pub fn try_new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
-        let base_url = http::base_url(config)?;
-        let pem = http::read_file("irp.public_key_file", &config.public_key_file)?;
-        let login_key = LoginKey::from_pem(&pem).map_err(|error| IrpConfigFault {
-            key: "irp.public_key_file",
-            file: Some(config.public_key_file.clone()),
-            problem: error.to_string(),
-            remedy: "use the key for API logins that the portal gave you for this environment",
-        })?;
-        let nic = Nic::new(http::client(config)?, base_url, config.header_style)?;
         Ok(Self {
-            nic,
-            login_key,
+            contract: match config.provider {
+                Provider::Nic => Box::new(Nic::new(config)?),
+                Provider::MasterGst => Box::new(MasterGst::new(config)?),
+            },
             unknown_codes: config.unknown_codes.clone(),
         })
+    }
+
+    /// Whether a login can bring a new token before the old one has ended.
+    pub fn can_renew(&self) -> bool {
+        self.contract.can_force()
     }
 
     /// How far the portal's clock is ahead of ours, if it says what time it is. Sends neither credentials nor a name.
@@ -78,7 +81,7 @@ impl Irp {
     /// # Errors
     /// When nothing answers there.
     pub async fn clock(&self) -> Result<Option<jiff::SignedDuration>, IrpError> {
-        let answer = http::exchange(Call::LookUp, self.nic.ping()).await?;
+        let answer = http::exchange(Call::LookUp, self.contract.ping()).await?;
         let now = jiff::Timestamp::now();
         Ok(answer.date.map(|time| time.duration_since(now)))
     }
@@ -86,32 +89,28 @@ impl Irp {
     /// Logs in. `force` asks for a new token; the portal honours that in the last ten minutes of the old one only,
     /// and otherwise hands out the running token again.
     pub async fn login(&self, account: &Account, force: bool) -> Result<Login, IrpError> {
-        let app_key = AppKey::generate();
-        let json = nic::login_json(account, &app_key, force);
-        let sealed =
-            self.login_key
-                .seal_login(json.as_bytes())
-                .map_err(|_| IrpError::Unsendable {
-                    why: "user name and password are too long for the portal's login",
-                })?;
-        let request = self
-            .nic
-            .login(account, format!("{{\"Data\":\"{sealed}\"}}"))?;
-        let answer = http::exchange(Call::Login, request).await?;
+        let login = self.contract.login(account, force)?;
+        let answer = http::exchange(Call::Login, login.request).await?;
         let envelope = self.judge(Call::Login, &answer)?;
-        let data = envelope.data.ok_or(IrpError::Unintelligible {
-            why: "a login without data",
-        })?;
-        Login::read(data, &app_key, answer.date)
+        match login.app_key {
+            Some(app_key) => {
+                let data = envelope.data.ok_or(IrpError::Unintelligible {
+                    why: "a login without data",
+                })?;
+                Login::read(data, &app_key, answer.date)
+            }
+            None => Login::read_plain(envelope.data, &answer)
+                .ok_or_else(|| self.refused_as(Call::Login, "401")),
+        }
     }
 
-    /// Registers a document, sealed byte for byte.
+    /// Registers a document, its bytes as they came.
     pub async fn generate(
         &self,
         access: &Access<'_>,
         document: &[u8],
     ) -> Result<Registration, IrpError> {
-        let request = self.nic.generate(access, document)?;
+        let request = self.contract.generate(access, document)?;
         self.call(Call::Generate, access, request, Registration::read)
             .await
     }
@@ -125,7 +124,9 @@ impl Irp {
         number: &str,
         date: &str,
     ) -> Result<Registration, IrpError> {
-        let request = self.nic.by_document(access, seller, kind, number, date)?;
+        let request = self
+            .contract
+            .by_document(access, seller, kind, number, date)?;
         self.call(Call::LookUp, access, request, Registration::read)
             .await
     }
@@ -137,7 +138,7 @@ impl Irp {
         seller: &Gstin,
         irn: &Irn,
     ) -> Result<Registration, IrpError> {
-        let request = self.nic.by_irn(access, seller, irn)?;
+        let request = self.contract.by_irn(access, seller, irn)?;
         self.call(Call::LookUp, access, request, Registration::read)
             .await
     }
@@ -148,7 +149,7 @@ impl Irp {
         access: &Access<'_>,
         gstin: &Gstin,
     ) -> Result<GstinDetails, IrpError> {
-        let request = self.nic.gstin(access, "gstin", gstin)?;
+        let request = self.contract.gstin(access, gstin)?;
         self.call(Call::Gstin, access, request, |json, _| {
             GstinDetails::read(json)
         })
@@ -161,7 +162,7 @@ impl Irp {
         access: &Access<'_>,
         gstin: &Gstin,
     ) -> Result<GstinDetails, IrpError> {
-        let request = self.nic.gstin(access, "syncgstin", gstin)?;
+        let request = self.contract.sync_gstin(access, gstin)?;
         self.call(Call::Gstin, access, request, |json, _| {
             GstinDetails::read(json)
         })
@@ -178,12 +179,34 @@ impl Irp {
         remark: &str,
     ) -> Result<Cancellation, IrpError> {
         let request = self
-            .nic
+            .contract
             .cancel(access, &nic::cancel_json(irn, reason, remark))?;
         self.call(Call::Cancel, access, request, |json, _| {
             Cancellation::read(json)
         })
         .await
+    }
+
+    /// Has an e-way bill issued for a registration, as `payload` asks for it, its bytes as they came.
+    pub async fn eway_bill(
+        &self,
+        access: &Access<'_>,
+        payload: &[u8],
+    ) -> Result<EwayBill, IrpError> {
+        let request = self.contract.eway_bill(access, payload)?;
+        self.call(Call::EwayBill, access, request, EwayBill::read)
+            .await
+    }
+
+    /// Looks the e-way bill of a registration up.
+    pub async fn eway_bill_by_irn(
+        &self,
+        access: &Access<'_>,
+        irn: &Irn,
+    ) -> Result<EwayBill, IrpError> {
+        let request = self.contract.eway_bill_by_irn(access, irn)?;
+        self.call(Call::LookUp, access, request, EwayBill::read)
+            .await
     }
 
     async fn call<T>(
@@ -205,14 +228,18 @@ impl Irp {
                 Unreadable::NoVerdict,
             ));
         };
+        if call.asks() && self.contract.is_nothing(data) {
+            return Err(IrpError::Refused(Refusal::nothing_found()));
+        }
         // A gateway that unseals for us hands the object over as it is.
-        let Some(sealed) = string(data) else {
+        let Some(text) = string(data) else {
             return read(data.get(), envelope.info);
         };
-        let opened = access
-            .key
-            .open(&sealed)
-            .map_err(|_| IrpError::Undecipherable)?;
+        // Without a key it is the object's JSON that the text holds.
+        let Some(key) = access.key else {
+            return read(&text, envelope.info);
+        };
+        let opened = key.open(&text).map_err(|_| IrpError::Undecipherable)?;
         let json = simdutf8::basic::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?;
         read(json, envelope.info)
     }
@@ -228,6 +255,10 @@ impl Irp {
             };
             IrpError::lost(call, Some(answer.status), answer.retry_after, why)
         };
+        let refused = || {
+            let code = self.contract.refusal_of(call, answer.status)?;
+            Some(self.refused_as(call, code))
+        };
         if answer.status == 429 {
             return Err(IrpError::Throttled {
                 retry_after: answer.retry_after,
@@ -235,13 +266,13 @@ impl Irp {
         }
         let envelope = match Envelope::parse(&answer.body) {
             Ok(envelope) => envelope,
-            Err(_) if answer.status == 401 => return Err(self.session_refused(call)),
-            Err(why) => return Err(lost(why)),
+            Err(why) => {
+                return Err(refused().unwrap_or_else(|| lost(why)));
+            }
         };
         match envelope.verdict(http_success) {
             Verdict::Success => Ok(envelope),
-            Verdict::Neither if answer.status == 401 => Err(self.session_refused(call)),
-            Verdict::Neither => Err(lost(Unreadable::NoVerdict)),
+            Verdict::Neither => Err(refused().unwrap_or_else(|| lost(Unreadable::NoVerdict))),
             Verdict::Refusal => {
                 let Envelope {
                     faults,
@@ -257,11 +288,13 @@ impl Irp {
         }
     }
 
-    /// HTTP 401 without a readable reason.
-    fn session_refused(&self, call: Call) -> IrpError {
+    /// A refusal that says no more than this code of our table.
+    fn refused_as(&self, call: Call, code: &'static str) -> IrpError {
         let fault = Fault {
-            code: "401".to_owned(),
-            message: "HTTP 401".to_owned(),
+            code: code.to_owned(),
+            message: codes::explain(code)
+                .map_or("", |row| row.meaning)
+                .to_owned(),
         };
         Refusal::judge(
             call,

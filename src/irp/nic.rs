@@ -5,83 +5,213 @@
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, IntoUrl, RequestBuilder, Url};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::config::HeaderStyle;
-use crate::config::credentials::{Account, Client as ClientPair};
-use crate::crypto::{AppKey, SessionKey, sealed_length};
+use crate::config::credentials::{Account, Client as Integrator};
+use crate::config::{ClientPair, HeaderStyle, IrpConfig};
+use crate::crypto::{AppKey, LoginKey, SessionKey, sealed_length};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 use crate::irp::Access;
+use crate::irp::codes::Call;
+use crate::irp::contract::{Contract, LoginRequest};
 use crate::irp::error::IrpError;
-use crate::irp::http::{IrpConfigFault, address};
+use crate::irp::http::{self, IrpConfigFault, secret_value};
 
-const USER_NAME: HeaderName = HeaderName::from_static("user_name");
-const AUTH_TOKEN: HeaderName = HeaderName::from_static("authtoken");
-const GSTIN: HeaderName = HeaderName::from_static("gstin");
-const SUPPLIER: HeaderName = HeaderName::from_static("sup_gstin");
-
-const GENERATE: &str = "/eicore/v1.03/Invoice";
-
-/// Addresses and headers of one portal.
+/// Addresses and headers of one portal, or of the gateway that passes its contract on.
 #[derive(Debug)]
 pub(super) struct Nic {
     http: Client,
-    base_url: String,
+    login_key: LoginKey,
     /// Of registrations: parsed once, and not for every document.
     generate: Url,
-    client_id: HeaderName,
-    client_secret: HeaderName,
+    /// Where the paths of logins and masters begin, those of invoices, and those of e-way bills.
+    vital: String,
+    core: String,
+    eway_bills: String,
+    headers: Headers,
+    client_pair: ClientPair,
 }
 
-impl Nic {
-    pub(super) fn new(
-        http: Client,
-        base_url: String,
-        style: HeaderStyle,
-    ) -> Result<Self, IrpConfigFault> {
-        let (id, secret) = match style {
+/// The contract's headers by the names they are sent under.
+#[derive(Debug)]
+struct Headers {
+    client_id: HeaderName,
+    client_secret: HeaderName,
+    gstin: HeaderName,
+    user_name: HeaderName,
+    token: HeaderName,
+    supplier: HeaderName,
+}
+
+impl Headers {
+    fn new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
+        let (id, secret) = match config.header_style {
             HeaderStyle::Underscore => ("client_id", "client_secret"),
             HeaderStyle::Hyphen => ("client-id", "client-secret"),
         };
+        let named = |header: &str, usual: &str| {
+            let renamed = config.header_names.iter().find(|(of, _)| of == header);
+            let name = renamed.map_or(usual, |(_, name)| name);
+            HeaderName::try_from(name).map_err(|_| IrpConfigFault {
+                key: config.key("header_names"),
+                file: None,
+                problem: format!("{name:?} is not a header's name"),
+                remedy: "use letters, digits, - and _",
+            })
+        };
         Ok(Self {
-            http,
-            generate: address(&format!("{base_url}{GENERATE}"))?,
-            base_url,
-            client_id: HeaderName::from_static(id),
-            client_secret: HeaderName::from_static(secret),
+            client_id: named("client_id", id)?,
+            client_secret: named("client_secret", secret)?,
+            gstin: named("gstin", "gstin")?,
+            user_name: named("user_name", "user_name")?,
+            token: named("authtoken", "authtoken")?,
+            supplier: named("sup_gstin", "sup_gstin")?,
+        })
+    }
+}
+
+impl Nic {
+    pub(super) fn new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
+        let base_url = http::base_url(config)?;
+        let key_file = config.public_key_file.as_deref();
+        let missing = || IrpConfigFault {
+            key: config.key("public_key_file"),
+            file: None,
+            problem: "it is missing".to_owned(),
+            remedy: "name the key for API logins that the portal gave you for this environment",
+        };
+        let key_file = key_file.ok_or_else(missing)?;
+        let pem = http::read_file(config.key("public_key_file"), key_file)?;
+        let login_key = LoginKey::from_pem(&pem).map_err(|error| IrpConfigFault {
+            key: config.key("public_key_file"),
+            file: Some(key_file.to_owned()),
+            problem: error.to_string(),
+            remedy: "use the key for API logins that the portal gave you for this environment",
+        })?;
+        let core = format!("{base_url}{}", config.paths.eicore);
+        Ok(Self {
+            http: http::client(config)?,
+            login_key,
+            generate: http::address(config, &format!("{core}/v1.03/Invoice"))?,
+            vital: format!("{base_url}{}", config.paths.eivital),
+            eway_bills: format!("{base_url}{}", config.paths.eiewb),
+            core,
+            headers: Headers::new(config)?,
+            client_pair: config.client_pair,
         })
     }
 
-    /// Authentication (NIC, "Authentication" v1.04).
-    pub(super) fn login(
+    /// Details of a GSTIN, `gstin`, or having them synchronised first, `syncgstin` (NIC, "Get GSTIN details" and
+    /// "Sync GSTIN details from CP").
+    fn master(
         &self,
-        account: &Account,
-        body: String,
+        access: &Access<'_>,
+        which: &'static str,
+        gstin: &Gstin,
     ) -> Result<RequestBuilder, IrpError> {
+        let address = format!("{}/v1.04/Master/{which}/{gstin}", self.vital);
+        Ok(self.get(address, self.session_headers(access)?))
+    }
+
+    fn post(&self, url: impl IntoUrl, mut headers: HeaderMap, body: String) -> RequestBuilder {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.http.post(url).headers(headers).body(body)
+    }
+
+    fn get(&self, address: String, headers: HeaderMap) -> RequestBuilder {
+        self.http.get(address).headers(headers)
+    }
+
+    fn account_headers(&self, account: &Account) -> Result<HeaderMap, IrpError> {
+        let Integrator { id, secret, .. } = &*account.client;
+        let mut headers = HeaderMap::with_capacity(8);
+        let names = &self.headers;
+        match self.client_pair {
+            ClientPair::Send => {
+                headers.insert(names.client_id.clone(), secret_value(id)?);
+                headers.insert(names.client_secret.clone(), secret_value(secret.expose())?);
+            }
+            ClientPair::Omit => {}
+            ClientPair::Empty => {
+                for name in [&names.client_id, &names.client_secret] {
+                    headers.insert(name.clone(), HeaderValue::from_static(""));
+                }
+            }
+        }
+        // Once: two headers that differ in case only are merged into `X, X` on the way.
+        headers.insert(names.gstin.clone(), secret_value(account.gstin.as_str())?);
+        Ok(headers)
+    }
+
+    fn session_headers(&self, access: &Access<'_>) -> Result<HeaderMap, IrpError> {
+        let mut headers = self.account_headers(access.account)?;
+        let names = &self.headers;
+        headers.insert(
+            names.user_name.clone(),
+            secret_value(&access.account.username)?,
+        );
+        headers.insert(names.token.clone(), secret_value(access.token.expose())?);
+        Ok(headers)
+    }
+
+    /// An e-commerce operator names the seller it asks for; without that the portal would look among the operator's
+    /// own documents (NIC, "Get e-invoice by IRN", `sup_gstin`).
+    fn look_up_headers(&self, access: &Access<'_>, seller: &Gstin) -> Result<HeaderMap, IrpError> {
+        let mut headers = self.session_headers(access)?;
+        if *seller != access.account.gstin {
+            headers.insert(
+                self.headers.supplier.clone(),
+                secret_value(seller.as_str())?,
+            );
+        }
+        Ok(headers)
+    }
+}
+
+impl Contract for Nic {
+    /// Authentication (NIC, "Authentication" v1.04).
+    fn login(&self, account: &Account, force: bool) -> Result<LoginRequest, IrpError> {
+        let app_key = AppKey::generate();
+        let json = login_json(account, &app_key, force);
+        let sealed =
+            self.login_key
+                .seal_login(json.as_bytes())
+                .map_err(|_| IrpError::Unsendable {
+                    why: "user name and password are too long for the portal's login",
+                })?;
         let headers = self.account_headers(account)?;
-        Ok(self.post("/eivital/v1.04/auth", headers, body))
+        let body = format!("{{\"Data\":\"{sealed}\"}}");
+        Ok(LoginRequest {
+            request: self.post(format!("{}/v1.04/auth", self.vital), headers, body),
+            app_key: Some(app_key),
+        })
+    }
+
+    /// In the last ten minutes of a token (NIC, "Authentication", `ForceRefreshAccessToken`).
+    fn can_force(&self) -> bool {
+        true
     }
 
     /// What the portal has for asking whether it is alive. Where a provider has no such thing, its answer says so, and
     /// what time it is all the same.
-    pub(super) fn ping(&self) -> RequestBuilder {
-        self.get("/eivital/v1.04/heartbeat/ping", HeaderMap::new())
+    fn ping(&self) -> RequestBuilder {
+        self.get(
+            format!("{}/v1.04/heartbeat/ping", self.vital),
+            HeaderMap::new(),
+        )
     }
 
     /// Registration (NIC, "Generate IRN"). The document is sealed byte for byte.
-    pub(super) fn generate(
-        &self,
-        access: &Access<'_>,
-        document: &[u8],
-    ) -> Result<RequestBuilder, IrpError> {
+    fn generate(&self, access: &Access<'_>, document: &[u8]) -> Result<RequestBuilder, IrpError> {
         let headers = self.session_headers(access)?;
-        let body = sealed_body(access.key, document);
-        Ok(self.post_to(self.generate.clone(), headers, body))
+        let body = sealed_body(key_of(access)?, document);
+        Ok(self.post(self.generate.clone(), headers, body))
     }
 
     /// Look-up by document (NIC, "Get IRN by document details").
-    pub(super) fn by_document(
+    fn by_document(
         &self,
         access: &Access<'_>,
         seller: &Gstin,
@@ -94,104 +224,63 @@ impl Nic {
             ("docnum", number),
             ("docdate", date),
         ];
-        Ok(self
-            .get(
-                "/eicore/v1.03/Invoice/irnbydocdetails",
-                self.look_up_headers(access, seller)?,
-            )
-            .query(&query))
+        let address = format!("{}/v1.03/Invoice/irnbydocdetails", self.core);
+        let headers = self.look_up_headers(access, seller)?;
+        Ok(self.get(address, headers).query(&query))
     }
 
     /// Look-up by IRN (NIC, "Get e-invoice by IRN").
-    pub(super) fn by_irn(
+    fn by_irn(
         &self,
         access: &Access<'_>,
         seller: &Gstin,
         irn: &Irn,
     ) -> Result<RequestBuilder, IrpError> {
-        Ok(self.get(
-            &format!("/eicore/v1.03/Invoice/irn/{irn}"),
-            self.look_up_headers(access, seller)?,
-        ))
+        let address = format!("{}/v1.03/Invoice/irn/{irn}", self.core);
+        Ok(self.get(address, self.look_up_headers(access, seller)?))
     }
 
-    /// Details of a GSTIN, `gstin`, or having them synchronised first, `syncgstin` (NIC, "Get GSTIN details" and
-    /// "Sync GSTIN details from CP").
-    pub(super) fn gstin(
-        &self,
-        access: &Access<'_>,
-        which: &'static str,
-        gstin: &Gstin,
-    ) -> Result<RequestBuilder, IrpError> {
-        Ok(self.get(
-            &format!("/eivital/v1.04/Master/{which}/{gstin}"),
-            self.session_headers(access)?,
-        ))
+    fn gstin(&self, access: &Access<'_>, gstin: &Gstin) -> Result<RequestBuilder, IrpError> {
+        self.master(access, "gstin", gstin)
+    }
+
+    fn sync_gstin(&self, access: &Access<'_>, gstin: &Gstin) -> Result<RequestBuilder, IrpError> {
+        self.master(access, "syncgstin", gstin)
     }
 
     /// Cancellation (NIC, "Cancel IRN").
-    pub(super) fn cancel(
-        &self,
-        access: &Access<'_>,
-        payload: &str,
-    ) -> Result<RequestBuilder, IrpError> {
+    fn cancel(&self, access: &Access<'_>, payload: &str) -> Result<RequestBuilder, IrpError> {
         let headers = self.session_headers(access)?;
-        Ok(self.post(
-            "/eicore/v1.03/Invoice/Cancel",
-            headers,
-            sealed_body(access.key, payload.as_bytes()),
-        ))
+        let body = sealed_body(key_of(access)?, payload.as_bytes());
+        let address = format!("{}/v1.03/Invoice/Cancel", self.core);
+        Ok(self.post(address, headers, body))
     }
 
-    fn post(&self, path: &str, headers: HeaderMap, body: String) -> RequestBuilder {
-        self.post_to(format!("{}{path}", self.base_url), headers, body)
+    /// Issue of an e-way bill (NIC, "Generate EWB by IRN"). The payload is sealed byte for byte.
+    fn eway_bill(&self, access: &Access<'_>, payload: &[u8]) -> Result<RequestBuilder, IrpError> {
+        let headers = self.session_headers(access)?;
+        let body = sealed_body(key_of(access)?, payload);
+        Ok(self.post(format!("{}/v1.03/ewaybill", self.eway_bills), headers, body))
     }
 
-    fn post_to(&self, url: impl IntoUrl, mut headers: HeaderMap, body: String) -> RequestBuilder {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.http.post(url).headers(headers).body(body)
+    /// Look-up of an e-way bill (NIC, "Get EWB by IRN").
+    fn eway_bill_by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<RequestBuilder, IrpError> {
+        let address = format!("{}/v1.03/ewaybill/irn/{irn}", self.eway_bills);
+        Ok(self.get(address, self.session_headers(access)?))
     }
 
-    fn get(&self, path: &str, headers: HeaderMap) -> RequestBuilder {
-        self.http
-            .get(format!("{}{path}", self.base_url))
-            .headers(headers)
+    fn refusal_of(&self, _: Call, status: u16) -> Option<&'static str> {
+        (status == 401).then_some("401")
     }
 
-    fn account_headers(&self, account: &Account) -> Result<HeaderMap, IrpError> {
-        let ClientPair { id, secret, .. } = &*account.client;
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(self.client_id.clone(), secret_value(id)?);
-        headers.insert(self.client_secret.clone(), secret_value(secret.expose())?);
-        // Once: two headers that differ in case only are merged into `X, X` on the way.
-        headers.insert(GSTIN, secret_value(account.gstin.as_str())?);
-        Ok(headers)
-    }
-
-    fn session_headers(&self, access: &Access<'_>) -> Result<HeaderMap, IrpError> {
-        let mut headers = self.account_headers(access.account)?;
-        headers.insert(USER_NAME, secret_value(&access.account.username)?);
-        headers.insert(AUTH_TOKEN, secret_value(access.token.expose())?);
-        Ok(headers)
-    }
-
-    /// An e-commerce operator names the seller it asks for; without that the portal would look among the operator's
-    /// own documents (NIC, "Get e-invoice by IRN", `sup_gstin`).
-    fn look_up_headers(&self, access: &Access<'_>, seller: &Gstin) -> Result<HeaderMap, IrpError> {
-        let mut headers = self.session_headers(access)?;
-        if *seller != access.account.gstin {
-            headers.insert(SUPPLIER, secret_value(seller.as_str())?);
-        }
-        Ok(headers)
+    fn is_nothing(&self, _: &RawValue) -> bool {
+        false
     }
 }
 
-fn secret_value(text: &str) -> Result<HeaderValue, IrpError> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| IrpError::Unsendable {
-        why: "client id, client secret or user name hold characters that no header can carry",
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+/// Every login of this contract brings a key. A session without one is of no use, and a new login has one.
+fn key_of<'a>(access: &Access<'a>) -> Result<&'a SessionKey, IrpError> {
+    access.key.ok_or(IrpError::Undecipherable)
 }
 
 /// `{"Data":"…"}` around a sealed payload, in one allocation.

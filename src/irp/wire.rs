@@ -170,13 +170,18 @@ pub(super) fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
 }
 
-/// `1`, `"1"`, `true` or `0`, `"0"`, `false`; anything else says nothing.
+/// `1`, `"1"`, `true` or `0`, `"0"`, `false`, or a service provider's word for it; anything else says nothing.
 fn flag(raw: &RawValue) -> Option<bool> {
-    match text_of(raw)?.trim() {
-        "1" | "true" => Some(true),
-        "0" | "false" => Some(false),
-        _ => None,
+    let text = text_of(raw)?;
+    let is = |words: &[&str]| {
+        let text = text.trim();
+        words.iter().any(|word| text.eq_ignore_ascii_case(word))
+    };
+    // "Sucess" is how one of them spells it, at logins.
+    if is(&["1", "true", "success", "sucess"]) {
+        return Some(true);
     }
+    is(&["0", "false", "failure", "failed"]).then_some(false)
 }
 
 /// Reads errors from an array, an object, a text, a text that holds JSON, or base64 of JSON.

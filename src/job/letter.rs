@@ -11,16 +11,6 @@ use super::properties::{carried, carried_headers, header, header_text, text};
 use super::{Operation, PriorOutcome, Properties, long, set};
 use crate::gstin::Gstin;
 
-/// Headers that tell of a death, and who was to hear of an earlier one.
-const OBITUARY: [&str; 6] = [
-    header::CANARY,
-    header::REASON,
-    header::DOCUMENT,
-    header::DEAD_AT,
-    header::REPLICA,
-    header::ROUTING_KEY,
-];
-
 /// What a letter died of is remembered so often, and no longer than any stable code: a header of the worker's is short.
 const MOST_CAUSES: usize = 10;
 const LONGEST_CAUSE: usize = 32;
@@ -177,7 +167,8 @@ impl<'a> DeadLetter<'a> {
         let mut headers = FieldTable::default();
         for (name, value) in carried_headers(self.0).inner() {
             let name_text = name.as_str();
-            if !OBITUARY.contains(&name_text) && name_text != header::ATTEMPT {
+            // Who was to hear of an earlier replay is not to hear of this one.
+            if name_text != header::CANARY && name_text != header::ATTEMPT {
                 headers.insert(name.clone(), value.clone());
             }
         }

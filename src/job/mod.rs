@@ -13,6 +13,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::gstin::Gstin;
 use crate::irn::hex;
+use crate::outcome::Status;
 use crate::wiped::Wiped;
 
 mod decode;
@@ -67,10 +68,79 @@ impl Operation {
         }
     }
 
+    /// The routing key of its jobs, in its lane.
+    pub fn routing_key(self, class: Class) -> String {
+        match class {
+            Class::Urgent => format!("{URGENT}{}", self.as_str()),
+            Class::Bulk => self.as_str().to_owned(),
+        }
+    }
+
+    /// The `type` of its jobs.
+    pub fn kind(self) -> String {
+        format!("irn.{}.v1", self.as_str())
+    }
+
+    /// Whether the portal changes something for it, so that it matters what became of a request.
+    pub fn changes_something(self) -> bool {
+        match self {
+            Self::Generate | Self::Cancel | Self::Ewb => true,
+            Self::Get => false,
+        }
+    }
+
+    /// How it ends when all is well.
+    pub fn success(self) -> Status {
+        match self {
+            Self::Generate => Status::Signed,
+            Self::Cancel => Status::Cancelled,
+            Self::Get => Status::Found,
+            Self::Ewb => Status::EwbIssued,
+        }
+    }
+
+    /// Whether it may end so.
+    pub fn ends_as(self, status: Status) -> bool {
+        match status {
+            Status::Signed | Status::Cancelled | Status::Found | Status::EwbIssued => {
+                status == self.success()
+            }
+            Status::Partial => matches!(self, Self::Generate | Self::Get),
+            Status::NotFound => self != Self::Generate,
+            Status::Conflict | Status::Rejected | Status::Expired | Status::Failed => true,
+        }
+    }
+
+    /// What is known where the portal has done nothing for it.
+    pub fn undone(self) -> &'static str {
+        match self {
+            Self::Generate => "the document is not registered",
+            Self::Cancel => "nothing was cancelled",
+            Self::Get => "a replay asks again",
+            Self::Ewb => "no e-way bill was issued",
+        }
+    }
+
+    /// What is known where a request has left and nobody knows what became of it.
+    pub fn unknown(self) -> &'static str {
+        match self {
+            Self::Generate => {
+                "it is not known whether the portal registered the document; a replay looks first"
+            }
+            Self::Cancel => {
+                "it is not known whether the portal cancelled the registration; a replay looks first"
+            }
+            Self::Get => self.undone(),
+            Self::Ewb => {
+                "it is not known whether the portal issued the e-way bill; a replay looks first"
+            }
+        }
+    }
+
     fn from_type(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|operation| text == format!("irn.{}.v1", operation.as_str()))
+            .find(|operation| text == operation.kind())
     }
 
     fn from_routing_key(key: &str) -> Option<Self> {
@@ -416,6 +486,7 @@ impl Unreadable {
             FieldTable::default()
         };
         write_obituary(&mut headers, obituary);
+        set(&mut headers, header::ROUTING_KEY, long(&self.routing_key));
         if let Some(publisher) = publisher {
             set(&mut headers, header::PUBLISHER, long(publisher));
         }

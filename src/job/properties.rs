@@ -51,6 +51,15 @@ const RETURNED: [&str; 5] = [
 /// a frame by itself could be read, but never published again.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
+/// Headers that tell of a death. In a job they are of an earlier one, from which it was brought back by hand.
+pub(super) const OBITUARY: [&str; 5] = [
+    header::REASON,
+    header::DOCUMENT,
+    header::DEAD_AT,
+    header::REPLICA,
+    header::ROUTING_KEY,
+];
+
 /// Headers by which a publisher names further routing keys. Carried on, they would multiply a job on every return
 /// from the ladder, and have the worker write into any queue it may write to.
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
@@ -151,6 +160,7 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
         // The portal of an earlier doubt binds nobody once that is settled; a publisher is named anew once it is proven.
         let is_left = BROKERS_OWN.contains(&name.as_str())
             || SENDERS_OWN.contains(&name.as_str())
+            || OBITUARY.contains(&name.as_str())
             || name.as_str() == header::PORTAL
             || name.as_str() == header::PUBLISHER;
         if !is_left {

@@ -22,8 +22,8 @@ const VERDICT_PATIENCE: Duration = Duration::from_secs(2);
 /// The breakers of one portal.
 #[derive(Debug)]
 pub struct Breakers {
-    /// As events and metrics name them.
-    name: fn(Scope) -> &'static str,
+    /// What stands before their names in events and metrics.
+    prefix: String,
     login: Guarded,
     core: Guarded,
     eway_bill: Guarded,
@@ -81,28 +81,22 @@ impl Drop for UnderWay<'_> {
 impl Breakers {
     /// Closed ones. A half-open breaker lets up to `concurrency` calls through before it closes.
     pub fn new(concurrency: usize) -> Self {
-        Self::named(concurrency, Scope::as_str)
+        Self::named(concurrency, None, false)
     }
 
-    /// The same for the portal to turn to while the first one is down.
-    pub fn of_failover(concurrency: usize) -> Self {
-        Self::named(concurrency, |scope| match scope {
-            Scope::Login => "failover_login",
-            Scope::Core => "failover_core",
-            Scope::EwayBill => "failover_eway_bill",
-        })
-    }
-
-    fn named(concurrency: usize, name: fn(Scope) -> &'static str) -> Self {
+    /// The same for a portal of this route, or for the one to turn to there while the first one is down.
+    pub fn named(concurrency: usize, route: Option<&str>, is_failover: bool) -> Self {
+        let route = route.map(|route| format!("{route}_")).unwrap_or_default();
+        let prefix = format!("{route}{}", if is_failover { "failover_" } else { "" });
         let of = |scope: Scope| {
-            telemetry::breaker_state(name(scope), BreakerState::Closed);
+            let name = format!("{prefix}{}", scope.as_str());
+            telemetry::breaker_state(&name, BreakerState::Closed);
             Guarded(Mutex::new(Inner {
                 breaker: Breaker::new(scope, concurrency),
                 told: BreakerState::Closed,
             }))
         };
         Self {
-            name,
             login: of(Scope::Login),
             core: of(Scope::Core),
             eway_bill: of(Scope::EwayBill),
@@ -110,6 +104,7 @@ impl Breakers {
             changed: watch::Sender::new(()),
             ended: watch::Sender::new(()),
             troubled: AtomicU8::new(0),
+            prefix,
         }
     }
 
@@ -255,7 +250,8 @@ impl Breakers {
                     self.troubled.fetch_or(bit, Ordering::Relaxed)
                 }
             };
-            telemetry::breaker_changed((self.name)(scope), state, wait);
+            let name = format!("{}{}", self.prefix, scope.as_str());
+            telemetry::breaker_changed(&name, state, wait);
             self.changed.send_replace(());
             self.ended.send_replace(());
         }

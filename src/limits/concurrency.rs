@@ -159,6 +159,8 @@ impl Aimd {
 #[derive(Debug)]
 pub struct Slots {
     cap: usize,
+    /// Whose share of the places they are, if they are a route's.
+    route: Option<Arc<str>>,
     state: Mutex<State>,
 }
 
@@ -214,9 +216,19 @@ impl Drop for Slot {
 impl Slots {
     /// So many at most. An answer of the portal that takes longer than `slow` is a sign of overload.
     pub fn new(cap: usize, slow: Duration) -> Arc<Self> {
-        telemetry::concurrency_limit(cap);
+        Self::shared(cap, slow, None)
+    }
+
+    /// A route's share of the places: beside one of these a job takes one of all.
+    pub fn of_route(cap: usize, slow: Duration, route: Arc<str>) -> Arc<Self> {
+        Self::shared(cap, slow, Some(route))
+    }
+
+    fn shared(cap: usize, slow: Duration, route: Option<Arc<str>>) -> Arc<Self> {
+        telemetry::concurrency_limit(route.as_deref(), cap);
         Arc::new(Self {
             cap: cap.max(1),
+            route,
             state: Mutex::new(State {
                 aimd: Aimd::new(cap, slow, Instant::now()),
                 used: 0,
@@ -296,7 +308,7 @@ impl Slots {
         let now = state.aimd.limit();
         drop(state);
         if before != now {
-            telemetry::concurrency_limit(now);
+            telemetry::concurrency_limit(self.route.as_deref(), now);
             self.serve();
         }
     }

@@ -288,6 +288,8 @@ mod tests {
             name: "acme".to_owned(),
             id: "ACME".to_owned(),
             secret: Secret::new("s".to_owned()),
+            route: None,
+            subscriber: None,
         };
         Account {
             gstin: gstin.parse().unwrap(),

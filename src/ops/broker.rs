@@ -32,11 +32,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
             )];
         }
     };
-    let mut findings = Vec::new();
-    match endpoint.greeting().await {
-        Ok(greeting) => findings.push(release(&endpoint, &greeting)),
+    let greeting = match endpoint.greeting().await {
+        Ok(greeting) => greeting,
         Err(error) => return vec![unreachable(&endpoint, &error)],
-    }
+    };
+    let mut findings = vec![release(&endpoint, &greeting)];
     let connection = match endpoint.connect("check").await {
         Ok(connection) => connection,
         Err(error) => {
@@ -49,7 +49,8 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         endpoint.address(),
         endpoint.user()
     )));
-    match ask(config, &endpoint, &connection).await {
+    let needs = Needs::of(config, greeting.release());
+    match ask(config, &endpoint, &connection, needs).await {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(unreachable(&endpoint, &error)),
     }
@@ -60,9 +61,9 @@ async fn ask(
     config: &Config,
     endpoint: &Endpoint,
     connection: &Connection,
+    needs: Needs,
 ) -> Result<Vec<Finding>, BrokerError> {
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
-    let needs = Needs::of(config);
     let survey = topology.survey(connection, false).await?;
     let mut findings = judged(&config.broker, endpoint, &topology, survey, needs).await;
     findings.extend(rights(needs, endpoint, &topology, connection).await?);
@@ -80,6 +81,7 @@ pub async fn before_run(
     endpoint: &Endpoint,
     topology: &Topology,
 ) -> Result<Vec<Finding>, BrokerError> {
+    let greeting = endpoint.greeting().await?;
     let connection = endpoint.connect("check").await?;
     let survey = if config.topology.declare {
         topology.complete(&connection).await?
@@ -93,14 +95,10 @@ pub async fn before_run(
         // Whether it may stay so is judged now, and not at every reconnect.
         topology.tolerate_differences();
     }
-    Ok(judged(
-        &config.broker,
-        endpoint,
-        topology,
-        survey,
-        Needs::of(config),
-    )
-    .await)
+    let needs = Needs::of(config, greeting.release());
+    let mut findings = judged(&config.broker, endpoint, topology, survey, needs).await;
+    findings.push(release(endpoint, &greeting));
+    Ok(findings)
 }
 
 /// The management API tells more than the survey: where it answers, only its word counts.

@@ -2,8 +2,9 @@
 //!
 //! The rule: a finding is a sentence an operator can act on, and never holds a secret.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,7 +12,9 @@ use serde::Serialize;
 use super::tls::validity;
 
 use crate::config::credentials::{self, Account, Credentials, LONGEST_LOGIN_BYTES};
-use crate::config::{self, Config, ConfigFaults, Environment, Fault, SignaturePolicy};
+use crate::config::{
+    self, Config, ConfigFaults, Environment, Fault, IrpConfig, Provider, SignaturePolicy,
+};
 use crate::preflight::Preflight;
 
 /// How a finding bears on the command's success.
@@ -212,7 +215,8 @@ fn configuration(
         "configuration {}: complete",
         path.display()
     )));
-    findings.push(Finding::ok(portal(&loaded.config)));
+    let routes = loaded.config.irp.each_route();
+    findings.extend(routes.iter().map(|route| Finding::ok(portal(route))));
     findings.push(Finding::ok(signing_keys(&loaded.config)));
     findings.push(preflight(&loaded.config));
     findings.extend(named_files(&loaded.config));
@@ -221,12 +225,20 @@ fn configuration(
     Some(loaded.config)
 }
 
-fn portal(config: &Config) -> String {
-    let environment = match config.irp.environment {
+fn portal(route: &IrpConfig) -> String {
+    let environment = match route.environment {
         Environment::Sandbox => "sandbox",
         Environment::Production => "production",
     };
-    format!("portal: {environment} at {}", config.irp.base_url)
+    let address = &route.base_url;
+    let contract = match route.provider {
+        Provider::Nic => "",
+        Provider::MasterGst => ", by the contract of MasterGST",
+    };
+    match &route.route {
+        None => format!("portal: {environment} at {address}{contract}"),
+        Some(name) => format!("route {name}: {environment} at {address}{contract}"),
+    }
 }
 
 fn signing_keys(config: &Config) -> String {
@@ -266,19 +278,38 @@ fn named_files(config: &Config) -> impl Iterator<Item = Finding> {
         ("broker.ca_file", broker.ca_file.as_ref()),
         ("broker.client_cert_file", broker.client_cert_file.as_ref()),
         ("broker.client_key_file", broker.client_key_file.as_ref()),
-        ("irp.public_key_file", Some(&irp.public_key_file)),
-        ("irp.ca_file", irp.ca_file.as_ref()),
     ];
+    let files = files.map(|(key, file)| (key.to_owned(), file.cloned()));
+    let routes = irp.each_route();
+    let of_routes = routes.into_iter().flat_map(|route| {
+        ["public_key_file", "ca_file"].map(|key| (route.key(key), route_file(&route, key)))
+    });
+    // What a route has from [irp] is told of once.
+    let mut seen = BTreeSet::new();
     let single = files
         .into_iter()
-        .filter_map(|(key, file)| Some((key, file?)));
+        .chain(of_routes)
+        .filter_map(|(key, file)| Some((key, file?)))
+        .filter(move |(key, file)| {
+            let side = key.split('.').next().map(str::to_owned);
+            let kind = key.rsplit('.').next().map(str::to_owned);
+            seen.insert((side, kind, file.clone()))
+        });
     let keys = irp
         .signing_keys
         .iter()
-        .map(|key| ("irp.signing_keys", &key.file));
+        .map(|key| ("irp.signing_keys".to_owned(), key.file.clone()));
     single
         .chain(keys)
-        .map(|(key, file)| file_finding(key, file))
+        .map(|(key, file)| file_finding(&key, &file))
+}
+
+fn route_file(route: &IrpConfig, key: &str) -> Option<PathBuf> {
+    if key == "ca_file" {
+        route.ca_file.clone()
+    } else {
+        route.public_key_file.clone()
+    }
 }
 
 fn certificates(config: &Config) -> Vec<Finding> {
@@ -293,15 +324,21 @@ fn certificates(config: &Config) -> Vec<Finding> {
     ];
     let named = named
         .into_iter()
-        .filter_map(|(key, file)| Some((key, file?)));
+        .filter_map(|(key, file)| Some((key.to_owned(), file?)));
+    let of_routes = irp.routes.iter().filter_map(|named| {
+        let file = named.route.ca_file.as_deref();
+        let own = file.filter(|file| Some(*file) != irp.ca_file.as_deref())?;
+        Some((format!("irp.routes.{}.ca_file", named.name), own))
+    });
     let keys = irp
         .signing_keys
         .iter()
-        .map(|key| ("irp.signing_keys", &*key.file));
+        .map(|key| ("irp.signing_keys".to_owned(), &*key.file));
     let now = Timestamp::now();
     named
+        .chain(of_routes)
         .chain(keys)
-        .flat_map(|(key, file)| validity(key, file, now))
+        .flat_map(|(key, file)| validity(&key, file, now))
         .collect()
 }
 
@@ -323,7 +360,7 @@ fn file_finding(key: &str, file: &Path) -> Finding {
 
 fn account_book(config: &Config, findings: &mut Vec<Finding>) -> Option<Credentials> {
     let path = &config.credentials.path;
-    let reading = credentials::read(path, config.irp.environment);
+    let reading = credentials::read(path, &config.irp);
     let loaded = reading
         .result
         .map_err(|faults| add_faults(faults, findings))
@@ -348,8 +385,24 @@ fn account_book(config: &Config, findings: &mut Vec<Finding>) -> Option<Credenti
             .into_iter()
             .map(|account| Finding::ok(login(account))),
     );
+    findings.extend(unused_routes(config, &loaded.credentials));
     add_warnings(loaded.warnings, findings);
     Some(loaded.credentials)
+}
+
+/// Routes that nobody takes; the one of `[irp]` itself has to be there.
+fn unused_routes(config: &Config, credentials: &Credentials) -> Vec<Finding> {
+    let routes = config.irp.routes.iter();
+    let unused = routes.filter(|named| !credentials.uses(Some(&named.name)));
+    let unused = unused.map(|named| {
+        let what = format!(
+            "route {}: no client of the credentials takes it",
+            named.name
+        );
+        let remedy = "name it in a client of the credentials file (route = \"NAME\"), or remove it";
+        Finding::new(Verdict::Warning, what, remedy)
+    });
+    unused.collect()
 }
 
 /// Who may read it is told of where it is named; who may change it can have the worker use another account.
@@ -364,12 +417,21 @@ fn secret_file(file: &Path) -> Option<Finding> {
 }
 
 fn login(account: &Account) -> String {
-    format!(
-        "credentials of {}: client {}, user and password take {} of {LONGEST_LOGIN_BYTES} characters",
-        account.gstin,
-        account.client.name.escape_debug(),
-        account.login_bytes()
-    )
+    let (gstin, client) = (account.gstin, account.client.name.escape_debug());
+    let route = account.client.route.as_deref();
+    let route = route
+        .map(|name| format!(" over route {name}"))
+        .unwrap_or_default();
+    match &account.client.subscriber {
+        Some(subscriber) => format!(
+            "credentials of {gstin}: client {client}{route}, calling from {}",
+            subscriber.ip_address
+        ),
+        None => format!(
+            "credentials of {gstin}: client {client}{route}, user and password take {} of {LONGEST_LOGIN_BYTES} characters",
+            account.login_bytes()
+        ),
+    }
 }
 
 fn add_faults(faults: ConfigFaults, findings: &mut Vec<Finding>) {

@@ -22,15 +22,18 @@ const UNNOTICED: SignedDuration = SignedDuration::from_secs(10);
 /// Dates of documents and the expiry of tokens are off by that much: near midnight, documents are refused.
 const TOO_FAR: SignedDuration = SignedDuration::from_secs(60);
 
-/// Asks the portal, and the other one if there is one.
+/// Asks the portal of each route, and the other one where there is one.
 pub(super) async fn check(
     config: &Config,
     credentials: Option<&Credentials>,
     login: bool,
 ) -> Vec<Finding> {
-    let mut findings = check_one(&config.irp, credentials, login).await;
-    if let Some(failover) = config.irp.for_failover() {
-        findings.extend(check_one(&failover, credentials, login).await);
+    let mut findings = Vec::new();
+    for route in config.irp.each_route() {
+        findings.extend(check_one(&route, credentials, login).await);
+        if let Some(failover) = route.for_failover() {
+            findings.extend(check_one(&failover, credentials, login).await);
+        }
     }
     findings
 }
@@ -63,20 +66,28 @@ async fn check_one(
 
 /// For comparing with what the portal publishes, whatever form the key came in.
 fn fingerprint(config: &IrpConfig) -> Option<Finding> {
-    let file = &config.public_key_file;
+    let file = config.public_key_file.as_ref()?;
     let bytes = std::fs::read(file).ok()?;
     let pem = Pem::iter_from_buffer(&bytes).flatten().next()?;
     let sha256 = hex(digest(&SHA256, &pem.contents).as_ref());
     let what = format!(
-        "key for logins {}: {}, SHA-256 {sha256}",
+        "key for logins{} {}: {}, SHA-256 {sha256}",
+        of_route(config),
         file.display(),
         pem.label.to_lowercase()
     );
     Some(Finding::ok(what))
 }
 
+/// Which route is meant, where it has a name.
+fn of_route(config: &IrpConfig) -> String {
+    let name = config.route.as_deref();
+    name.map(|name| format!(" of route {name}"))
+        .unwrap_or_default()
+}
+
 fn clock(config: &IrpConfig, skew: Option<SignedDuration>) -> Finding {
-    let portal = format!("portal {}", config.base_url);
+    let portal = format!("portal{} {}", of_route(config), config.base_url);
     let Some(skew) = skew else {
         let remedy = "keep this machine's clock right (NTP)";
         let what = format!("{portal}: reached; it does not say what time it is");
@@ -100,15 +111,21 @@ fn clock(config: &IrpConfig, skew: Option<SignedDuration>) -> Finding {
 
 fn unreachable(config: &IrpConfig, error: &IrpError) -> Finding {
     let cause = error.cause();
-    let what = format!("portal {}: {error}: {cause}", config.base_url);
+    let what = format!(
+        "portal{} {}: {error}: {cause}",
+        of_route(config),
+        config.base_url
+    );
     let remedy = remedy_for(&cause, "irp.ca_file").unwrap_or(
-        "correct irp.base_url, irp.proxy or irp.local_address, and see that the portal admits this machine's address",
+        "correct irp.base_url (of a route, its base_url), irp.proxy or irp.local_address, and see that the portal admits this machine's address",
     );
     Finding::new(Verdict::Unreachable, what, remedy)
 }
 
 async fn logins(config: &IrpConfig, irp: &Irp, credentials: &Credentials) -> Vec<Finding> {
-    let mut accounts: Vec<_> = credentials.accounts.values().map(Arc::clone).collect();
+    let takes_it = |account: &&Arc<Account>| account.client.route == config.route;
+    let accounts = credentials.accounts.values().filter(takes_it);
+    let mut accounts: Vec<_> = accounts.map(Arc::clone).collect();
     accounts.sort_by_key(|account| account.gstin);
     let mut findings = Vec::with_capacity(accounts.len());
     // One after another: a check must not look like an attack.
@@ -123,7 +140,11 @@ async fn login(config: &IrpConfig, irp: &Irp, account: &Account) -> Finding {
     match irp.login(account, false).await {
         Ok(login) => {
             let minutes = login.expires_in.as_secs() / 60;
-            Finding::ok(format!("{gstin}: logged in, token for {minutes} min"))
+            let route = of_route(config);
+            Finding::ok(format!(
+                "{gstin}: logged in{}, token for {minutes} min",
+                route.replace(" of ", " over ")
+            ))
         }
         Err(error) => {
             let verdict = match error.code() {
@@ -150,10 +171,11 @@ fn login_remedy(config: &IrpConfig, error: &IrpError) -> String {
         | IrpError::Throttled { .. }
         | IrpError::Unintelligible { .. } => false,
     };
-    if wrong_key {
+    if let Some(key) = config.public_key_file.as_ref().filter(|_| wrong_key) {
         return format!(
-            "name the key of this portal in irp.public_key_file (now {}): sandbox and production have different ones, and they rotate",
-            config.public_key_file.display()
+            "name the key of this portal in {} (now {}): sandbox and production have different ones, and they rotate",
+            config.key("public_key_file"),
+            key.display()
         );
     }
     let told = error.code().and_then(explain).map(|code| code.remedy);

@@ -45,6 +45,18 @@ impl fmt::Debug for Finding {
     }
 }
 
+impl Finding {
+    /// An error that no switch makes less of.
+    pub(super) fn unnamed(finding: &document::Finding) -> Self {
+        Self {
+            severity: Severity::Error,
+            code: finding.code,
+            path: finding.path.to_owned(),
+            message: finding.message.to_owned(),
+        }
+    }
+}
+
 /// Collects findings under the switches of the rules.
 pub(super) struct Findings<'r> {
     rules: &'r Rules,
@@ -71,12 +83,7 @@ impl<'r> Findings<'r> {
 
     /// Without this member the document has no name, so that nothing can be done with it: no switch makes less of it.
     pub(super) fn unnamed(&mut self, finding: &document::Finding) {
-        self.found.push(Finding {
-            severity: Severity::Error,
-            code: finding.code,
-            path: finding.path.to_owned(),
-            message: finding.message.to_owned(),
-        });
+        self.found.push(Finding::unnamed(finding));
     }
 
     /// The portal may take it.

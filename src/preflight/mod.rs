@@ -76,6 +76,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// What refuses a request that cannot be read.
+    pub fn of(findings: &[document::Finding]) -> Self {
+        Self {
+            findings: findings.iter().map(Finding::unnamed).collect(),
+        }
+    }
+
     /// Whether the document must not be submitted.
     pub fn refuses(&self) -> bool {
         self.errors().next().is_some()
@@ -173,6 +180,26 @@ impl Preflight {
     /// remark is not looked for.
     pub fn check_refusal(&self, body: &[u8], now: Timestamp, caller: Option<Gstin>) -> Report {
         self.judged(&[], body, now, caller, Asked::Refusal)
+    }
+
+    /// Judges the payload that asks for an e-way bill of a registered invoice, as [`Preflight::check`] does a document.
+    pub fn check_eway_bill(&self, body: &[u8], now: Timestamp) -> Report {
+        let mut findings = Findings::new(&self.rules);
+        let text = simdutf8::basic::from_utf8(body).ok();
+        let parsed = text.map(|text| Node::parse(text, self.schema.names()));
+        let payload = parsed.and_then(Result::ok);
+        if let Some(payload) = payload.as_ref().and_then(Node::object) {
+            let mode = self.mode;
+            if mode != config::Preflight::Off {
+                eway_bill::check_form(payload, &mut findings);
+            }
+            if mode == config::Preflight::Strict {
+                eway_bill::check_request(payload, Today::at(now), &mut findings);
+            }
+        }
+        Report {
+            findings: findings.finish(payload.as_ref()),
+        }
     }
 
     fn judged(

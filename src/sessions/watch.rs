@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Sessions;
 use crate::config::credentials::Account;
 use crate::gstin::Gstin;
-use crate::telemetry;
 
 /// One session, for those who watch.
 #[derive(Clone, Debug)]
@@ -77,9 +76,6 @@ impl Sessions {
             });
         }
         statuses.sort_by_key(|status| status.gstin);
-        let live = statuses.iter().filter(|status| status.remaining.is_some());
-        let refused = statuses.iter().filter(|status| status.refused);
-        telemetry::sessions_live(live.count(), refused.count());
         statuses
     }
 

@@ -95,6 +95,24 @@ impl QrData {
         })
     }
 
+    /// `Irn` as signed.
+    pub fn irn(&self) -> Option<&str> {
+        self.claims.irn.as_deref()
+    }
+
+    /// The document it speaks of; none where it does not name one.
+    pub fn document(&self) -> Option<Document> {
+        let claims = &self.claims;
+        Some(Document {
+            seller: claims.seller.as_deref()?.parse().ok()?,
+            buyer: claims.buyer.clone(),
+            kind: claims.kind.as_deref()?.parse().ok()?,
+            number: claims.number.clone()?,
+            date: parse_document_date(claims.date.as_deref()?)?,
+            total: claims.total.as_deref().and_then(decimal),
+        })
+    }
+
     /// The members in the order in which the portal prints them, with their names there.
     pub fn fields(&self) -> [(&'static str, Option<&str>); 10] {
         let Claims {

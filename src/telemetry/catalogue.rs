@@ -74,7 +74,7 @@ const fn spreads(
 }
 
 /// All of them: those of jobs first, then of the portal, the limits, the broker, and the process.
-pub const METRICS: [Metric; 31] = [
+pub const METRICS: [Metric; 33] = [
     counts(
         "irn_worker_jobs_total",
         &["operation", "status"],
@@ -185,6 +185,11 @@ pub const METRICS: [Metric; 31] = [
         &[],
         "Jobs that may be worked on at once; below irp.concurrency while the portal is overloaded.",
     ),
+    shows(
+        "irn_worker_route_concurrency_limit",
+        &["route"],
+        "The same of one route; only where there are several.",
+    ),
     counts(
         "irn_worker_failover_total",
         &[],
@@ -226,6 +231,11 @@ pub const METRICS: [Metric; 31] = [
         "1 while this worker takes jobs; otherwise /readyz says why not.",
     ),
     shows(
+        "irn_worker_paused",
+        &[],
+        "1 while this worker takes no jobs because an operator has paused the portal.",
+    ),
+    shows(
         "irn_worker_build_info",
         &["version"],
         "Always 1; the label has the version.",
@@ -246,10 +256,14 @@ pub(super) fn describe() {
 
 /// Starts at zero what an alert compares, and what cannot be told from an absent worker otherwise.
 fn begin() {
-    for status in Status::ALL {
-        let operation = Operation::Generate.as_str();
-        counter!("irn_worker_jobs_total", "operation" => operation, "status" => status.as_str())
-            .absolute(0);
+    for operation in Operation::ALL {
+        for status in Status::ALL
+            .into_iter()
+            .filter(|status| operation.ends_as(*status))
+        {
+            counter!("irn_worker_jobs_total", "operation" => operation.as_str(), "status" => status.as_str())
+                .absolute(0);
+        }
     }
     for reason in Reason::ALL {
         counter!("irn_worker_dead_letters_total", "reason" => reason.as_str()).absolute(0);
@@ -270,6 +284,7 @@ fn begin() {
     counter!("irn_worker_token_contention_total").absolute(0);
     counter!("irn_worker_failover_total").absolute(0);
     gauge!("irn_worker_ready").set(0.0);
+    gauge!("irn_worker_paused").set(0.0);
     gauge!("irn_worker_in_flight").set(0.0);
     gauge!("irn_worker_accounts_refused").set(0.0);
     gauge!("irn_worker_broker_blocked").set(0.0);

@@ -20,17 +20,17 @@ pub enum BreakerState {
 }
 
 /// Sets the gauge of a breaker.
-pub fn breaker_state(scope: &'static str, state: BreakerState) {
+pub fn breaker_state(scope: &str, state: BreakerState) {
     let value = match state {
         BreakerState::Closed => 0.0,
         BreakerState::HalfOpen => 1.0,
         BreakerState::Open => 2.0,
     };
-    gauge!("irn_worker_breaker_state", "scope" => scope).set(value);
+    gauge!("irn_worker_breaker_state", "scope" => scope.to_owned()).set(value);
 }
 
 /// A breaker has opened, for this long, or let the portal be tried again, or closed.
-pub fn breaker_changed(scope: &'static str, state: BreakerState, wait: Option<Duration>) {
+pub fn breaker_changed(scope: &str, state: BreakerState, wait: Option<Duration>) {
     breaker_state(scope, state);
     let wait_ms = wait.map(millis);
     match state {
@@ -47,7 +47,13 @@ pub fn clock_skew(ahead: Option<SignedDuration>) {
     }
 }
 
-/// How many jobs may be worked on at once.
-pub fn concurrency_limit(limit: usize) {
-    gauge!("irn_worker_concurrency_limit").set(f64::from(u32::try_from(limit).unwrap_or(u32::MAX)));
+/// How many jobs may be worked on at once, in all or of one route.
+pub fn concurrency_limit(route: Option<&str>, limit: usize) {
+    let gauge = match route {
+        None => gauge!("irn_worker_concurrency_limit"),
+        Some(route) => {
+            gauge!("irn_worker_route_concurrency_limit", "route" => route.to_owned())
+        }
+    };
+    gauge.set(f64::from(u32::try_from(limit).unwrap_or(u32::MAX)));
 }

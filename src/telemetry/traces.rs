@@ -223,6 +223,10 @@ impl JobSpan {
             | Status::Partial
             | Status::Conflict
             | Status::Rejected
+            | Status::Cancelled
+            | Status::Found
+            | Status::NotFound
+            | Status::EwbIssued
             | Status::Expired => {}
         }
     }

@@ -1,14 +1,17 @@
 //! Believes a registration only as far as its signatures and its contents go.
 //!
-//! One rule: nothing whose signature fails, and nothing that speaks of another document, is ever called `signed`.
+//! One rule: nothing whose signature fails, and nothing that speaks of another document, is ever called `signed` or
+//! `found`.
 
 use super::Worker;
 use super::case::Case;
 use super::settle::Ending;
 use crate::config::SignaturePolicy;
 use crate::document::{Document, Lines};
+use crate::irn::Irn;
 use crate::irp::Registration;
 use crate::outcome::{ErrorEntry, Reason, SignatureState};
+use crate::request::Wanted;
 use crate::signature::{self, Malformed, Mismatch, Token, Verdict};
 use crate::telemetry;
 
@@ -25,17 +28,10 @@ pub(super) fn accept(
         return ended;
     }
     let lines = recovered.then(|| lines_of(case)).flatten();
-    let checked = match check(worker, document, lines.as_ref(), &registration) {
-        Ok(checked) => checked,
-        Err(Malformed { .. }) => return bad_signature(case, "it is not a token of the portal"),
-    };
-    let state = match checked.verdict {
-        Some(Verdict::Verified) => SignatureState::Verified,
-        Some(Verdict::UnknownKey) => SignatureState::UnknownKey,
-        Some(Verdict::Bad) => {
-            return bad_signature(case, "its signature is not by the key it names");
-        }
-        None => SignatureState::Unverified,
+    let expected = Expected::Document(document, lines.as_ref());
+    let (state, checked) = match believed(worker, case, &expected, &registration) {
+        Ok(believed) => believed,
+        Err(ending) => return *ending,
     };
     if let Err(mismatch) = checked.contents {
         return differs(case, &registration, &mismatch, recovered);
@@ -49,10 +45,80 @@ pub(super) fn accept(
     }
 }
 
+/// What a registration is worth to one who asked for it: it is found, whatever has become of it, if it is the one that
+/// was wanted and its signatures hold.
+pub(super) fn found(
+    worker: &Worker,
+    case: &Case,
+    wanted: &Wanted,
+    registration: Box<Registration>,
+) -> Ending {
+    let has_tokens =
+        !registration.signed_invoice.is_empty() && !registration.signed_qr_code.is_empty();
+    if !has_tokens {
+        if registration.irn != wanted.irn() {
+            let fields = vec!["irn"];
+            return differs(case, &registration, &Mismatch { fields }, false);
+        }
+        return Ending::Found {
+            registration,
+            signature: None,
+            document: None,
+        };
+    }
+    let expected = match wanted {
+        Wanted::Document(document) => Expected::Document(document, None),
+        Wanted::Irn(irn) => Expected::Irn(irn),
+    };
+    let (state, checked) = match believed(worker, case, &expected, &registration) {
+        Ok(believed) => believed,
+        Err(ending) => return *ending,
+    };
+    if let Err(mismatch) = checked.contents {
+        // Under its number something else may be registered; under its IRN nothing else can be.
+        return differs(case, &registration, &mismatch, wanted.document().is_some());
+    }
+    telemetry::signature_checked(case.about(), state);
+    Ending::Found {
+        registration,
+        signature: Some(state),
+        document: checked.document.map(Box::new),
+    }
+}
+
+/// What tokens are compared with.
+enum Expected<'e> {
+    /// A document, and its lines where those may be others.
+    Document(&'e Document, Option<&'e Lines>),
+    /// An IRN, of which no more is known.
+    Irn(&'e Irn),
+}
+
 struct Checked {
     /// Absent where there is no key to check with, or checking is off.
     verdict: Option<Verdict>,
     contents: Result<(), Mismatch>,
+    /// What the QR code speaks of.
+    document: Option<Document>,
+}
+
+/// How far the signatures are proven, and what they sign; or the ending that follows from what they are not.
+fn believed(
+    worker: &Worker,
+    case: &Case,
+    expected: &Expected<'_>,
+    registration: &Registration,
+) -> Result<(SignatureState, Checked), Box<Ending>> {
+    let bad = |why| Box::new(bad_signature(case, why));
+    let checked = check(worker, expected, registration)
+        .map_err(|Malformed { .. }| bad("it is not a token of the portal"))?;
+    let state = match checked.verdict {
+        Some(Verdict::Verified) => SignatureState::Verified,
+        Some(Verdict::UnknownKey) => SignatureState::UnknownKey,
+        Some(Verdict::Bad) => return Err(bad("its signature is not by the key it names")),
+        None => SignatureState::Unverified,
+    };
+    Ok((state, checked))
 }
 
 /// The document's lines: only what was there before may have other ones.
@@ -62,8 +128,7 @@ fn lines_of(case: &Case) -> Option<Lines> {
 
 fn check(
     worker: &Worker,
-    document: &Document,
-    lines: Option<&Lines>,
+    expected: &Expected<'_>,
     registration: &Registration,
 ) -> Result<Checked, Malformed> {
     let invoice = Token::parse(registration.signed_invoice.as_str())?;
@@ -76,29 +141,41 @@ fn check(
         }
     };
     let qr_data = qr_code.qr_data()?;
-    let compared = signature::compare(
-        document,
-        &registration.irn,
-        &qr_data,
-        &invoice.invoice_data()?,
-    );
-    let mut fields = compared
-        .err()
-        .map_or_else(Vec::new, |differs| differs.fields);
-    if let Some(lines) = lines {
-        let signed = invoice.invoice_lines();
-        fields.extend(signature::compare_lines(lines, &qr_data, signed.as_ref()));
-    }
+    let invoice_data = invoice.invoice_data()?;
+    let (fields, document) = match expected {
+        Expected::Document(document, lines) => {
+            let compared = signature::compare(document, &registration.irn, &qr_data, &invoice_data);
+            let mut fields = compared
+                .err()
+                .map_or_else(Vec::new, |differs| differs.fields);
+            if let Some(lines) = lines {
+                let signed = invoice.invoice_lines();
+                fields.extend(signature::compare_lines(lines, &qr_data, signed.as_ref()));
+            }
+            (fields, None)
+        }
+        Expected::Irn(irn) => {
+            let signed = [qr_data.irn(), invoice_data.irn()];
+            let is_it = |text: &Option<&str>| text.is_some_and(|text| text.parse() == Ok(**irn));
+            let is_it = registration.irn == **irn && signed.iter().all(is_it);
+            let fields = if is_it { Vec::new() } else { vec!["irn"] };
+            (fields, qr_data.document())
+        }
+    };
     let contents = if fields.is_empty() {
         Ok(())
     } else {
         Err(Mismatch { fields })
     };
-    Ok(Checked { verdict, contents })
+    Ok(Checked {
+        verdict,
+        contents,
+        document,
+    })
 }
 
 /// A registration that was cancelled, or that lost against another portal's, is no valid invoice.
-fn no_longer_valid(registration: &Registration) -> Option<Ending> {
+pub(super) fn no_longer_valid(registration: &Registration) -> Option<Ending> {
     let (code, message) = match registration.status.as_str() {
         "CNL" => (
             "2278",

@@ -1,20 +1,23 @@
-//! One attempt at a `generate` job: look first when in doubt, submit, and believe nothing that is not proven.
+//! One attempt at a job: its turn, its slot, and then what it asks for. To register a document: look first when in doubt,
+//! submit, and believe nothing that is not proven.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::{Case, SWEPT};
+use super::case::{Case, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::{Entry, NoTurn, Turn};
+use super::lanes::{Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
+use super::requests;
 use super::resync::{self, Advice};
+use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
@@ -30,27 +33,22 @@ const ELSEWHERE: &str = "2295";
 
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
-    match case.job.operation {
-        Operation::Generate => match &case.document {
-            Some(document) => generate(worker, case, document).await,
-            None => gave_up(Reason::Unreadable, "the body is not a document"),
-        },
-        Operation::Cancel | Operation::Get | Operation::Ewb => gave_up(
-            Reason::Unsupported,
-            "this version registers documents only; the job is kept and can be replayed with a later one",
-        ),
+    match case.gstin {
+        Some(gstin) => in_turn(worker, case, gstin).await,
+        None => unnamed(),
     }
 }
 
-fn gave_up(reason: Reason, message: &str) -> Ending {
+/// Nothing says whose job it is, or what it is about.
+fn unnamed() -> Ending {
+    let message = "the body does not say what it is about";
     Ending::GaveUp {
-        reason,
-        errors: vec![ErrorEntry::worker(reason, message)],
+        reason: Reason::Unreadable,
+        errors: vec![ErrorEntry::worker(Reason::Unreadable, message)],
     }
 }
 
-async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
-    let gstin = case.gstin.unwrap_or(document.seller);
+async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
     let account_now = || worker.credentials.load().accounts.get(&gstin).cloned();
     let account = account_now();
     if let Some(ending) = paused::before(worker, case, &gstin, account.as_deref()) {
@@ -74,11 +72,17 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
     let (Some(account), Some(entry)) = (account_now(), entry) else {
         return no_credentials();
     };
+    let Some(route) = worker.routes.of(&account) else {
+        return no_credentials();
+    };
     if let Some(ending) = not_worth_a_turn(worker, case, &account) {
         return ending;
     }
+    if worker.routes.goes_on_without(route) {
+        return planned(worker, case, Some(&account), route_down(route));
+    }
     let asked = Instant::now();
-    let turn = turn_and_slot(worker, case, document, &account, entry).await;
+    let turn = turn_and_slot(worker, case, &account, route, entry).await;
     case.add_wait(asked.elapsed());
     let mut turn = match turn {
         Ok(turn) => turn,
@@ -89,7 +93,12 @@ async fn generate(worker: &Worker, case: &Case, document: &Document) -> Ending {
         return no_credentials();
     };
     worker.crash.at(Point::TurnTaken);
-    let ending = match run(worker, case, document, &account, refused).await {
+    let ended = match &case.subject {
+        Subject::Document(document) => run(worker, case, document, &account, refused).await,
+        Subject::Request(request) => requests::run(worker, case, request, &account, refused).await,
+        Subject::Unnamed => Ok(unnamed()),
+    };
+    let ending = match ended {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
@@ -110,18 +119,35 @@ fn planned(worker: &Worker, case: &Case, account: Option<&Account>, ending: Endi
     }
 }
 
-/// Waits for its turn in the lane, then for a slot. Ends at once when jobs are no longer taken.
+/// Its portal is down, and those of others are not: it waits where it is in nobody's way until that is tried again.
+fn route_down(route: &Route) -> Ending {
+    Ending::Deferred {
+        wait: route.portals().tried_in(),
+        why: "route down",
+    }
+}
+
+/// Waits for its turn in the lane, then for a slot: one of its route's, where that shares them with others, before one
+/// of all. Ends at once when jobs are no longer taken.
 async fn turn_and_slot(
     worker: &Worker,
     case: &Case,
-    document: &Document,
     account: &Account,
+    route: &Route,
     entry: Entry<'_>,
 ) -> Result<Turn, Box<Ending>> {
+    let class = case.job.class();
     let waiting = async {
-        let turn = entry.turn(document.irn()).await?;
-        let slot = worker.slots.acquire(case.job.class()).await;
-        Ok((turn, slot))
+        let turn = entry.turn(case.has_to_itself()).await?;
+        let of_route = match route.slots() {
+            // A route that is slow must not keep deliveries of others waiting behind its own.
+            Some(slots) => match timeout(PATIENCE, slots.acquire(class)).await {
+                Ok(slot) => Some(slot),
+                Err(_elapsed) => return Err(NoTurn::Full),
+            },
+            None => None,
+        };
+        Ok((turn, of_route, worker.slots.acquire(class).await))
     };
     let waited = tokio::select! {
         biased;
@@ -129,8 +155,9 @@ async fn turn_and_slot(
         () = worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
         () = worker.takes_none() => return Err(Box::new(portal::NOT_ASKED)),
     };
-    let (turn, slot) = waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
-    case.takes(slot);
+    let (turn, of_route, slot) =
+        waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
+    case.takes(slot, of_route);
     Ok(turn)
 }
 
@@ -154,8 +181,10 @@ fn judged_before(worker: &Worker, case: &Case) -> Result<Option<Ending>, Box<End
     match refused {
         // A copy that a crash has left was judged by the same rules.
         Some(refused) if case.is_unjudged() => return Err(Box::new(refused)),
-        None if late && case.is_unseen() => return Err(Box::new(Ending::Expired)),
-        // It passed before, or was in time; it or a copy of it that overtook it may be registered.
+        None if late && (case.is_unseen() || !case.job.operation.changes_something()) => {
+            return Err(Box::new(Ending::Expired));
+        }
+        // It passed before, or was in time; what it or a copy of it that overtook it asks for may be done.
         Some(_) => case.doubt_again(),
         None if late && !case.in_doubt() => case.doubt_again(),
         None => {}
@@ -197,12 +226,17 @@ fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
         .defer(&account.gstin, case.job.class(), spacing, again)
 }
 
-/// What pre-flight refuses of a document, judged before a submit only: one in doubt may be registered already.
+/// What pre-flight refuses of a document or of an e-way bill's payload, judged before a submit only: one in doubt may be
+/// registered already.
 fn refused_by_preflight(worker: &Worker, case: &Case) -> Option<Ending> {
-    let body = case.job.body.as_bytes();
-    let report = worker
-        .preflight
-        .check_refusal(body, Timestamp::now(), case.gstin);
+    let (body, now) = (case.job.body.as_bytes(), Timestamp::now());
+    let preflight = &worker.preflight;
+    let report = match case.job.operation {
+        Operation::Generate => preflight.check_refusal(body, now, case.gstin),
+        Operation::Ewb => preflight.check_eway_bill(body, now),
+        // Nothing of them is left to judge.
+        Operation::Cancel | Operation::Get => return None,
+    };
     report
         .refuses()
         .then(|| super::refused_by_preflight(&report))
@@ -226,9 +260,13 @@ async fn run(
     if let Some(refused) = refused_by_preflight {
         return Ok(refused);
     }
-    let portal = worker.portals.for_submit(account).await;
+    let Some(route) = worker.routes.of(account) else {
+        return Ok(no_credentials());
+    };
+    let portals = route.portals();
+    let portal = portals.for_submit(account).await;
     let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
-    if !worker.portals.is_failover(portal) {
+    if !portals.is_failover(portal) {
         return submit_and_judge(worker, case, document, &mut calls).await;
     }
     telemetry::turned_to_failover(case.about());
@@ -283,7 +321,7 @@ async fn submit(
 
 /// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
 /// have been registered before the refusal.
-fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
+pub(super) fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
     if case.in_doubt() {
         return None;
     }
@@ -352,7 +390,7 @@ async fn refused(
     }
 }
 
-fn is_unreadable_success(error: &IrpError) -> bool {
+pub(super) fn is_unreadable_success(error: &IrpError) -> bool {
     matches!(
         error,
         IrpError::Undecipherable | IrpError::Unintelligible { .. }

@@ -3,9 +3,10 @@
 //! One rule: before each call the delivery must still be ours and no stop asked; after a stop, what has not been sent
 //! is not sent.
 
-use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Worker;
@@ -18,7 +19,7 @@ use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::gstin::Gstin;
-use crate::irp::{IrpError, Registration};
+use crate::irp::IrpError;
 use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
 use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
 use crate::retry::ImmediateTries;
@@ -26,6 +27,7 @@ use crate::sessions::{NoSession, Session};
 use crate::telemetry;
 
 mod questions;
+mod submissions;
 mod sync;
 
 pub(super) use questions::LookUp;
@@ -34,6 +36,8 @@ pub(super) use questions::LookUp;
 pub(super) struct Calls<'a> {
     worker: &'a Worker,
     portal: &'a Portal,
+    /// The part of the portal that is called.
+    scope: Scope,
     case: &'a Case,
     account: Arc<Account>,
     tries: ImmediateTries,
@@ -41,6 +45,8 @@ pub(super) struct Calls<'a> {
     reauthenticated: bool,
     /// Room in the error budget for the answer of the call that is about to be made.
     room: Option<Reservation>,
+    /// How far the portal's clock is ahead of ours.
+    clock_ahead: Option<SignedDuration>,
 }
 
 /// An answer, the portal's error, or the attempt is over.
@@ -58,12 +64,29 @@ impl<'a> Calls<'a> {
         Self {
             worker,
             portal,
+            scope: Scope::Core,
             case,
             account,
             tries,
             reauthenticated: false,
             room: None,
+            clock_ahead: None,
         }
+    }
+
+    /// The same to its e-way-bill service, which may be down by itself.
+    pub(super) fn for_eway_bills(self) -> Self {
+        Self {
+            scope: Scope::EwayBill,
+            ..self
+        }
+    }
+
+    /// What time it is at the portal, as it said at the last login; ours, where it did not say.
+    pub(super) fn portal_now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        let ahead = self.clock_ahead.unwrap_or_default();
+        now.checked_add(ahead).unwrap_or(now)
     }
 
     /// The portal that is called.
@@ -79,59 +102,6 @@ impl<'a> Calls<'a> {
     /// Whose credentials are used.
     pub(super) fn gstin(&self) -> Gstin {
         self.account.gstin
-    }
-
-    /// Registers the document.
-    pub(super) async fn generate(&mut self, body: &[u8]) -> Answer<Registration> {
-        let answer = self.submit(body).await?;
-        self.unless_portal_is_down(answer).await
-    }
-
-    /// From the moment the document leaves until a readable answer comes, its outcome is unknown.
-    async fn submit(&mut self, body: &[u8]) -> Answer<Registration> {
-        loop {
-            let session = self.ready().await?;
-            // Here and not before the waits: the session and the rate may have taken a while.
-            if self.case.is_past_deadline() {
-                return Err(Box::new(Ending::Expired));
-            }
-            self.worker.crash.at(Point::Submitting);
-            self.case.doubt_at(&self.portal.name);
-            let access = session.access();
-            // Where they stay, here and elsewhere: a future that is handed over as it is lies in its task twice, and the
-            // task of a job would be moved about with thirty kilobytes.
-            let submitting = pin!(self.portal.irp.generate(&access, body));
-            let submitting = self.worker.crash.during(Point::Submitted, submitting);
-            let answer = self.observed("generate", submitting).await;
-            self.worker.crash.at(Point::Answered);
-            let error = match answer {
-                Ok(registration) => return Ok(Ok(registration)),
-                Err(error) => error,
-            };
-            match &error {
-                IrpError::NotSent(_) | IrpError::Unsendable { .. } => self.case.clear_doubt(false),
-                IrpError::Throttled { .. } => self.case.clear_doubt(true),
-                // A passing fault of the portal's own may have struck after it registered: that stays in doubt.
-                IrpError::Refused(_) if !may_have_acted(&error) => self.case.clear_doubt(true),
-                IrpError::Refused(_)
-                | IrpError::Unconfirmed { .. }
-                | IrpError::Server { .. }
-                | IrpError::Undecipherable
-                | IrpError::Unintelligible { .. } => {}
-            }
-            match &error {
-                IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}
-                // The token was refused at the gate: nothing was acted on, so the same request may go again.
-                IrpError::Refused(_) if error.disposition() == Disposition::Reauth => {
-                    self.renew_once(&session, &error).await?;
-                }
-                IrpError::Undecipherable => {
-                    self.portal.sessions.invalidate(&session).await;
-                    return Ok(Err(error));
-                }
-                _ => return Ok(Err(error)),
-            }
-        }
     }
 
     /// The account is refused in the middle of things: none of its jobs goes on.
@@ -174,11 +144,13 @@ impl<'a> Calls<'a> {
             return Err(Box::new(budget_stopped(self.case, whose)));
         }
         self.unless_paused()?;
-        self.portal.unless_core_is_down()?;
+        self.portal.unless_down(self.scope)?;
         let session = self.session().await?;
+        self.clock_ahead = session.clock_ahead();
+        let patience = self.worker.routes.patience();
         // The rate comes last: calls that had taken theirs and then waited would all go together.
         self.portal
-            .ready(&self.account.gstin, &self.worker.stop)
+            .ready(self.scope, &self.account.gstin, patience, &self.worker.stop)
             .await?;
         let class = self.case.job.class();
         let admitting = self
@@ -189,7 +161,7 @@ impl<'a> Calls<'a> {
             Admission::Granted => {
                 self.worker.crash.at(Point::SessionReady);
                 self.portal
-                    .is_ready_still(&self.account.gstin, &self.worker.stop)
+                    .is_ready_still(self.scope, &self.account.gstin, patience, &self.worker.stop)
                     .await?;
                 self.make_room()?;
                 self.unless_paused()?;
@@ -240,10 +212,17 @@ impl<'a> Calls<'a> {
     /// Goes on with the account that is configured now.
     fn renew_account(&mut self) -> Result<(), Box<Ending>> {
         let credentials = self.worker.credentials.load();
-        match credentials.accounts.get(&self.account.gstin) {
-            Some(account) => self.account = Arc::clone(account),
-            None => return Err(Box::new(no_credentials())),
+        let Some(account) = credentials.accounts.get(&self.account.gstin) else {
+            return Err(Box::new(no_credentials()));
+        };
+        // These calls go to the portal of the route before: nothing of the new one is sent there.
+        if account.client.route != self.account.client.route {
+            return Err(Box::new(Ending::Deferred {
+                wait: Duration::ZERO,
+                why: "route changed",
+            }));
         }
+        self.account = Arc::clone(account);
         Ok(())
     }
 
@@ -301,7 +280,7 @@ impl<'a> Calls<'a> {
         };
         under_way.end(sign);
         if let (Scope::Core, Some(sign)) = (scope, sign) {
-            self.worker.slots.observe(taken, sign, &self.account.gstin);
+            self.portal.slots.observe(taken, sign, &self.account.gstin);
         }
         self.case.add_irp_time(taken);
         match &answer {
@@ -331,7 +310,7 @@ impl<'a> Calls<'a> {
     /// What fails because the portal is down ends the attempt, uncharged.
     async fn unless_portal_is_down<T>(&self, answer: Result<T, IrpError>) -> Answer<T> {
         match answer {
-            Err(error) if self.portal.is_down(self.case, &error).await => {
+            Err(error) if self.portal.is_down(self.scope, self.case, &error).await => {
                 Err(Box::new(portal::down(&error)))
             }
             answer => Ok(answer),
@@ -347,7 +326,7 @@ impl<'a> Calls<'a> {
         tokio::select! {
             () = self.worker.stop.cancelled() => Err(Box::new(Ending::HandedBack)),
             () = self.case.acknowledger.lost() => Err(Box::new(TAKEN_BACK)),
-            () = self.portal.breakers.opened(Scope::Core) => Err(Box::new(portal::down(failed))),
+            () = self.portal.breakers.opened(self.scope) => Err(Box::new(portal::down(failed))),
             () = tokio::time::sleep(delay) => Ok(true),
         }
     }
@@ -360,11 +339,7 @@ const TAKEN_BACK: Ending = Ending::Abandoned {
 
 /// No call is made for a GSTIN whose error budget is used up.
 pub(super) fn budget_stopped(case: &Case, whose: Stopped) -> Ending {
-    let known = if case.in_doubt() {
-        "it is not known whether the portal registered the document; a replay looks first"
-    } else {
-        "the document is not registered"
-    };
+    let known = case.known();
     let message = format!(
         "{whose}; no call is made until its errors are a day old or an operator resumes it, and then this job can be \
          replayed; {known}"

@@ -13,6 +13,7 @@ use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::job::{Again, Job, PriorOutcome};
 use crate::limits::Slot;
+use crate::request::Request;
 use crate::telemetry::{About, JobSpan, Traces};
 
 /// What an attempt ends with when the session was refused, or its key did not fit, and the next one as well.
@@ -41,13 +42,43 @@ pub(super) const PAUSED: &str = "paused";
 /// The same for a job that was judged before.
 pub(super) const HELD: &str = "held";
 
+/// What a job is about.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// The document of a `generate` job.
+    Document(Document),
+    /// What a `cancel`, `get` or `ewb` job asks for.
+    Request(Request),
+    /// Its body does not say.
+    Unnamed,
+}
+
+impl Subject {
+    /// The document, where its details are known.
+    pub(super) fn document(&self) -> Option<&Document> {
+        match self {
+            Self::Document(document) => Some(document),
+            Self::Request(request) => request.document(),
+            Self::Unnamed => None,
+        }
+    }
+
+    /// The IRN, given or computed.
+    pub(super) fn irn(&self) -> Option<Irn> {
+        match self {
+            Self::Document(document) => Some(document.irn()),
+            Self::Request(request) => Some(request.irn()),
+            Self::Unnamed => None,
+        }
+    }
+}
+
 /// A job under way. Outlives the attempt, so that a panic there leaves everything needed to settle it.
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) job: Job,
     pub(super) id: String,
-    /// The document of a `generate` job.
-    pub(super) document: Option<Document>,
+    pub(super) subject: Subject,
     /// Whose credentials are used.
     pub(super) gstin: Option<Gstin>,
     pub(super) received: Instant,
@@ -62,7 +93,7 @@ pub(super) struct Case {
     waited_micros: AtomicU64,
     code: Mutex<Option<String>>,
     /// Held until the job is settled: what cannot be published must not pile up.
-    slot: OnceLock<Slot>,
+    slot: OnceLock<(Slot, Option<Slot>)>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
     /// Where it is traced.
@@ -70,28 +101,30 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// A case for a decoded job. `document` is the view of its body, where it is one.
+    /// A case for a decoded job. `subject` is the view of its body.
     pub(super) fn new(
         job: Job,
-        document: Option<Document>,
+        subject: Subject,
         acknowledger: Acknowledger,
         traces: &Traces,
     ) -> Self {
-        let irn = document.as_ref().map(Document::irn);
+        let irn = subject.irn();
         let gstin = job
             .gstin
-            .or_else(|| document.as_ref().map(|document| document.seller));
-        let doubt = job.redelivered || job.outcome == PriorOutcome::Unknown;
+            .or_else(|| subject.document().map(|document| document.seller));
+        // What changes nothing may be asked again at any time.
+        let doubt = job.operation.changes_something()
+            && (job.redelivered || job.outcome == PriorOutcome::Unknown);
         let mut case = Self {
             id: job.id(irn.as_ref().map(Irn::as_str)),
-            document,
+            subject,
             gstin,
             received: Instant::now(),
             received_at: Timestamp::now(),
             acknowledger,
             doubt: AtomicBool::new(doubt),
             // An unknown outcome that no worker has published has waited on no rung.
-            young: AtomicBool::new(job.redelivered || (doubt && job.first_seen.is_none())),
+            young: AtomicBool::new(doubt && (job.redelivered || job.first_seen.is_none())),
             duplicate: AtomicBool::new(job.last_error.as_deref() == Some(DUPLICATE)),
             refused: AtomicBool::new(job.outcome == PriorOutcome::Refused),
             irp_ms: AtomicU64::new(0),
@@ -107,7 +140,27 @@ impl Case {
         case
     }
 
-    /// Whether the portal may have registered the document without our knowing.
+    /// The document that nobody else may be at work on meanwhile; none where nothing is changed.
+    pub(super) fn has_to_itself(&self) -> Option<Irn> {
+        let changes = self.job.operation.changes_something();
+        changes.then(|| self.subject.irn()).flatten()
+    }
+
+    /// The document, where its details are known.
+    pub(super) fn document(&self) -> Option<&Document> {
+        self.subject.document()
+    }
+
+    /// What is known of what the portal has done for it.
+    pub(super) fn known(&self) -> &'static str {
+        if self.in_doubt() {
+            self.job.operation.unknown()
+        } else {
+            self.job.operation.undone()
+        }
+    }
+
+    /// Whether the portal may have done what is asked for without our knowing.
     pub(super) fn in_doubt(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)
     }
@@ -130,10 +183,10 @@ impl Case {
         !self.in_doubt() && self.job.first_seen.is_none()
     }
 
-    /// The slot that it is worked on in.
-    pub(super) fn takes(&self, slot: Slot) {
+    /// The slot that it is worked on in, and its route's, where that has some of its own.
+    pub(super) fn takes(&self, slot: Slot, of_route: Option<Slot>) {
         // A second one would be free again at once.
-        drop(self.slot.set(slot));
+        drop(self.slot.set((slot, of_route)));
     }
 
     /// Whether it may not be submitted any more.
@@ -143,10 +196,11 @@ impl Case {
             .is_some_and(|deadline| deadline < Timestamp::now())
     }
 
-    /// It may be registered, at whatever portal: somebody else has it in hand, or had.
+    /// It may have been done, at whatever portal: somebody else has it in hand, or had.
     pub(super) fn doubt(&self) {
-        self.doubt.store(true, Ordering::Relaxed);
-        self.young.store(true, Ordering::Relaxed);
+        let doubt = self.job.operation.changes_something();
+        self.doubt.store(doubt, Ordering::Relaxed);
+        self.young.store(doubt, Ordering::Relaxed);
         self.pin(None);
     }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp};
+use super::calls::{Calls, LookUp, no_credentials};
 use super::case::{Case, DUPLICATE};
-use super::portals::Portal;
+use super::portals::{Portal, Portals};
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::document::Document;
 use crate::irn::Irn;
 use crate::irp::Duplicate;
+use crate::limits::Scope;
 use crate::outcome::{ErrorEntry, Reason};
 use crate::telemetry;
 
@@ -26,21 +27,24 @@ pub(super) async fn look(
     account: &Arc<Account>,
 ) -> Result<Option<Ending>, Box<Ending>> {
     let irn = document.irn();
-    let portals = worker
-        .portals
-        .holding(case.portal().as_deref(), account)
-        .await;
+    let Some(route) = worker.routes.of(account) else {
+        return Ok(Some(no_credentials()));
+    };
+    let pin = case.portal();
+    let portals = route.portals().holding(pin.as_deref(), account).await;
     // Before any call: a look-up that finds nothing at one of them costs the taxpayer an error each time, and settles
     // nothing as long as another cannot be asked.
-    let waits_for_one = worker.portals.are_two() && !worker.gate().is_shut();
-    if waits_for_one && !portals.iter().all(|portal| portal.answers()) {
+    let waits_for_one = route.portals().are_two() && !route.portals().gate().is_shut();
+    if waits_for_one && !portals.iter().all(|portal| portal.answers(Scope::Core)) {
         return Err(Box::new(one_is_down()));
     }
     let mut lost_elsewhere = None;
     for &portal in &portals {
         let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
         let answer = match look_at(case, document, &irn, &mut calls).await {
-            Err(ending) if portals.len() > 1 && never_served(worker, portal, &ending) => continue,
+            Err(ending) if portals.len() > 1 && never_served(route.portals(), portal, &ending) => {
+                continue;
+            }
             answer => answer?,
         };
         worker.crash.at(Point::LookedUp);
@@ -85,8 +89,8 @@ async fn look_at(
 }
 
 /// The portal to turn to does not let this account in: nothing of it can be registered there.
-fn never_served(worker: &Worker, portal: &Portal, ending: &Ending) -> bool {
-    worker.portals.is_failover(portal) && is_refused(ending)
+pub(super) fn never_served(portals: &Portals, portal: &Portal, ending: &Ending) -> bool {
+    portals.is_failover(portal) && is_refused(ending)
 }
 
 /// Whether the account was refused.
@@ -110,7 +114,12 @@ pub(super) async fn adopt_duplicate(
 ) -> Result<Ending, Box<Ending>> {
     let named = duplicate.as_ref().and_then(|duplicate| duplicate.irn);
     let registered = named.unwrap_or_else(|| document.irn());
-    match calls.fetch(&registered).await? {
+    let answer = match named {
+        Some(irn) => calls.fetch(&irn).await?,
+        // Some service providers lose what the portal says of it.
+        None => look_at(case, document, &registered, calls).await?,
+    };
+    match answer {
         LookUp::Found(registration) => Ok(accept(worker, case, document, registration, true)),
         LookUp::TooOld => Ok(too_old(registered, duplicate)),
         LookUp::Nothing => Ok(duplicate_not_found()),
@@ -125,17 +134,19 @@ pub(super) async fn adopt_from_elsewhere(
     document: &Document,
     calls: &Calls<'_>,
 ) -> Result<Option<Ending>, Box<Ending>> {
-    let Some(other) = worker.portals.other_than(calls.portal()) else {
+    let account = calls.account();
+    let route = worker.routes.of(&account);
+    let Some(other) = route.and_then(|route| route.portals().other_than(calls.portal())) else {
         return Ok(None);
     };
     telemetry::looked_up_elsewhere(case.about());
     // Whatever goes wrong from here on, it is looked up there before it is sent anywhere.
     case.doubt_at(&other.name);
-    if !other.answers() {
+    if !other.answers(Scope::Core) {
         return Err(Box::new(one_is_down()));
     }
     let irn = document.irn();
-    let mut calls = Calls::new(worker, case, calls.account(), other);
+    let mut calls = Calls::new(worker, case, account, other);
     let answer = match calls.fetch(&irn).await {
         Err(ending) if is_refused(&ending) => LookUp::Nothing,
         answer => answer?,
@@ -151,7 +162,7 @@ pub(super) async fn adopt_from_elsewhere(
 }
 
 /// One of two portals does not answer, and it has to be asked. Counted, so that it ends: perhaps it never will.
-fn one_is_down() -> Ending {
+pub(super) fn one_is_down() -> Ending {
     Ending::Transient {
         code: "portal_down".to_owned(),
         not_before: None,

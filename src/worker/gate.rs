@@ -8,6 +8,7 @@ use futures_util::future::select_all;
 use tokio::time::Instant;
 
 use super::Worker;
+use super::portals::{Portal, Portals};
 use crate::limits::{Scope, View};
 
 /// How often it is looked whether a session has come or gone, or a pause has ended, while that matters.
@@ -75,22 +76,14 @@ impl Worker {
         if self.paused.portal().is_some() {
             return Gate::Shut(Shut::Paused);
         }
-        // With a portal to turn to, it is enough that one of them is up.
-        let gates = self.portals.all().map(|portal| {
-            let login = portal.breakers.view(Scope::Login);
-            let live = login == View::Closed || portal.sessions.any_live();
-            gate(portal.breakers.view(Scope::Core), login, live)
-        });
-        gates
-            .max_by_key(|gate| gate.width().unwrap_or(usize::MAX))
-            .unwrap_or(Gate::Shut(Shut::PortalDown))
+        self.routes.gate()
     }
 
     /// Ends when the gate is another.
     pub(super) async fn gate_changed(&self, from: Gate) {
         let mut changes: Vec<_> = self
-            .portals
-            .all()
+            .routes
+            .portals()
             .map(|portal| portal.breakers.changes())
             .collect();
         let mut pauses = self.paused.changes();
@@ -107,15 +100,43 @@ impl Worker {
     /// When time alone may change the gate.
     fn next_look(&self) -> Instant {
         let far = Instant::now() + LOOK_EVERY;
-        let views = self
-            .portals
-            .all()
-            .flat_map(|portal| Scope::ALL.map(|scope| portal.breakers.view(scope)));
-        let opens = views.filter_map(|view| match view {
-            View::Open { until } => Some(until),
-            View::Closed | View::HalfOpen { .. } => None,
+        let tries = self.routes.portals().filter_map(Portal::next_try);
+        tries.min().map_or(far, |until| until.min(far))
+    }
+}
+
+impl Portals {
+    /// What their breakers leave open. With a portal to turn to, it is enough that one of them is up.
+    pub(super) fn gate(&self) -> Gate {
+        let gates = self.all().map(|portal| {
+            let login = portal.breakers.view(Scope::Login);
+            let live = login == View::Closed || portal.sessions.any_live();
+            gate(portal.breakers.view(Scope::Core), login, live)
         });
-        opens.min().map_or(far, |until| until.min(far))
+        gates
+            .max_by_key(|gate| gate.width().unwrap_or(usize::MAX))
+            .unwrap_or(Gate::Shut(Shut::PortalDown))
+    }
+
+    /// In how long the first of them is tried again; none: now.
+    pub(super) fn tried_in(&self) -> Duration {
+        let tries = self.all().filter_map(Portal::next_try);
+        tries.min().map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
+}
+
+impl Portal {
+    /// When it is tried again, if one of its breakers is open.
+    fn next_try(&self) -> Option<Instant> {
+        let opens = Scope::ALL
+            .into_iter()
+            .filter_map(|scope| match self.breakers.view(scope) {
+                View::Open { until } => Some(until),
+                View::Closed | View::HalfOpen { .. } => None,
+            });
+        opens.min()
     }
 }
 

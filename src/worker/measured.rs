@@ -36,7 +36,7 @@ impl MeasuredLanes {
             queue: None,
         };
         match self.0.enter(gstin, Class::Bulk, around) {
-            Ok(entry) => entry.turn(irn).await.is_ok(),
+            Ok(entry) => entry.turn(Some(irn)).await.is_ok(),
             Err(_) => false,
         }
     }

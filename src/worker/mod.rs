@@ -20,8 +20,10 @@ pub mod measured;
 mod paused;
 mod portal;
 mod portals;
+mod requests;
 mod resync;
 mod rights;
+mod routes;
 mod run;
 mod scaling;
 mod settle;
@@ -44,15 +46,16 @@ use crate::control::Paused;
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::job::{self, Body, Operation};
+use crate::job::{self, Body, Job, Operation};
 use crate::limits::{Limits, Refusals, Scaling, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
+use crate::request;
 use crate::retry::Ladder;
 use crate::signature::Keyring;
 use crate::telemetry::{Queues, Recent, Traces};
 
-use case::Case;
+use case::{Case, Subject};
 use fleet::Fleet;
 use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
@@ -62,6 +65,7 @@ use unknowns::Unknowns;
 pub use fleet::watch;
 pub use letters::watch_letters;
 pub use portals::{Portal, Portals};
+pub use routes::{Route, Routes};
 pub use run::{Stopped, run};
 pub use scaling::watch_backlog;
 
@@ -70,7 +74,7 @@ pub use scaling::watch_backlog;
 pub struct Worker {
     config: Arc<Config>,
     credentials: Arc<ArcSwap<Credentials>>,
-    portals: Portals,
+    routes: Routes,
     keyring: Keyring,
     preflight: Arc<Preflight>,
     limits: Arc<Limits>,
@@ -103,7 +107,7 @@ pub struct Worker {
 pub struct Parts {
     pub config: Arc<Config>,
     pub credentials: Arc<ArcSwap<Credentials>>,
-    pub portals: Portals,
+    pub routes: Routes,
     pub keyring: Keyring,
     pub preflight: Arc<Preflight>,
     pub limits: Arc<Limits>,
@@ -137,7 +141,7 @@ impl Worker {
             scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
             credentials: parts.credentials,
-            portals: parts.portals,
+            routes: parts.routes,
             keyring: parts.keyring,
             preflight: parts.preflight,
             limits: parts.limits,
@@ -161,7 +165,7 @@ impl Worker {
     pub fn tidy(&self) {
         self.limits.tidy();
         self.refusals.tidy();
-        for portal in self.portals.all() {
+        for portal in self.routes.portals() {
             portal.breakers.forget_the_past();
         }
         self.lanes.tidy();
@@ -187,7 +191,8 @@ impl Worker {
     pub fn use_credentials(&self, credentials: Credentials, changes: &Changes) {
         self.credentials.store(Arc::new(credentials));
         let now = self.credentials.load();
-        for portal in self.portals.all() {
+        self.routes.serve(&now);
+        for portal in self.routes.portals() {
             let changed = changes.all().copied();
             let accounts = changed.map(|gstin| (gstin, now.accounts.get(&gstin).cloned()));
             portal.sessions.replace(accounts);
@@ -198,7 +203,7 @@ impl Worker {
     /// refused for is forgotten, and its jobs go on.
     pub fn resume(&self, gstin: &Gstin) {
         self.limits.resume(gstin);
-        for portal in self.portals.all() {
+        for portal in self.routes.portals() {
             portal.sessions.forget_refusal(gstin);
         }
     }
@@ -215,8 +220,8 @@ impl Worker {
 
     /// Whether another system seems to use this GSTIN's API user, too.
     fn is_contended(&self, gstin: &Gstin) -> bool {
-        self.portals
-            .all()
+        self.routes
+            .portals()
             .any(|portal| portal.sessions.is_contended(gstin))
     }
 
@@ -274,35 +279,45 @@ impl Worker {
             let _slot = self.slots.acquire(job.class()).await;
             return batch::split(self, job, acknowledger).await;
         }
+        let body = job.body.as_bytes();
         let opened = match job.operation {
-            Operation::Generate => match document::read(job.body.as_bytes()) {
-                Ok(document) => Ok((job, Some(document))),
-                Err(bad) => Err((job, bad)),
-            },
-            Operation::Cancel | Operation::Get | Operation::Ewb => Ok((job, None)),
+            Operation::Generate => document::read(body).map(Subject::Document),
+            Operation::Cancel => request::cancel(body, job.gstin).map(Subject::Request),
+            Operation::Get => request::get(body, job.gstin).map(Subject::Request),
+            Operation::Ewb => request::eway_bill(body, job.gstin).map(Subject::Request),
         };
         self.crash.at(Point::Decoded);
         match opened {
-            Ok((job, document)) => {
-                self.attempt_and_settle(Case::new(job, document, acknowledger, &self.traces))
+            Ok(subject) => {
+                self.attempt_and_settle(Case::new(job, subject, acknowledger, &self.traces))
                     .await
             }
-            Err((job, BadDocument::NotJson { line, column })) => {
+            Err(BadDocument::NotJson { line, column }) => {
                 let problem =
                     format!("the body is not JSON in UTF-8 (line {line}, column {column})");
                 carry::poison(self, job.into_unreadable(problem), acknowledger).await;
             }
-            Err((job, BadDocument::Refused(findings))) => {
-                let body = job.body.as_bytes();
-                let report =
-                    self.preflight
-                        .check_after(&findings, body, Timestamp::now(), job.gstin);
-                let case = Case::new(job, None, acknowledger, &self.traces);
+            Err(BadDocument::Refused(findings)) => {
+                let refused = self.refused(&job, &findings);
+                let case = Case::new(job, Subject::Unnamed, acknowledger, &self.traces);
                 let ending = self.not_permitted(&case.job, case.gstin.as_ref());
-                let ending = ending.unwrap_or_else(|| refused_by_preflight(&report));
+                let ending = ending.unwrap_or(refused);
                 self.settle_and_carry_out(case, ending).await;
             }
         }
+    }
+
+    /// The ending of a job whose body is JSON, but not what it has to be. In a document more may be wrong.
+    fn refused(&self, job: &Job, findings: &[document::Finding]) -> Ending {
+        let report = match job.operation {
+            Operation::Generate => {
+                let body = job.body.as_bytes();
+                self.preflight
+                    .check_after(findings, body, Timestamp::now(), job.gstin)
+            }
+            Operation::Cancel | Operation::Get | Operation::Ewb => preflight::Report::of(findings),
+        };
+        refused_by_preflight(&report)
     }
 
     async fn attempt_and_settle(&self, case: Case) {

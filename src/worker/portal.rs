@@ -2,6 +2,8 @@
 //!
 //! One rule: a job pays for its own failures only. What fails because the portal is down is no attempt.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +23,7 @@ pub(super) const NOT_ASKED: Ending = Ending::PortalDown { sent: false };
 pub(super) fn scope_of(call: &str) -> Scope {
     match call {
         "auth" | "gstin_details" | "sync_gstin" => Scope::Login,
-        "ewb" => Scope::EwayBill,
+        "ewb" | "get_ewb" => Scope::EwayBill,
         _ => Scope::Core,
     }
 }
@@ -34,18 +36,21 @@ pub(super) fn down(error: &IrpError) -> Ending {
 }
 
 impl Portal {
-    /// An error while the core of the portal is known to be down: not worth a login.
-    pub(super) fn unless_core_is_down(&self) -> Result<(), Box<Ending>> {
-        match self.breakers.view(Scope::Core) {
+    /// An error while this part of the portal is known to be down: not worth a login.
+    pub(super) fn unless_down(&self, scope: Scope) -> Result<(), Box<Ending>> {
+        match self.breakers.view(scope) {
             View::Open { .. } => Err(Box::new(NOT_ASKED)),
             View::Closed | View::HalfOpen { .. } => Ok(()),
         }
     }
 
-    /// Waits until a call of this GSTIN may go, as far as the portal has said when.
+    /// Waits until a call of this GSTIN may go, as far as the portal has said when, and for a portal that is being tried
+    /// no longer than `patience`.
     pub(super) async fn ready(
         &self,
+        scope: Scope,
         gstin: &Gstin,
+        patience: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Box<Ending>> {
         if let Some(wait) = self.breakers.held_for(gstin) {
@@ -59,7 +64,7 @@ impl Portal {
             }
         }
         tokio::select! {
-            ready = self.breakers.ready(Scope::Core, PATIENCE) => {
+            ready = self.breakers.ready(scope, patience) => {
                 ready.map_err(|_| Box::new(NOT_ASKED))
             }
             () = stop.cancelled() => Err(Box::new(Ending::HandedBack)),
@@ -69,33 +74,35 @@ impl Portal {
     /// The same after another wait: a GSTIN that was told to wait meanwhile does, but not with its turn in hand.
     pub(super) async fn is_ready_still(
         &self,
+        scope: Scope,
         gstin: &Gstin,
+        patience: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Box<Ending>> {
         if let Some(wait) = self.breakers.held_for(gstin) {
             let why = "retry-after";
             return Err(Box::new(Ending::Deferred { wait, why }));
         }
-        self.ready(gstin, stop).await
+        self.ready(scope, gstin, patience, stop).await
     }
 
     /// Whether a call of this job failed because the portal is down for everybody.
-    pub(super) async fn is_down(&self, case: &Case, error: &IrpError) -> bool {
+    pub(super) async fn is_down(&self, scope: Scope, case: &Case, error: &IrpError) -> bool {
         let since = case.received;
         match error.sign() {
             None | Some(PortalSign::Answered) => false,
             Some(PortalSign::Unreached) => {
-                self.nobody_answered(since) || self.breakers.is_to_blame(Scope::Core, since).await
+                self.nobody_answered(scope, since) || self.breakers.is_to_blame(scope, since).await
             }
-            Some(PortalSign::Silent { .. }) => self.breakers.is_to_blame(Scope::Core, since).await,
+            Some(PortalSign::Silent { .. }) => self.breakers.is_to_blame(scope, since).await,
             // Whoever else is throttled says nothing of this GSTIN's pace.
-            Some(PortalSign::Throttled { .. }) => self.breakers.opened_since(Scope::Core, since),
+            Some(PortalSign::Throttled { .. }) => self.breakers.opened_since(scope, since),
         }
     }
 
     /// A connection refused all the time, and to everybody, is no fault of a job's.
-    fn nobody_answered(&self, since: Instant) -> bool {
-        !self.breakers.answered_since(Scope::Core, since)
+    fn nobody_answered(&self, scope: Scope, since: Instant) -> bool {
+        !self.breakers.answered_since(scope, since)
     }
 
     /// Whether a login failed because the portal answers none.

@@ -1,4 +1,4 @@
-//! The operator's portals: the primary one, and perhaps another to turn to while that is down. They have one contract,
+//! The portals of one route: the primary one, and perhaps another to turn to while that is down. They have one contract,
 //! one set of credentials and one central register of duplicates, but sessions, breakers and documents of their own.
 //!
 //! One rule: a document whose submit has left for a portal is looked up there before it is submitted anywhere else. The
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::credentials::Account;
 use crate::irp::Irp;
-use crate::limits::{Breakers, Scope, View};
+use crate::limits::{Breakers, Scope, Slots, View};
 use crate::sessions::Sessions;
 
 /// One portal, and what is known of it.
@@ -24,9 +24,11 @@ pub struct Portal {
     pub sessions: Arc<Sessions>,
     /// Whether it is there.
     pub breakers: Arc<Breakers>,
+    /// How much it can take.
+    pub slots: Arc<Slots>,
 }
 
-/// All portals of this worker.
+/// All portals of one route.
 #[derive(Debug)]
 pub struct Portals {
     primary: Portal,
@@ -40,6 +42,7 @@ impl Portal {
         irp: Arc<Irp>,
         sessions: Arc<Sessions>,
         breakers: Arc<Breakers>,
+        slots: Arc<Slots>,
     ) -> Self {
         let name = base_url
             .split_once("://")
@@ -49,12 +52,13 @@ impl Portal {
             irp,
             sessions,
             breakers,
+            slots,
         }
     }
 
     /// Whether a look-up could be made there now.
-    pub(super) fn answers(&self) -> bool {
-        !matches!(self.breakers.view(Scope::Core), View::Open { .. })
+    pub(super) fn answers(&self, scope: Scope) -> bool {
+        !matches!(self.breakers.view(scope), View::Open { .. })
     }
 
     /// Whether a submit may go there now: the portal is up, or is to be tried. Logins matter to whom has no session.

@@ -199,8 +199,7 @@ fn role(case: &Case, calls: &Calls<'_>, gstin: &Gstin) -> Role {
     if calls.is_account(gstin) {
         Role::Account
     } else if case
-        .document
-        .as_ref()
+        .document()
         .is_some_and(|document| document.seller == *gstin)
     {
         Role::Seller

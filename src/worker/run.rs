@@ -237,7 +237,7 @@ impl Loop<'_> {
         let consuming = match gate {
             Gate::Shut(Shut::PortalDown) => State::PortalDown,
             Gate::Shut(Shut::Paused) => State::Paused,
-            Gate::Shut(Shut::PausesUnread) => State::Starting,
+            Gate::Shut(Shut::PausesUnread) => State::PausesUnread,
             Gate::Narrow(_) | Gate::Wide => State::Consuming,
         };
         if self.worker.publisher.is_ready() {

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use crate::config::Rung;
+use crate::document::Document;
 use crate::irn::Irn;
-use crate::irp::Registration;
+use crate::irp::{EwayBill, Registration};
 use crate::outcome::{ErrorEntry, Info, Reason, SignatureState, Status};
 use crate::retry::Ladder;
 
@@ -40,6 +41,29 @@ pub(super) enum Ending {
         errors: Vec<ErrorEntry>,
         info: Vec<Info>,
     },
+    /// The registration is cancelled, now or before (`recovered`).
+    Cancelled {
+        /// As it was before.
+        registration: Box<Registration>,
+        /// RFC 3339; none where another request has cancelled it, because the portal does not say when.
+        cancel_date: Option<String>,
+        recovered: bool,
+    },
+    /// The registration that was asked for, whatever has become of it since.
+    Found {
+        registration: Box<Registration>,
+        /// None where there is nothing signed: a registration that is no longer valid may come without.
+        signature: Option<SignatureState>,
+        /// What it is of, as its signed data says, where the job did not.
+        document: Option<Box<Document>>,
+    },
+    /// Nothing of the kind is registered.
+    NotFound,
+    /// The e-way bill is issued, now or before (`recovered`).
+    EwayBillIssued {
+        bill: Box<EwayBill>,
+        recovered: bool,
+    },
     /// Its deadline passed before it could be submitted.
     Expired,
     /// Nothing was done, for a reason that may pass.
@@ -49,7 +73,7 @@ pub(super) enum Ending {
     },
     /// A request left and nobody knows what became of it.
     Unknown { code: String },
-    /// In doubt, and a look-up found nothing: too early to prove anything.
+    /// In doubt, and a look-up found nothing done: too early to prove anything.
     NotFoundYet,
     /// A limit, a full lane or a twin of this document stands in the way.
     Deferred { wait: Duration, why: &'static str },
@@ -78,7 +102,7 @@ pub(super) struct Standing<'a> {
     pub(super) attempt: u32,
     /// The last one it may have.
     pub(super) max_attempts: u32,
-    /// The portal may have registered the document: it must be looked up before it is sent (again).
+    /// The portal may have done what is asked for: it must be looked up before it is sent (again).
     pub(super) doubt: bool,
     /// Its doubt is younger than any rung it has waited on.
     pub(super) young_doubt: bool,
@@ -126,6 +150,10 @@ pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
         Ending::Partial { .. } => Settlement::Answer(Status::Partial),
         Ending::Conflict { .. } => Settlement::Answer(Status::Conflict),
         Ending::Rejected { .. } => Settlement::Answer(Status::Rejected),
+        Ending::Cancelled { .. } => Settlement::Answer(Status::Cancelled),
+        Ending::Found { .. } => Settlement::Answer(Status::Found),
+        Ending::NotFound => Settlement::Answer(Status::NotFound),
+        Ending::EwayBillIssued { .. } => Settlement::Answer(Status::EwbIssued),
         Ending::Expired => Settlement::Answer(Status::Expired),
         Ending::Transient { not_before, .. } => {
             standing.again(not_before.unwrap_or_default(), Reason::RetriesExhausted)
@@ -196,9 +224,25 @@ impl Standing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::irp::SignedText;
 
     const SETTLE: Duration = Duration::from_secs(30);
+
+    fn registration() -> Box<Registration> {
+        Box::new(Registration {
+            irn: "0".repeat(64).parse().unwrap(),
+            ack_no: "112510000000001".to_owned(),
+            ack_date: None,
+            status: "CNL".to_owned(),
+            signed_invoice: SignedText::default(),
+            signed_qr_code: SignedText::default(),
+            eway_bill: None,
+            info: Vec::new(),
+        })
+    }
 
     fn ladder() -> Ladder {
         let rung = |(name, seconds): (&str, u64)| Rung {
@@ -307,6 +351,24 @@ mod tests {
             errors: Vec::new(),
             info: Vec::new(),
         };
+        let cancelled = Ending::Cancelled {
+            registration: registration(),
+            cancel_date: None,
+            recovered: true,
+        };
+        let found = Ending::Found {
+            registration: registration(),
+            signature: None,
+            document: None,
+        };
+        let issued = Ending::EwayBillIssued {
+            bill: Box::new(EwayBill {
+                members: RawValue::from_string("{}".to_owned()).unwrap(),
+                status: "ACT".to_owned(),
+                info: Vec::new(),
+            }),
+            recovered: false,
+        };
         let rows: Vec<(&str, Ending, Standing<'_>, Settlement)> = vec![
             (
                 "registered long ago",
@@ -325,6 +387,25 @@ mod tests {
                 rejected,
                 fresh,
                 Settlement::Answer(Status::Rejected),
+            ),
+            (
+                "cancelled",
+                cancelled,
+                fresh,
+                Settlement::Answer(Status::Cancelled),
+            ),
+            ("found", found, fresh, Settlement::Answer(Status::Found)),
+            (
+                "nothing of the kind",
+                Ending::NotFound,
+                fresh,
+                Settlement::Answer(Status::NotFound),
+            ),
+            (
+                "e-way bill issued",
+                issued,
+                fresh,
+                Settlement::Answer(Status::EwbIssued),
             ),
             (
                 "deadline passed",

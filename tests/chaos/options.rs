@@ -4,6 +4,8 @@ use std::env;
 
 use anyhow::{Context as _, Result};
 
+use crate::support::route::Way;
+
 /// What one run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -19,6 +21,10 @@ pub(crate) struct Options {
     pub(crate) replicas: usize,
     /// Three broker nodes.
     pub(crate) cluster: bool,
+    /// Each invoice is followed by another operation, once it is signed.
+    pub(crate) mixed: bool,
+    /// How the workers reach the portal.
+    pub(crate) way: Way,
     /// Chooses the order of events.
     pub(crate) seed: u64,
 }
@@ -33,8 +39,37 @@ impl Options {
             partitions: 2,
             replicas: 2,
             cluster: false,
+            mixed: false,
+            way: Way::Nic,
             seed: 1,
         }
+    }
+
+    /// The same of invoices and of other operations.
+    pub(crate) fn short_mixed() -> Self {
+        Self {
+            jobs: 400,
+            mixed: true,
+            seed: 2,
+            ..Self::short()
+        }
+    }
+
+    /// The same three hundred jobs and the same faults, over this way to the portal.
+    pub(crate) fn short_over(way: Way) -> Self {
+        Self {
+            jobs: 300,
+            kills: 2,
+            restarts: 1,
+            partitions: 1,
+            way,
+            ..Self::short()
+        }
+    }
+
+    /// How many jobs are published in all.
+    pub(crate) fn all_jobs(self) -> usize {
+        if self.mixed { 2 * self.jobs } else { self.jobs }
     }
 
     /// Each node of a cluster lost once.
@@ -61,9 +96,18 @@ impl Options {
             partitions: count("IRN_CHAOS_PARTITIONS")?,
             replicas: number("IRN_CHAOS_REPLICAS")?.unwrap_or(2),
             cluster: env::var_os("IRN_CHAOS_CLUSTER").is_some(),
+            mixed: env::var_os("IRN_CHAOS_MIXED").is_some(),
+            way: way()?,
             seed: u64::try_from(number("IRN_CHAOS_SEED")?.unwrap_or(1))?,
         }))
     }
+}
+
+fn way() -> Result<Way> {
+    let Ok(name) = env::var("IRN_CHAOS_CONTRACT") else {
+        return Ok(Way::Nic);
+    };
+    Way::named(&name).with_context(|| format!("IRN_CHAOS_CONTRACT={name} is no way to the portal"))
 }
 
 fn number(name: &str) -> Result<Option<usize>> {

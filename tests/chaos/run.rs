@@ -10,10 +10,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::brokers::Brokers;
+use crate::follow_ups::{FollowUps, may_find_itself_cancelled, status_of};
 use crate::options::Options;
 use crate::support::amqp::Amqp;
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::eventually;
+use crate::support::invoice::irn;
 use crate::support::ledger::{Ledger, invoices};
 use crate::support::proxy::TcpProxy;
 use crate::support::sandbox::Sandbox;
@@ -28,6 +30,9 @@ const RUNGS: [&str; 3] = ["250ms", "1s", "3s"];
 
 /// Jobs published before their confirms are awaited.
 const CHUNK: usize = 2_000;
+
+/// The same where each of them is followed by another.
+const FEW: usize = 40;
 
 /// Calls that a worker has under way at most: what one event can leave in two places.
 const CONCURRENCY: usize = 16;
@@ -57,6 +62,7 @@ struct Run {
     /// The ERP's own way to the broker.
     front: TcpProxy,
     ledger: Ledger,
+    follow_ups: FollowUps,
     rng: StdRng,
     /// How often the broker went, and how often a worker was cut off.
     restarted: usize,
@@ -80,7 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 impl Run {
     async fn new(options: Options) -> Result<Self> {
         let brokers = Brokers::start(options.cluster).await?;
-        let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
+        let sandbox = Sandbox::start(&Credentials::of(&GSTINS).over(options.way)).await?;
         let front = TcpProxy::to_any(&brokers.addresses()).await?;
         let mut run = Self {
             options,
@@ -89,6 +95,7 @@ impl Run {
             replicas: Vec::new(),
             front,
             ledger: Ledger::default(),
+            follow_ups: FollowUps::default(),
             rng: StdRng::seed_from_u64(options.seed),
             restarted: 0,
             partitioned: 0,
@@ -110,6 +117,7 @@ impl Run {
         let vhost = self.brokers.vhost();
         let url = format!("{}?heartbeat=2", vhost.url_through(proxy.address()));
         WorkerConfig::between(&url, &self.sandbox)?
+            .over(self.options.way, &self.sandbox)?
             .set("irp.connect_timeout", "1s")?
             .set("irp.request_timeout", "2s")?
             .set("irp.settle_time", "2500ms")?
@@ -128,6 +136,10 @@ impl Run {
             {"endpoint": "generate", "kind": "delay", "ms": 20, "when": "after"},
             {"endpoint": "generate", "kind": "drop", "when": "after", "probability": 0.03},
             {"endpoint": "generate", "kind": "drop", "when": "before", "probability": 0.02},
+            {"endpoint": "cancel", "kind": "drop", "when": "after", "probability": 0.05},
+            {"endpoint": "cancel", "kind": "drop", "when": "before", "probability": 0.03},
+            {"endpoint": "ewb", "kind": "drop", "when": "after", "probability": 0.05},
+            {"endpoint": "ewb", "kind": "html", "when": "before", "probability": 0.03},
             {"endpoint": "core", "kind": "status", "status": 503, "probability": 0.01},
         ]);
         self.sandbox.faults(self.options.seed, faults).await?;
@@ -136,16 +148,16 @@ impl Run {
         let steps = events.len() + 1;
         for (number, event) in events.into_iter().enumerate() {
             // Over the first nine tenths of the work, so that each of them finds some.
-            let answered = self.options.jobs * 9 / 10 * (number + 1) / steps;
+            let answered = self.options.all_jobs() * 9 / 10 * (number + 1) / steps;
             self.collect(answered).await?;
             ensure!(
-                self.ledger.answered() < self.options.jobs,
+                self.ledger.answered() < self.options.all_jobs(),
                 "event {} came too late",
                 number + 1
             );
             self.happen(event).await?;
         }
-        self.collect(self.options.jobs).await
+        self.collect(self.options.all_jobs()).await
     }
 
     async fn publish(&mut self) -> Result<()> {
@@ -196,7 +208,7 @@ impl Run {
         self.brokers.take_away(number).await?;
         if self.brokers.survives() {
             // Work goes on without that node.
-            let more = (self.ledger.answered() + 20).min(self.options.jobs);
+            let more = (self.ledger.answered() + 20).min(self.options.all_jobs());
             self.collect(more).await?;
         } else {
             for replica in &mut self.replicas {
@@ -225,8 +237,12 @@ impl Run {
         let url = self.url();
         while self.ledger.answered() < answered {
             let before = self.ledger.answered();
-            let next = answered.min(before + CHUNK);
+            let at_once = if self.options.mixed { FEW } else { CHUNK };
+            let next = answered.min(before + at_once);
             self.ledger.collect(&url, next, STUCK_AFTER).await?;
+            if self.options.mixed {
+                self.follow_ups.publish(&url, &mut self.ledger).await?;
+            }
         }
         Ok(())
     }
@@ -249,7 +265,10 @@ impl Run {
             ensure!(status.success(), "{status}");
         }
         self.ledger.collect_rest(&erp).await?;
-        self.ledger.ensure_each_signed()?;
+        let mixed = self.options.mixed;
+        self.ledger
+            .ensure_each_ended(status_of, |job| mixed && may_find_itself_cancelled(job))?;
+        self.ensure_each_is_the_one_published()?;
         for queue in ["irn.dead", "irn.poison"] {
             let depth = erp.depth(queue).await?;
             ensure!(depth == 0, "{queue} holds {depth}");
@@ -269,11 +288,24 @@ impl Run {
             ..
         } = self.options;
         let caught = (kills + partitions + restarts * replicas) * CONCURRENCY;
-        ensure!(
-            stats.blind_generates <= caught as u64,
-            "{} blind submits",
-            stats.blind_generates
-        );
+        for (what, blind) in [
+            ("submits", stats.blind_generates),
+            ("cancellations", stats.blind_cancels),
+            ("e-way bills", stats.blind_eway_bills),
+        ] {
+            ensure!(blind <= caught as u64, "{blind} blind {what}");
+        }
+        Ok(())
+    }
+
+    /// The portal's rule gives each document its IRN: the results are the same whichever way it was registered.
+    fn ensure_each_is_the_one_published(&self) -> Result<()> {
+        for entry in self.ledger.firsts() {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let (gstin, number) = (&entry.body["gstin"], &entry.body["document"]["number"]);
+            let expected = irn(&text(gstin), &text(number));
+            ensure!(text(&entry.body["irn"]) == expected, "{}", entry.body);
+        }
         Ok(())
     }
 
@@ -285,6 +317,8 @@ impl Run {
             partitions,
             replicas,
             cluster,
+            mixed,
+            way,
             seed,
         } = self.options;
         let answered = self.ledger.answered();
@@ -299,15 +333,27 @@ impl Run {
         let again = self.ledger.repeated_by_the_broker();
         let stats = self.sandbox.stats().await?;
         let seconds = taken.as_secs_f64();
+        let others = if mixed {
+            format!(
+                "; cancelled {}, found {}, e-way bills {}, of these calls blind {} and {}",
+                status("cancelled"),
+                status("found"),
+                status("ewb_issued"),
+                stats.blind_cancels,
+                stats.blind_eway_bills
+            )
+        } else {
+            String::new()
+        };
         Ok(format!(
             "jobs {jobs}, signed {}, recovered {}, published twice {}, handed out twice by the broker {}, unaccounted {}, contradictory {}; kills {kills}, \
-             {} {restarts}, partitions {partitions}, replicas {replicas}, seed {seed}; submits {}, look-ups {}, of \
+             {} {restarts}, partitions {partitions}, replicas {replicas}, over {way}, seed {seed}; submits {}, look-ups {}, of \
              registered documents {}, blind {}; {seconds:.0} s, {:.0} jobs/s",
             status("signed"),
             recovered.count(),
             repeated - again,
             again,
-            jobs - answered,
+            self.options.all_jobs() - answered,
             self.ledger.contradictory(),
             if cluster {
                 "nodes lost"
@@ -318,7 +364,7 @@ impl Run {
             stats.lookups,
             stats.duplicate_generates,
             stats.blind_generates,
-            jobs as f64 / seconds
-        ))
+            self.options.all_jobs() as f64 / seconds
+        ) + &others)
     }
 }

@@ -6,6 +6,7 @@ mod definitions;
 mod faults;
 mod kubernetes;
 mod need;
+mod routes;
 mod samples;
 mod secrets;
 mod settings;

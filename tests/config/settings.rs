@@ -38,7 +38,7 @@ const ROWS: &[Row] = rows! {
     "credentials.path", c => c.credentials.path, r#""config/credentials.toml""#, "/etc/creds" => r#""/etc/creds""#;
     "credentials.replay_dead_letters", c => c.credentials.replay_dead_letters, "false", "true" => "true";
     "irp.environment", c => c.irp.environment, "Production", "sandbox" => "Sandbox";
-    "irp.provider", c => c.irp.provider, "Nic", "nic" => "Nic";
+    "irp.provider", c => c.irp.provider, "Nic", "mastergst" => "MasterGst";
     "irp.base_url", c => c.irp.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;
     "irp.failover_url", c => c.irp.failover.as_ref().map(|f| &f.base_url), "None", "https://irp2.example.in/" => r#"Some("https://irp2.example.in")"#;
     "irp.signing_keys", c => c.irp.signing_keys, "[]", "[]" => "[]";
@@ -53,6 +53,9 @@ const ROWS: &[Row] = rows! {
     "irp.ca_file", c => c.irp.ca_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
     "irp.extra_headers", c => c.irp.extra_headers.iter().map(|(n, v)| (n, v.expose())).collect::<Vec<_>>(), "[]", r#"{ "X-Key" = "k" }"# => r#"[("X-Key", "k")]"#;
     "irp.header_style", c => c.irp.header_style, "Underscore", "hyphen" => "Hyphen";
+    "irp.header_names", c => c.irp.header_names, "[]", r#"{ authtoken = "auth-token" }"# => r#"[("authtoken", "auth-token")]"#;
+    "irp.paths", c => c.irp.paths.eicore, r#""/eicore""#, r#"{ eicore = "/core" }"# => r#""/core""#;
+    "irp.client_pair", c => c.irp.client_pair, "Send", "omit" => "Omit";
     "irp.unknown_codes", c => c.irp.unknown_codes, "[]", r#"{ "4711" = "retry" }"# => r#"[("4711", Retry)]"#;
     "limits.per_gstin", c => c.limits.per_gstin, "Rate { count: 10, period: 1s }", "5/h" => "Rate { count: 5, period: 3600s }";
     "limits.total", c => c.limits.total, "Rate { count: 100, period: 1s }", "20/s" => "Rate { count: 20, period: 1s }";

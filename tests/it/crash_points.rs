@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
 use crate::support::eventually;
-use crate::support::invoice::{invoice, wrong_total};
+use crate::support::invoice::{invoice, irn, wrong_total};
 use crate::support::ledger::Ledger;
 use crate::support::stack::Stack;
 use crate::support::worker::{WorkerConfig, WorkerProcess};
@@ -34,6 +34,8 @@ struct Story {
     name: &'static str,
     /// The portal's faults while the first worker lives.
     faults: fn() -> Value,
+    /// What is registered before, for a document number of this death's own.
+    before: fn(&str) -> Vec<Job>,
     /// The jobs, for a document number of this death's own, and the ids they are answered under.
     jobs: fn(&str) -> (Vec<Job>, Vec<String>),
     status: &'static str,
@@ -52,6 +54,7 @@ const REGISTERED_AT_ONCE: Story = Story {
     name: "ONCE",
     // Slow, so that there is a middle of the submit to die in.
     faults: || json!([{"endpoint": "generate", "kind": "delay", "ms": 100, "when": "after"}]),
+    before: |_| Vec::new(),
     jobs: one_invoice,
     status: "signed",
     registered: 1,
@@ -212,7 +215,81 @@ const HANDED_BACK: Story = Story {
     ..REGISTERED_AT_ONCE
 };
 
-const STORIES: [&Story; 8] = [
+const CANCELLED: Story = Story {
+    name: "CNL",
+    faults: || json!([{"endpoint": "cancel", "kind": "delay", "ms": 100, "when": "after"}]),
+    before: |number| one_invoice(number).0,
+    jobs: |number| {
+        let id = format!("{number}-c");
+        let job = Job::cancel(&id, GSTINS[0], &irn(GSTINS[0], number));
+        (vec![job], vec![id])
+    },
+    status: "cancelled",
+    deaths: &[
+        (Point::Delivered, 1),
+        (Point::TurnTaken, 1),
+        (Point::LookedUp, 1),
+        (Point::SessionReady, 2),
+        (Point::Submitting, 1),
+        (Point::Submitted, 1),
+        (Point::Answered, 1),
+        (Point::Settled, 1),
+        (Point::Publishing, 1),
+        (Point::ResultConfirmed, 1),
+        (Point::Acknowledged, 1),
+    ],
+    ..REGISTERED_AT_ONCE
+};
+
+const CANCELLED_AND_THE_ANSWER_LOST: Story = Story {
+    name: "CLOST",
+    faults: || json!([{"endpoint": "cancel", "kind": "drop", "when": "after", "times": 1}]),
+    deaths: &[
+        (Point::Answered, 1),
+        (Point::LadderConfirmed, 1),
+        (Point::LookedUp, 2),
+        (Point::Settled, 2),
+        (Point::ResultConfirmed, 1),
+    ],
+    ..CANCELLED
+};
+
+const EWAY_BILL_ISSUED: Story = Story {
+    name: "EWB",
+    faults: || json!([{"endpoint": "ewb", "kind": "delay", "ms": 100, "when": "after"}]),
+    jobs: |number| {
+        let id = format!("{number}-e");
+        let job = Job::eway_bill(&id, GSTINS[0], &irn(GSTINS[0], number));
+        (vec![job], vec![id])
+    },
+    status: "ewb_issued",
+    deaths: &[
+        (Point::TurnTaken, 1),
+        (Point::SessionReady, 1),
+        (Point::Submitting, 1),
+        (Point::Submitted, 1),
+        (Point::Answered, 1),
+        (Point::Settled, 1),
+        (Point::ResultConfirmed, 1),
+        (Point::Acknowledged, 1),
+    ],
+    ..CANCELLED
+};
+
+const EWAY_BILL_ISSUED_AND_THE_ANSWER_LOST: Story = Story {
+    name: "ELOST",
+    faults: || json!([{"endpoint": "ewb", "kind": "drop", "when": "after", "times": 1}]),
+    deaths: &[
+        (Point::Answered, 1),
+        (Point::LadderConfirmed, 1),
+        (Point::LookedUp, 1),
+        (Point::Settled, 2),
+        (Point::ResultConfirmed, 1),
+    ],
+    ..EWAY_BILL_ISSUED
+};
+
+const STORIES: [&Story; 12] = [
     &REGISTERED_AT_ONCE,
     &REGISTERED_AND_THE_ANSWER_LOST,
     &LOST_BEFORE_IT_WAS_REGISTERED,
@@ -221,6 +298,10 @@ const STORIES: [&Story; 8] = [
     &UNREADABLE,
     &BATCH,
     &HANDED_BACK,
+    &CANCELLED,
+    &CANCELLED_AND_THE_ANSWER_LOST,
+    &EWAY_BILL_ISSUED,
+    &EWAY_BILL_ISSUED_AND_THE_ANSWER_LOST,
 ];
 
 fn one_invoice(number: &str) -> (Vec<Job>, Vec<String>) {
@@ -232,13 +313,35 @@ impl Story {
     /// Tells the story once for each death in it.
     async fn tell(&self) -> Result<()> {
         let stack = Stack::start(0).await?;
+        self.prepare(&stack).await?;
         for (number, death) in self.deaths.iter().enumerate() {
             let (point, visit) = death;
-            let number = format!("{}{number:02}", self.name);
+            let number = self.number(number);
             self.tell_with(&stack, &number, *death)
                 .await
                 .with_context(|| format!("{}: dead at {}:{visit}", self.name, point.name()))?;
         }
+        Ok(())
+    }
+
+    fn number(&self, death: usize) -> String {
+        format!("{}{death:02}", self.name)
+    }
+
+    /// Has registered what the jobs are about.
+    async fn prepare(&self, stack: &Stack) -> Result<()> {
+        let numbers = (0..self.deaths.len()).map(|death| self.number(death));
+        let jobs: Vec<Job> = numbers.flat_map(|number| (self.before)(&number)).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut worker = stack.config()?.start("the one before").await?;
+        stack.erp.publish(&jobs).await?;
+        for outcome in stack.outcomes(jobs.len(), SOON).await?.values() {
+            outcome.assert_signed(false);
+        }
+        let status = worker.terminate(SOON).await?;
+        ensure!(status.success(), "{status}");
         Ok(())
     }
 
@@ -312,7 +415,7 @@ impl Story {
         let stats = stack.sandbox.stats().await?;
         let infix = format!("/{number}");
         let mut registered = 0;
-        for (name, document) in stats.documents {
+        for (name, document) in &stats.documents {
             if !name.contains(&infix) {
                 continue;
             }
@@ -325,6 +428,8 @@ impl Story {
             );
         }
         ensure!(registered == self.registered, "{registered} registered");
+        let blind = (stats.blind_cancels, stats.blind_eway_bills);
+        ensure!(blind == (0, 0), "{blind:?} blind");
         for queue in ["irn.dead", "irn.poison"] {
             let kept = stack.erp.drain(queue).await?.len();
             let expected = if self.kept_in == Some(queue) {
@@ -372,4 +477,8 @@ stories! {
     poison_and_result_both_exist_wherever_the_worker_dies: UNREADABLE,
     batch_is_split_completely_wherever_the_worker_dies: BATCH,
     jobs_handed_back_are_not_lost_where_the_stopping_worker_dies: HANDED_BACK,
+    registration_is_cancelled_once_wherever_the_worker_dies: CANCELLED,
+    lost_cancellation_is_found_again_wherever_the_worker_dies: CANCELLED_AND_THE_ANSWER_LOST,
+    eway_bill_is_issued_once_wherever_the_worker_dies: EWAY_BILL_ISSUED,
+    lost_eway_bill_is_found_again_wherever_the_worker_dies: EWAY_BILL_ISSUED_AND_THE_ANSWER_LOST,
 }

@@ -67,6 +67,7 @@ impl Verdict {
             State::PublisherLost => (Mood::Bad, "No connection for results"),
             State::PortalDown => (Mood::Bad, "The portal is down"),
             State::Paused => (Mood::Waits, "Paused by an operator"),
+            State::PausesUnread => (Mood::Waits, "Starting"),
             State::Draining => (Mood::Waits, "Stopping"),
         };
         Self {
@@ -94,6 +95,9 @@ fn means(status: &Status) -> String {
         State::Paused => {
             "Jobs wait in their queue, uncharged, until the pause is over or lifted.".to_owned()
         }
+        State::PausesUnread => {
+            "It takes no jobs until it has read from irn.control.log what operators have paused.".to_owned()
+        }
         State::Draining => "It finishes what it has begun and takes nothing new.".to_owned(),
     }
 }
@@ -115,6 +119,14 @@ fn troubles(status: &Status) -> Vec<Trouble> {
     portal_troubles(&mut troubles, "The portal", &status.portal);
     if let Some(failover) = &status.failover {
         portal_troubles(&mut troubles, "The second portal", failover);
+    }
+    for route in &status.routes {
+        let name = format!("The portal of route {}", route.name);
+        portal_troubles(&mut troubles, &name, &route.portal);
+        if let Some(failover) = &route.failover {
+            let name = format!("The second portal of route {}", route.name);
+            portal_troubles(&mut troubles, &name, failover);
+        }
     }
     credential_troubles(&mut troubles, status);
     gstin_troubles(&mut troubles, &status.lanes);

@@ -130,6 +130,8 @@ fn wait_in_words(code: &str) -> Option<&'static str> {
         "server_error" => "the portal failed",
         "throttled" => "the portal asked to slow down",
         "undecipherable" | "unintelligible" => "the portal's answer could not be used",
+        "route down" => "the portal of its route did not answer anybody",
+        "route changed" => "its GSTIN was given another route",
         "failover account" => "not enabled at the second portal",
         _ => return None,
     })
@@ -196,6 +198,13 @@ pub(super) fn portals(page: &mut Html, status: &Status) {
     if let Some(failover) = &status.failover {
         page.raw("<h3>Second portal</h3>");
         portal(page, "Second portal", failover);
+    }
+    for route in &status.routes {
+        page.raw("<h3>Route ").text(&route.name).raw("</h3>");
+        portal(page, "Portal of a route", &route.portal);
+        if let Some(failover) = &route.failover {
+            portal(page, "Second portal of a route", failover);
+        }
     }
     page.raw("</section>");
 }

@@ -18,6 +18,11 @@ impl Secret {
     pub(crate) fn is(&self, offered: &str) -> bool {
         self.0 == offered
     }
+
+    /// The secret itself, for the gateway that sends it in its clients' stead.
+    fn expose(&self) -> String {
+        self.0.clone()
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -31,6 +36,8 @@ struct Client {
     name: String,
     id: String,
     secret: Secret,
+    /// As whom it is registered with MasterGST.
+    subscriber: Option<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -94,11 +101,22 @@ impl Accounts {
 
     fn add_client(&mut self, file: &Path, entry: ClientEntry) -> Result<()> {
         let about = format!("{}: client {}: client_secret", file.display(), entry.name);
-        let secret = secret(file, entry.client_secret, entry.client_secret_file).context(about)?;
+        // One without a pair comes over a gateway, which has one for it.
+        let (id, secret) = match entry.client_id {
+            Some(id) => {
+                let secret = secret(file, entry.client_secret, entry.client_secret_file);
+                (id, secret.context(about)?)
+            }
+            None => (
+                format!("gateway-{}", entry.name),
+                Secret(format!("gateway-secret-{}", entry.name)),
+            ),
+        };
         self.clients.push(Client {
             name: entry.name,
-            id: entry.client_id,
+            id,
             secret,
+            subscriber: entry.email.zip(entry.ip_address),
         });
         Ok(())
     }
@@ -129,6 +147,28 @@ impl Accounts {
         self.clients
             .iter()
             .any(|client| client.id == id && client.secret.is(secret))
+    }
+
+    /// The pair that a gateway puts in for this GSTIN: that of the client its user was made for.
+    pub(crate) fn pair_for(&self, gstin: &str) -> Option<[(&'static str, String); 2]> {
+        let user = self.users.iter().find(|user| user.gstin == gstin)?;
+        let client = self
+            .clients
+            .iter()
+            .find(|client| client.id == user.client_id)?;
+        Some([
+            ("client_id", client.id.clone()),
+            ("client_secret", client.secret.expose()),
+        ])
+    }
+
+    /// Whether this client is registered with MasterGST under this e-mail address, calling from this one.
+    pub(crate) fn is_subscriber(&self, id: &str, email: &str, ip_address: &str) -> bool {
+        self.clients.iter().any(|client| {
+            let subscriber = client.subscriber.as_ref();
+            client.id == id
+                && subscriber.is_some_and(|(own, from)| own == email && from == ip_address)
+        })
     }
 
     /// Checks one login. The same user name may exist for several GSTINs and clients.
@@ -219,9 +259,14 @@ struct Credentials {
 #[serde(deny_unknown_fields)]
 struct ClientEntry {
     name: String,
-    client_id: String,
+    client_id: Option<String>,
     client_secret: Option<Secret>,
     client_secret_file: Option<PathBuf>,
+    /// The worker's concern.
+    #[serde(rename = "route")]
+    _route: Option<String>,
+    email: Option<String>,
+    ip_address: Option<String>,
 }
 
 #[derive(Deserialize)]

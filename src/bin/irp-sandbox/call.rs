@@ -1,10 +1,22 @@
 //! One request as it arrived: which call of the portal it is, and the headers that matter.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+
+use crate::stats::Order;
+/// In whose words a request came, and is to be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Contract {
+    /// The portal's own, its bodies sealed.
+    #[default]
+    Nic,
+    /// MasterGST's, plain.
+    MasterGst,
+}
 
 /// The calls of the portal, with what their address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +53,10 @@ pub(crate) enum Endpoint {
     Cancel,
     Gstin,
     Sync,
-    /// The three e-way-bill calls.
+    /// Issue and cancellation of e-way bills.
     Ewb,
+    /// Look-up of an e-way bill.
+    GetEwb,
     /// Rejected IRNs.
     Rejected,
 }
@@ -58,7 +72,25 @@ impl Call {
             Self::Rejected(_) => Endpoint::Rejected,
             Self::Gstin(_) => Endpoint::Gstin,
             Self::Sync(_) => Endpoint::Sync,
-            Self::EwbGenerate | Self::EwbGet(_) | Self::EwbCancel => Endpoint::Ewb,
+            Self::EwbGenerate | Self::EwbCancel => Endpoint::Ewb,
+            Self::EwbGet(_) => Endpoint::GetEwb,
+        }
+    }
+
+    /// What it asks for about a registration.
+    pub(crate) fn order(&self) -> Option<Order> {
+        match self {
+            Self::Cancel => Some(Order::Cancel),
+            Self::EwbGenerate => Some(Order::EwayBill),
+            Self::Auth
+            | Self::Generate
+            | Self::GetByIrn(_)
+            | Self::GetByDoc(_)
+            | Self::Rejected(_)
+            | Self::Gstin(_)
+            | Self::Sync(_)
+            | Self::EwbGet(_)
+            | Self::EwbCancel => None,
         }
     }
 
@@ -71,8 +103,8 @@ impl Call {
     }
 }
 
-/// The headers every call carries (NIC, generate-irn page, "request headers").
-#[derive(Debug, Default)]
+/// The headers every call carries, whatever their names there (NIC, generate-irn page, "request headers").
+#[derive(Default)]
 pub(crate) struct Headers {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
@@ -80,6 +112,14 @@ pub(crate) struct Headers {
     pub(crate) user_name: String,
     pub(crate) token: String,
     pub(crate) sup_gstin: String,
+    /// Of a plain login.
+    pub(crate) password: String,
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Headers(..)")
+    }
 }
 
 impl Headers {
@@ -110,6 +150,7 @@ impl Headers {
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Request {
+    pub(crate) contract: Contract,
     pub(crate) call: Call,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
@@ -122,6 +163,14 @@ struct Envelope<'a> {
 }
 
 impl Request {
+    /// Whether it brought something to be read.
+    pub(crate) fn has_payload(&self) -> bool {
+        match self.contract {
+            Contract::Nic => self.data().is_some(),
+            Contract::MasterGst => !self.body.is_empty(),
+        }
+    }
+
     /// The `Data` member of the body, unless it is missing or empty.
     pub(crate) fn data(&self) -> Option<Cow<'_, str>> {
         let envelope: Envelope<'_> = serde_json::from_slice(&self.body).ok()?;

@@ -12,8 +12,9 @@ use crate::crypto::{Key, sealed_length};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Shapes {
-    status: NumberShape,
-    error_details: ErrorShape,
+    pub(crate) status: NumberShape,
+    pub(crate) error_details: ErrorShape,
+    error_keys: KeyShape,
     error_code: CodeShape,
     info_dtls: InfoShape,
     info_desc: DescShape,
@@ -21,12 +22,13 @@ pub(crate) struct Shapes {
     info_other_first: bool,
     ack_no: NumberShape,
     extra_members: bool,
-    auth_data: LoginShape,
+    pub(crate) auth_data: LoginShape,
+    pub(crate) nothing_found: NothingShape,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum NumberShape {
+pub(crate) enum NumberShape {
     #[default]
     Number,
     String,
@@ -42,7 +44,7 @@ enum CodeShape {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ErrorShape {
+pub(crate) enum ErrorShape {
     #[default]
     Array,
     Object,
@@ -73,10 +75,33 @@ enum DescShape {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum LoginShape {
+pub(crate) enum LoginShape {
     #[default]
     Object,
     JsonString,
+    /// Beside the status; MasterGST's contract only.
+    TopLevel,
+    /// A success without a token; MasterGST's contract only.
+    Absent,
+}
+
+/// How MasterGST's contract says that nothing was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NothingShape {
+    #[default]
+    Error,
+    /// A success with an empty list.
+    Empty,
+}
+
+/// The spelling of an error's members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeyShape {
+    #[default]
+    Pascal,
+    Camel,
 }
 
 #[derive(Serialize)]
@@ -146,7 +171,7 @@ pub(crate) fn registration_text(registration: &Registration) -> String {
     registration_json(registration, &Shapes::default())
 }
 
-fn number(number: u64, shape: NumberShape) -> Value {
+pub(crate) fn number(number: u64, shape: NumberShape) -> Value {
     match shape {
         NumberShape::Number => json!(number),
         NumberShape::String => json!(number.to_string()),
@@ -157,7 +182,8 @@ fn data(payload: &Payload, key: Option<&Key>, shapes: &Shapes) -> Value {
     let plain = match payload {
         Payload::Login(login) => {
             return match shapes.auth_data {
-                LoginShape::Object => login.clone(),
+                LoginShape::Object | LoginShape::TopLevel => login.clone(),
+                LoginShape::Absent => Value::Null,
                 LoginShape::JsonString => json!(login.to_string()),
             };
         }
@@ -186,7 +212,7 @@ struct RegistrationWire<'a> {
 }
 
 /// The decrypted `Data` of generate and of both look-ups (NIC, generate-irn page).
-fn registration_json(registration: &Registration, shapes: &Shapes) -> String {
+pub(crate) fn registration_json(registration: &Registration, shapes: &Shapes) -> String {
     let bill = registration.eway_bill.as_ref();
     let wire = RegistrationWire {
         ack_no: number(registration.ack_no, shapes.ack_no),
@@ -215,10 +241,10 @@ pub(crate) fn eway_bill_json(bill: &EwayBill) -> Value {
     })
 }
 
-fn error_details(errors: &[PortalError], shapes: &Shapes) -> Value {
+pub(crate) fn error_details(errors: &[PortalError], shapes: &Shapes) -> Value {
     let entries: Vec<Value> = errors
         .iter()
-        .map(|error| error_entry(error, shapes.error_code))
+        .map(|error| error_entry(error, shapes))
         .collect();
     let text = || serde_json::to_string(&entries).expect("values of JSON are always JSON");
     match shapes.error_details {
@@ -237,12 +263,15 @@ fn error_details(errors: &[PortalError], shapes: &Shapes) -> Value {
     }
 }
 
-fn error_entry(error: &PortalError, shape: CodeShape) -> Value {
-    let code = match (shape, error.code.parse::<u64>()) {
+fn error_entry(error: &PortalError, shapes: &Shapes) -> Value {
+    let code = match (shapes.error_code, error.code.parse::<u64>()) {
         (CodeShape::Number, Ok(code)) => json!(code),
         (CodeShape::Number, Err(_)) | (CodeShape::String, _) => json!(error.code),
     };
-    json!({ "ErrorCode": code, "ErrorMessage": error.message })
+    match shapes.error_keys {
+        KeyShape::Pascal => json!({ "ErrorCode": code, "ErrorMessage": error.message }),
+        KeyShape::Camel => json!({ "errorCode": code, "errorMessage": error.message }),
+    }
 }
 
 fn info_dtls(info: &[Info], shapes: &Shapes) -> Option<Value> {
@@ -263,6 +292,11 @@ fn info_dtls(info: &[Info], shapes: &Shapes) -> Option<Value> {
         InfoShape::Array => Some(json!(entries)),
         InfoShape::Object => entries.pop(),
     }
+}
+
+/// Additional information as a list.
+pub(crate) fn info_list(info: &[Info], shapes: &Shapes) -> Value {
+    info.iter().map(|info| info_entry(info, shapes)).collect()
 }
 
 fn info_entry(info: &Info, shapes: &Shapes) -> Value {

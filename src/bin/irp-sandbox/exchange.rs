@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::answer::{Answer, Granted, Payload, Refused, Registration};
-use crate::call::{Call, DocumentQuery, Endpoint, Headers, Request};
+use crate::call::{Call, Contract, DocumentQuery, Endpoint, Headers, Request};
 use crate::clock::{financial_year, http_date, parse_day};
 use crate::corpus::Presigned;
 use crate::crypto::Key;
@@ -19,10 +19,12 @@ use crate::faults::{Ending, Failure, Incoming, Pause, Plan, Spoil, When};
 use crate::held::HeldRequest;
 use crate::irn::irn;
 use crate::jwt;
+use crate::mastergst;
 use crate::node::Node;
 use crate::portal::{Opened, without_inner_base64};
 use crate::rules::invoice::Name;
 use crate::sandbox::Sandbox;
+use crate::stats::Order;
 
 /// Marks a response that must not be sent: the connection is to be closed instead.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,9 @@ impl Sandbox {
             .document
             .zip(subject.irn.clone())
             .map(|(document, irn)| self.stats.submitted(gstin, document, irn));
+        if let (Some(order), Some(irn)) = (request.call.order(), &subject.irn) {
+            self.stats.ordered(gstin, order, irn);
+        }
         let number = subject.number.as_deref();
         let plan = self.faults.plan(&Incoming {
             endpoint,
@@ -83,6 +88,9 @@ impl Sandbox {
     fn open(&self, request: &Request) -> Option<Vec<u8>> {
         if !request.call.has_data() {
             return None;
+        }
+        if request.contract == Contract::MasterGst {
+            return Some(request.body.to_vec());
         }
         let key = self
             .sessions()
@@ -192,33 +200,34 @@ impl Sandbox {
             Ending::Normal => {
                 let (answer, key) = self.act(opened);
                 self.count_what_was_told(&answer, opened, irn);
-                json_response(render(&answer, key.as_ref(), &plan.shapes))
+                json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes))
             }
             Ending::Revoked => {
                 let token = &opened.request.headers.token;
                 self.sessions().revoke(|session| session.token == *token);
                 let (answer, key) = self.act(opened);
                 self.count_what_was_told(&answer, opened, irn);
-                json_response(render(&answer, key.as_ref(), &plan.shapes))
+                json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes))
             }
             Ending::Spoilt(spoil) => {
                 let (answer, key) = self.act(opened);
                 match self.spoilt(*spoil, answer, key) {
-                    Ok((answer, key)) => json_response(render(&answer, key.as_ref(), &plan.shapes)),
+                    Ok((answer, key)) => {
+                        json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes))
+                    }
                     Err(_) => status_response(StatusCode::INTERNAL_SERVER_ERROR),
                 }
             }
             Ending::Failed(When::Before, Failure::Truncated) => {
-                json_response(HALF_AN_ENVELOPE.to_owned())
+                json_response(half_an_answer(opened.request))
             }
             Ending::Failed(When::After, Failure::Truncated) => {
                 json_response(half(&self.deserved(opened, &plan.shapes)))
             }
             Ending::Failed(when, failure) => {
-                if let (Failure::Status { status: 429, .. }, Some(document)) =
-                    (failure, opened.document.filter(|_| *when == When::Before))
-                {
-                    self.stats.fate_told(document);
+                let is_throttled = matches!(failure, Failure::Status { status: 429, .. });
+                if is_throttled && *when == When::Before {
+                    self.count_nothing_done(opened, irn);
                 }
                 if *when == When::After {
                     // The client is not to see this answer.
@@ -232,7 +241,7 @@ impl Sandbox {
     /// The body of the answer the request deserves.
     fn deserved(&self, opened: &Opened<'_>, shapes: &Shapes) -> String {
         let (answer, key) = self.act(opened);
-        render(&answer, key.as_ref(), shapes)
+        dressed(opened.request, &answer, key.as_ref(), shapes)
     }
 
     /// Answers and counts.
@@ -269,8 +278,29 @@ impl Sandbox {
                 None | Some("2148" | "2154" | "2283"),
                 _,
                 Some(irn),
-            ) => self.stats.looked_up(irn),
+            ) => {
+                self.stats.looked_up(irn);
+                self.stats.order_told(Order::Cancel, irn);
+            }
+            (Call::EwbGet(_), None | Some("4003" | "4005"), _, Some(irn)) => {
+                self.stats.order_told(Order::EwayBill, irn);
+            }
+            (Call::Cancel | Call::EwbGenerate, Some(code), _, Some(_))
+                if !matches!(code, "9999" | "4002") =>
+            {
+                self.count_nothing_done(opened, irn);
+            }
             _ => {}
+        }
+    }
+
+    /// The client can tell that nothing was done.
+    fn count_nothing_done(&self, opened: &Opened<'_>, irn: Option<&str>) {
+        if let Some(document) = opened.document {
+            self.stats.fate_told(document);
+        }
+        if let (Some(order), Some(irn)) = (opened.request.call.order(), irn) {
+            self.stats.order_told(order, irn);
         }
     }
 
@@ -299,7 +329,7 @@ impl Sandbox {
             Failure::Empty { status } => {
                 response(status_code(*status), "application/json", String::new())
             }
-            Failure::Truncated => json_response(HALF_AN_ENVELOPE.to_owned()),
+            Failure::Truncated => json_response(half_an_answer(opened.request)),
             Failure::Error {
                 code,
                 message,
@@ -313,7 +343,7 @@ impl Sandbox {
                 }
                 self.stats
                     .refused(&headers.gstin, &headers.client_id, &refused.errors);
-                json_response(render(&Err(refused), None, shapes))
+                json_response(dressed(opened.request, &Err(refused), None, shapes))
             }
         }
     }
@@ -378,6 +408,21 @@ impl Sandbox {
             response.headers_mut().insert(header::DATE, date);
         }
         response
+    }
+}
+
+/// An answer in the words of whoever asked.
+fn dressed(request: &Request, answer: &Answer, key: Option<&Key>, shapes: &Shapes) -> String {
+    match request.contract {
+        Contract::Nic => render(answer, key, shapes),
+        Contract::MasterGst => mastergst::render(answer, shapes),
+    }
+}
+
+fn half_an_answer(request: &Request) -> String {
+    match request.contract {
+        Contract::Nic => HALF_AN_ENVELOPE.to_owned(),
+        Contract::MasterGst => mastergst::HALF_AN_ANSWER.to_owned(),
     }
 }
 

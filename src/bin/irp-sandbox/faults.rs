@@ -24,6 +24,7 @@ enum Aim {
     Gstin,
     Sync,
     Ewb,
+    GetEwb,
     Rejected,
     /// Everything but the login.
     Core,
@@ -43,6 +44,7 @@ impl Aim {
             Self::Gstin => endpoint == Endpoint::Gstin,
             Self::Sync => endpoint == Endpoint::Sync,
             Self::Ewb => endpoint == Endpoint::Ewb,
+            Self::GetEwb => endpoint == Endpoint::GetEwb,
             Self::Rejected => endpoint == Endpoint::Rejected,
         }
     }

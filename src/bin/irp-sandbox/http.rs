@@ -12,9 +12,11 @@ use futures_util::FutureExt;
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
-use crate::call::{Call, DocumentQuery, Headers, Request};
+use crate::call::{Call, Contract, DocumentQuery, Headers, Request};
 use crate::clock::{http_date, ist};
 use crate::control;
+use crate::gateways::{GATEWAYS, behind};
+use crate::mastergst;
 use crate::sandbox::Sandbox;
 
 /// Bodies beyond this are cut off by HTTP (413); the portal's own limit, on the document, answers 5002.
@@ -33,10 +35,20 @@ pub(crate) fn router(sandbox: Arc<Sandbox>) -> Router {
         sandbox,
         tasks: TaskTracker::new(),
     };
-    Router::new()
-        .merge(vital())
-        .merge(core())
-        .merge(eway_bills())
+    let mut calls = Router::new()
+        .nest("/eivital", vital())
+        .nest("/eicore", core())
+        .nest("/eiewb", eway_bills())
+        .merge(eway_bill_system())
+        .merge(mastergst::routes());
+    for gateway in &GATEWAYS {
+        let [vital_path, core_path, eway_bill_path] = gateway.paths;
+        calls = calls
+            .nest(vital_path, behind(gateway, &app, vital()))
+            .nest(core_path, behind(gateway, &app, core()))
+            .nest(eway_bill_path, behind(gateway, &app, eway_bills()));
+    }
+    calls
         .nest("/_sandbox", control::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(app)
@@ -55,17 +67,17 @@ fn vital() -> Router<App> {
     };
     Router::new()
         .route(
-            "/eivital/v1.04/auth",
+            "/v1.04/auth",
             post(async |State(app): State<App>, headers, body| {
                 app.take(Call::Auth, &headers, body).await
             }),
         )
-        .route("/eivital/v1.04/Master/gstin/{gstin}", details())
-        .route("/eivital/v1.03/Master/gstin/{gstin}", details())
-        .route("/eivital/v1.04/Master/syncgstin/{gstin}", sync())
-        .route("/eivital/v1.03/Master/syncgstin/{gstin}", sync())
+        .route("/v1.04/Master/gstin/{gstin}", details())
+        .route("/v1.03/Master/gstin/{gstin}", details())
+        .route("/v1.04/Master/syncgstin/{gstin}", sync())
+        .route("/v1.03/Master/syncgstin/{gstin}", sync())
         .route(
-            "/eivital/v1.04/heartbeat/ping",
+            "/v1.04/heartbeat/ping",
             get(async |State(app): State<App>| app.heartbeat("Vital")),
         )
 }
@@ -78,24 +90,24 @@ fn core() -> Router<App> {
     };
     Router::new()
         .route(
-            "/eicore/v1.03/Invoice",
+            "/v1.03/Invoice",
             post(async |State(app): State<App>, headers, body| {
                 app.take(Call::Generate, &headers, body).await
             }),
         )
         // Both are documented somewhere; the first is the one that clients were seen to use.
-        .route("/eicore/v1.03/Invoice/Cancel", cancel())
-        .route("/eicore/v1.03/Cancel", cancel())
+        .route("/v1.03/Invoice/Cancel", cancel())
+        .route("/v1.03/Cancel", cancel())
         .route(
-            "/eicore/v1.03/Invoice/irn/{irn}",
+            "/v1.03/Invoice/irn/{irn}",
             get(async |State(app): State<App>, Path(irn), headers, body| {
                 app.take(Call::GetByIrn(irn), &headers, body).await
             }),
         )
-        .route("/eicore/v1.03/Invoice/irnbydocdetails", get(by_document))
-        .route("/eicore/v1.03/Invoice/rejectedirns", get(rejected))
+        .route("/v1.03/Invoice/irnbydocdetails", get(by_document))
+        .route("/v1.03/Invoice/rejectedirns", get(rejected))
         .route(
-            "/eicore/v1.03/heartbeat/ping",
+            "/v1.03/heartbeat/ping",
             get(async |State(app): State<App>| app.heartbeat("Core")),
         )
 }
@@ -103,27 +115,31 @@ fn core() -> Router<App> {
 fn eway_bills() -> Router<App> {
     Router::new()
         .route(
-            "/eiewb/v1.03/ewaybill",
+            "/v1.03/ewaybill",
             post(async |State(app): State<App>, headers, body| {
                 app.take(Call::EwbGenerate, &headers, body).await
             }),
         )
         .route(
-            "/eiewb/v1.03/ewaybill/irn/{irn}",
+            "/v1.03/ewaybill/irn/{irn}",
             get(async |State(app): State<App>, Path(irn), headers, body| {
                 app.take(Call::EwbGet(irn), &headers, body).await
             }),
         )
         .route(
-            "/ewaybillapi/v1.03/ewayapi",
-            post(async |State(app): State<App>, headers, body| {
-                app.take(Call::EwbCancel, &headers, body).await
-            }),
-        )
-        .route(
-            "/eiewb/v1.03/heartbeat/ping",
+            "/v1.03/heartbeat/ping",
             get(async |State(app): State<App>| app.heartbeat("EWB")),
         )
+}
+
+/// Cancellation belongs to another system, with a path of its own.
+fn eway_bill_system() -> Router<App> {
+    Router::new().route(
+        "/ewaybillapi/v1.03/ewayapi",
+        post(async |State(app): State<App>, headers, body| {
+            app.take(Call::EwbCancel, &headers, body).await
+        }),
+    )
 }
 
 async fn by_document(
@@ -150,14 +166,19 @@ async fn rejected(
 }
 
 impl App {
-    /// Answers at once, or, when a rule makes the request wait, in a task of its own: a client that gives up does not
-    /// stop the portal. (Without a wait there is no point at which it could.)
     async fn take(&self, call: Call, headers: &HeaderMap, body: Bytes) -> Response {
         let request = Request {
+            contract: Contract::Nic,
             call,
             headers: Headers::read(headers),
             body,
         };
+        self.take_request(request).await
+    }
+
+    /// Answers at once, or, when a rule makes the request wait, in a task of its own: a client that gives up does not
+    /// stop the portal. (Without a wait there is no point at which it could.)
+    pub(crate) async fn take_request(&self, request: Request) -> Response {
         let mut exchange = Box::pin(Arc::clone(&self.sandbox).exchange(request));
         if let Some(response) = (&mut exchange).now_or_never() {
             return response;

@@ -1,7 +1,7 @@
 //! What reached the portal, counted for assertions: in total, per GSTIN and per document. Rates are the most calls
 //! seen within any one second (or minute) of real time, whatever the sandbox's clock says.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ struct Requests {
     gstin: u64,
     sync: u64,
     ewb: u64,
+    get_ewb: u64,
     rejected: u64,
 }
 
@@ -37,6 +38,7 @@ impl Requests {
             Endpoint::Gstin => &mut self.gstin,
             Endpoint::Sync => &mut self.sync,
             Endpoint::Ewb => &mut self.ewb,
+            Endpoint::GetEwb => &mut self.get_ewb,
             Endpoint::Rejected => &mut self.rejected,
         }
     }
@@ -56,6 +58,8 @@ struct Counters {
     duplicate_generates: u64,
     overlapping_generates: u64,
     blind_generates: u64,
+    blind_cancels: u64,
+    blind_eway_bills: u64,
     errors: u64,
     errors_by_code: BTreeMap<String, u64>,
     requests: Requests,
@@ -104,6 +108,7 @@ impl Counters {
             | Endpoint::Gstin
             | Endpoint::Sync
             | Endpoint::Ewb
+            | Endpoint::GetEwb
             | Endpoint::Rejected => {}
         }
         self.lookups = self.lookups_by_irn + self.lookups_by_doc;
@@ -144,6 +149,13 @@ struct DocumentCounters {
     in_flight: u32,
 }
 
+/// What may be asked for about a registration, so that its fate can be open to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    Cancel,
+    EwayBill,
+}
+
 /// All counters, in the shape of `GET /_sandbox/stats`.
 #[derive(Debug, Default, Serialize)]
 struct Counts {
@@ -155,6 +167,9 @@ struct Counts {
     named_by_irn: HashMap<String, String>,
     #[serde(skip)]
     errors_by_client: HashMap<String, u64>,
+    /// Orders whose fate is open to the client, by IRN.
+    #[serde(skip)]
+    open_orders: HashSet<(Order, String)>,
 }
 
 impl Counts {
@@ -208,6 +223,24 @@ impl Stats {
             stats: self.clone(),
             document,
         }
+    }
+
+    /// A readable order about a registration has arrived: a blind one, if the fate of the one before is open and nobody
+    /// has looked since.
+    pub(crate) fn ordered(&self, gstin: &str, order: Order, irn: &str) {
+        let mut counts = self.counts();
+        if counts.open_orders.insert((order, irn.to_owned())) {
+            return;
+        }
+        counts.each(gstin, |counters| match order {
+            Order::Cancel => counters.blind_cancels += 1,
+            Order::EwayBill => counters.blind_eway_bills += 1,
+        });
+    }
+
+    /// The client has been told that an order was not carried out, or what there is, because it asked.
+    pub(crate) fn order_told(&self, order: Order, irn: &str) {
+        self.counts().open_orders.remove(&(order, irn.to_owned()));
     }
 
     /// A document has been registered.
@@ -385,6 +418,27 @@ mod tests {
         let shown = shown(&stats);
         assert_eq!(shown["gstins"][GSTIN]["blind_generates"], 2);
         assert_eq!(shown["documents"]["a"]["lookups"], 1);
+    }
+
+    #[test]
+    fn order_is_blind_unless_its_fate_was_told_or_looked_up_since_the_one_before() {
+        let stats = Stats::default();
+        let blind = || shown(&stats)["blind_cancels"].clone();
+        stats.ordered(GSTIN, Order::Cancel, "irn");
+        stats.ordered(GSTIN, Order::EwayBill, "irn");
+        stats.ordered(GSTIN, Order::Cancel, "another");
+        assert_eq!(blind(), 0);
+        stats.ordered(GSTIN, Order::Cancel, "irn");
+        assert_eq!(blind(), 1, "nobody looked");
+        stats.order_told(Order::EwayBill, "irn");
+        stats.ordered(GSTIN, Order::Cancel, "irn");
+        assert_eq!(blind(), 2, "somebody looked for something else");
+        stats.order_told(Order::Cancel, "irn");
+        stats.ordered(GSTIN, Order::Cancel, "irn");
+        assert_eq!(blind(), 2);
+        let shown = shown(&stats);
+        assert_eq!(shown["blind_eway_bills"], 0);
+        assert_eq!(shown["gstins"][GSTIN]["blind_cancels"], 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret};
+use super::client::{ClientDraft, NO_HEADER, client, fits_a_header, must_fit_a_header};
+use super::{Account, Client, Credentials, LONGEST_LOGIN_BYTES, Secret, Terms};
 use crate::config::fault::{ConfigFaults, Fault, Source};
 use crate::config::findings::Findings;
 use crate::config::section::Section;
@@ -38,20 +39,21 @@ pub struct Reading {
 /// Reads a credentials file, or all `*.toml` files of a folder as if they were one; clients may be in any of them.
 ///
 /// Relative paths of secret files start at the folder of the file that names them. In production, a GSTIN with a
-/// wrong check digit is a typing mistake; the sandbox hands such numbers out.
+/// wrong check digit is a typing mistake; the sandbox hands such numbers out. Clients may name the routes of `terms`.
 ///
 /// # Errors
 /// All faults, not just the first.
-pub fn load(path: &Path, environment: Environment) -> Result<Loaded, ConfigFaults> {
-    read(path, environment).result
+pub fn load(path: &Path, terms: impl Into<Terms>) -> Result<Loaded, ConfigFaults> {
+    read(path, terms).result
 }
 
 /// As [`load`], and tells which files the result depends on.
 ///
 /// Reads on a thread of its own: had what reading takes been taken among what is kept, the allocator could not give it
 /// back.
-pub fn read(path: &Path, environment: Environment) -> Reading {
-    let reading = thread::scope(|scope| scope.spawn(|| read_here(path, environment)).join());
+pub fn read(path: &Path, terms: impl Into<Terms>) -> Reading {
+    let terms = terms.into();
+    let reading = thread::scope(|scope| scope.spawn(|| read_here(path, terms)).join());
     let Reading { result, files } = match reading {
         Ok(reading) => reading,
         Err(panic) => std::panic::resume_unwind(panic),
@@ -64,13 +66,14 @@ pub fn read(path: &Path, environment: Environment) -> Reading {
 }
 
 /// As [`read`], on this thread.
-pub fn read_here(path: &Path, environment: Environment) -> Reading {
+pub fn read_here(path: &Path, terms: impl Into<Terms>) -> Reading {
+    let terms = terms.into();
     let findings = Findings::default();
     let mut drafts = Drafts::default();
     for file in toml_files(path, &findings) {
-        read_file(&file, &findings, &mut drafts);
+        read_file(&file, &terms, &findings, &mut drafts);
     }
-    let credentials = drafts.link(path, environment, &findings);
+    let credentials = drafts.link(path, terms.environment, &findings);
     let files = findings.opened();
     let result = findings.finish().map(|warnings| Loaded {
         credentials,
@@ -81,9 +84,9 @@ pub fn read_here(path: &Path, environment: Environment) -> Reading {
 
 /// What a reading of this file comes past, for the published schema.
 #[cfg(test)]
-pub(in crate::config) fn findings_of(file: &Path) -> Findings {
+pub(in crate::config) fn findings_of(file: &Path, terms: &Terms) -> Findings {
     let findings = Findings::default();
-    read_file(file, &findings, &mut Drafts::default());
+    read_file(file, terms, &findings, &mut Drafts::default());
     findings
 }
 
@@ -129,7 +132,7 @@ fn note_file(findings: &Findings, path: &Path, problem: &str) {
     findings.fault(source, "", problem, remedy);
 }
 
-fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
+fn read_file(file: &Path, terms: &Terms, findings: &Findings, drafts: &mut Drafts) {
     findings.open(file);
     let text = match files::read_text(file) {
         Ok(text) => text,
@@ -142,6 +145,7 @@ fn read_file(file: &Path, findings: &Findings, drafts: &mut Drafts) {
     let mut reader = FileReader {
         before: (drafts.clients.len(), drafts.taxpayers.len()),
         path: &path,
+        terms,
         findings,
         drafts,
     };
@@ -159,6 +163,7 @@ const TAXPAYER: &str = "taxpayer";
 /// Reads one file, part by part.
 struct FileReader<'a> {
     path: &'a Arc<Path>,
+    terms: &'a Terms,
     findings: &'a Findings,
     drafts: &'a mut Drafts,
     /// How many drafts of each list are of other files.
@@ -178,7 +183,7 @@ impl FileReader<'_> {
         let (others_clients, others_taxpayers) = self.before;
         Section::read_root(self.findings, source, base, root, |root| {
             let number = clients.len() - others_clients;
-            clients.extend(root.tables(CLIENT, number, client));
+            clients.extend(root.tables(CLIENT, number, |s| client(s, self.terms)));
             let number = taxpayers.len() - others_taxpayers;
             taxpayers.extend(root.tables(TAXPAYER, number, taxpayer));
         });
@@ -194,13 +199,6 @@ struct Drafts {
     is_partial: bool,
 }
 
-struct ClientDraft {
-    source: Source,
-    name: Option<String>,
-    id: Option<String>,
-    secret: Option<Secret>,
-}
-
 struct TaxpayerDraft {
     source: Source,
     /// How faults call the entry.
@@ -209,23 +207,8 @@ struct TaxpayerDraft {
     client: Option<String>,
     username: Option<String>,
     password: Option<Secret>,
-}
-
-fn client(s: &mut Section<'_>) -> ClientDraft {
-    let name: Option<String> = s.required("name", "give it a name for the taxpayers to refer to");
-    if let Some(name) = &name {
-        s.rename(name);
-    }
-    let id = s.required("client_id", "write the client id that the portal issued");
-    let secret = s.required_secret("client_secret");
-    must_fit_a_header(s, "client_id", id.as_deref());
-    must_fit_a_header(s, "client_secret", secret.as_ref().map(Secret::expose));
-    ClientDraft {
-        source: s.source().clone(),
-        name,
-        id,
-        secret,
-    }
+    /// Where the password is set.
+    password_at: Source,
 }
 
 fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
@@ -252,8 +235,12 @@ fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
     );
     let password = s.required_secret("password");
     must_fit_a_header(s, "username", username.as_deref());
-    if let (Some(username), Some(password)) = (&username, &password) {
-        must_fit_the_login(s, username, password);
+    let password_at = s.source_of("password");
+    if let Some(password) = &password
+        && password.expose().trim() != password.expose()
+    {
+        let remedy = "remove it, unless it was set so at the portal";
+        s.warn("password", "begins or ends with a space", remedy);
     }
     TaxpayerDraft {
         source: s.source().clone(),
@@ -262,38 +249,7 @@ fn taxpayer(s: &mut Section<'_>) -> TaxpayerDraft {
         client,
         username,
         password,
-    }
-}
-
-/// Client pair and user name travel in headers (NIC, generate-irn page).
-fn must_fit_a_header(s: &Section<'_>, key: &str, text: Option<&str>) {
-    let Some(text) = text else { return };
-    // Not by making a header of it: that would leave a copy behind.
-    let is_plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-    if !is_plain || text.trim() != text {
-        let problem = "has characters that no header can carry, or spaces around it";
-        s.fault(key, problem, "copy it again; it is plain ASCII");
-    }
-}
-
-fn must_fit_the_login(s: &Section<'_>, username: &str, password: &Secret) {
-    let used = super::escaped_bytes(username) + super::escaped_bytes(password.expose());
-    if used > LONGEST_LOGIN_BYTES {
-        let problem = format!(
-            "and `username` take {used} characters together; the portal's encrypted login holds {LONGEST_LOGIN_BYTES}"
-        );
-        s.fault(
-            "password",
-            &problem,
-            "choose a shorter password at the portal",
-        );
-    }
-    if password.expose().trim() != password.expose() {
-        s.warn(
-            "password",
-            "begins or ends with a space",
-            "remove it, unless it was set so at the portal",
-        );
+        password_at,
     }
 }
 
@@ -335,8 +291,7 @@ fn unique_clients(
     for ClientDraft {
         source,
         name,
-        id,
-        secret,
+        means,
     } in drafts
     {
         let Some(name) = name else { continue };
@@ -351,11 +306,13 @@ fn unique_clients(
             continue;
         }
         sources.insert(name.clone(), source);
-        let client = id.zip(secret).map(|(id, secret)| {
+        let client = means.map(|means| {
             Arc::new(Client {
                 name: name.clone(),
-                id,
-                secret,
+                id: means.id,
+                secret: means.secret,
+                route: means.route,
+                subscriber: means.subscriber,
             })
         });
         clients.insert(name, client);
@@ -375,6 +332,9 @@ struct Links<'f> {
 impl Links<'_> {
     fn account(&mut self, draft: TaxpayerDraft) -> Option<Account> {
         let client = self.client_of(&draft);
+        if let Some(client) = &client {
+            self.judge_login(&draft, client);
+        }
         let gstin = draft.gstin?;
         self.judge_gstin(gstin, &draft);
         Some(Account {
@@ -398,6 +358,30 @@ impl Links<'_> {
             self.fault(draft, "client", &problem, &remedy);
         }
         None
+    }
+
+    /// A login is sealed in the portal's own contract, and made of headers in MasterGST's.
+    fn judge_login(&self, draft: &TaxpayerDraft, client: &Client) {
+        let (Some(username), Some(password)) = (&draft.username, &draft.password) else {
+            return;
+        };
+        let used = super::escaped_bytes(username) + super::escaped_bytes(password.expose());
+        let (problem, remedy) = match &client.subscriber {
+            None if used > LONGEST_LOGIN_BYTES => (
+                format!(
+                    "and `username` take {used} characters together; the portal's encrypted login holds {LONGEST_LOGIN_BYTES}"
+                ),
+                "choose a shorter password at the portal",
+            ),
+            Some(_) if !fits_a_header(password.expose()) => (
+                NO_HEADER.to_owned(),
+                "choose one of plain ASCII characters: this client's route sends it in a header",
+            ),
+            None | Some(_) => return,
+        };
+        let key = format!("{}password", draft.key);
+        let at = draft.password_at.clone();
+        self.findings.fault(at, &key, &problem, remedy);
     }
 
     fn judge_gstin(&mut self, gstin: Gstin, draft: &TaxpayerDraft) {

@@ -24,6 +24,8 @@ pub enum Call {
     Gstin,
     /// Cancelling an IRN.
     Cancel,
+    /// Having an e-way bill issued.
+    EwayBill,
 }
 
 impl Call {
@@ -35,12 +37,24 @@ impl Call {
             Self::LookUp => "look_up",
             Self::Gstin => "gstin",
             Self::Cancel => "cancel",
+            Self::EwayBill => "ewb",
+        }
+    }
+
+    /// Whether it asks for something that may not be there.
+    pub fn asks(self) -> bool {
+        match self {
+            Self::LookUp | Self::Gstin => true,
+            Self::Login | Self::Generate | Self::Cancel | Self::EwayBill => false,
         }
     }
 
     /// Whether the portal may have changed something when its answer was lost.
     pub fn changes_something(self) -> bool {
-        matches!(self, Self::Generate | Self::Cancel)
+        match self {
+            Self::Generate | Self::Cancel | Self::EwayBill => true,
+            Self::Login | Self::LookUp | Self::Gstin => false,
+        }
     }
 }
 
@@ -144,6 +158,9 @@ impl Code {
                 "an HTTP status, not a code of the portal: service providers answer so to a key that they refuse as well",
             ),
             "301" | "302" => Some("a code of a service provider, not an HTTP status"),
+            "403" | "429" | "500" | "502" | "503" | "504" => Some(
+                "a service provider's error code; of the same HTTP status without a readable answer see `HTTP 4xx` and `HTTP 5xx`",
+            ),
             _ if self.is_of_the_eway_bill() => Some(
                 "beside a registration it comes in the result's `info` as `EWBERR`: the IRN stands, `signed`",
             ),
@@ -175,7 +192,9 @@ impl Code {
             (Class::Absent, _) => Disposition::NotRegistered,
             (Class::TooOld, _) => Disposition::TooOld,
             (Class::Document, _) => Disposition::Reject,
-            (Class::Uncertain, Call::Generate | Call::Cancel) => Disposition::Resolve,
+            (Class::Uncertain, Call::Generate | Call::Cancel | Call::EwayBill) => {
+                Disposition::Resolve
+            }
             (Class::Uncertain | Class::Passing, _) => Disposition::Retry { not_before: None },
         }
     }
@@ -267,11 +286,11 @@ fn dispose(call: Call, fault: &Fault, operator: &[(String, UnknownCode)]) -> Dis
     if call == Call::Login && is_of_the_account(&fault.code) {
         return Disposition::RefuseAccount;
     }
-    match operator
-        .iter()
-        .find(|(code, _)| *code == fault.code)
-        .map(|(_, meaning)| meaning)
-    {
+    let decided = operator.iter().find(|(code, _)| *code == fault.code);
+    if decided.is_none() && is_of_a_provider(&fault.code) {
+        return uncertain(call);
+    }
+    match decided.map(|(_, meaning)| meaning) {
         Some(UnknownCode::Retry) => Disposition::Retry { not_before: None },
         Some(UnknownCode::Reject) => Disposition::Reject,
         Some(UnknownCode::DeadLetter) | None => Disposition::Park,
@@ -305,6 +324,24 @@ fn is_outage(message: &str) -> bool {
     .iter()
     .any(|marker| message.contains(marker))
 }
+
+/// Service providers put letters before codes of their own, which tell of themselves or of the way to the portal, not
+/// of the document, and may come before the portal acted or after.
+fn is_of_a_provider(code: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["GSP", "GEN", "SYS", "ASP"];
+    PREFIXES.iter().any(|prefix| {
+        let start = code.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    })
+}
+
+/// Whether a code tells of the way to the portal, and not of what was asked of it: then it is down, or as good as down.
+pub(super) fn is_of_the_way(code: &str) -> bool {
+    is_of_a_provider(code) || matches!(code, "301" | "302" | "500" | "502" | "503" | "504")
+}
+
+/// A service provider's quota that is used up, as an error code.
+pub(super) const QUOTA: &str = "429";
 
 /// 1xxx and 30xx are the portal's ranges for clients, users and accounts. The codes of a blocked account are not
 /// published, so on a login an unknown one of these ranges stops the GSTIN rather than being tried again.

@@ -103,6 +103,7 @@ const HEADER: &str =
     "a header was lost on the way: the operator checks irp.header_style and the proxies";
 const ENABLE: &str = "the taxpayer has the GSTIN enabled for e-invoicing, or its registration restored, at the portal";
 const UNBLOCK: &str = "the taxpayer asks the portal to unfreeze or unblock the account";
+const PROVIDER: &str = "the operator checks client id, client secret, email and ip_address, and that the provider knows them";
 const DIRECT: &str = "the operator completes the direct integration at the portal, registered static IP addresses included";
 
 /// Every known code. One row each; the groups follow what the worker must do.
@@ -114,7 +115,7 @@ pub(super) const TABLE: &[Code] = &[
     session("1020", "the portal could not decrypt the request: another session key, or the wrong key for the login"),
     session("106", "the token has expired (e-way bill system)"),
     session("238", "the token is invalid (e-way bill system)"),
-    session("401", "HTTP 401: the session was refused without a readable reason"),
+    session("401", "HTTP 401, or a login that brought no token: refused without a readable reason"),
 
     // The credentials, the client or the account are refused.
     account("1002", "invalid login credentials", LOGIN),
@@ -159,6 +160,7 @@ pub(super) const TABLE: &[Code] = &[
     account("3070", "not enabled by the direct integrator", DIRECT),
     account("3072", "cannot be enabled", DIRECT),
     account("3080", "cannot be enabled", DIRECT),
+    account("403", "the service provider does not admit this client or this address", PROVIDER),
     account("110", "invalid client id or client secret (e-way bill system)", PAIR),
     account("111", "the GSTIN is not registered with this service provider (e-way bill system)", PAIR),
 
@@ -193,6 +195,7 @@ pub(super) const TABLE: &[Code] = &[
     passing("3019", "the portal could not save its data"),
     passing("3021", "the portal could not save its data"),
     passing("3058", "the portal could not save its data"),
+    passing("429", "the service provider's quota is used up"),
     passing("4001", "the portal failed while it created the e-way bill"),
     passing("4004", "the portal failed while it fetched the e-way bill"),
 
@@ -207,6 +210,10 @@ pub(super) const TABLE: &[Code] = &[
     uncertain("GSPGSTDOWN", "the service provider says that the portal is down"),
     uncertain("GSPERR300", "the service provider could not reach the portal"),
     uncertain("GEN5008", "the service provider reports an error of the portal"),
+    uncertain("500", "the service provider reports an error of its own"),
+    uncertain("502", "the service provider could not reach the portal"),
+    uncertain("503", "the service provider is not available"),
+    uncertain("504", "the portal did not answer the service provider in time"),
     uncertain("301", "the service provider reports an outage"),
     uncertain("302", "the service provider reports an outage"),
 

@@ -51,7 +51,7 @@ fn every_class_has_its_word_and_a_code() {
 /// The portal's lists, by what they oblige to; a code that falls out of the table is noticed here.
 #[test]
 fn codes_of_the_portals_lists_oblige_to_what_the_portal_says() {
-    let lists: [(&str, Call, Disposition); 12] = [
+    let lists: [(&str, Call, Disposition); 18] = [
         (
             "1005 1015 1020 238 106 401",
             Call::Generate,
@@ -84,6 +84,16 @@ fn codes_of_the_portals_lists_oblige_to_what_the_portal_says() {
             Call::Generate,
             Disposition::Resolve,
         ),
+        ("9999", Call::Cancel, Disposition::Adopt),
+        ("2148", Call::Cancel, Disposition::NotRegistered),
+        (
+            "2141 3020 5001 GSPGSTDOWN",
+            Call::Cancel,
+            Disposition::Resolve,
+        ),
+        ("4002 4026", Call::EwayBill, Disposition::Adopt),
+        ("4003 4005 4007", Call::EwayBill, Disposition::NotRegistered),
+        ("3020 5001", Call::EwayBill, Disposition::Resolve),
         (
             "2139 2147 3020 3043 5001 SYS_5001 GSPGSTDOWN",
             Call::Login,

@@ -457,11 +457,11 @@ async fn configuration_faults_name_key_and_remedy() {
         ),
         (
             "irp.public_key_file",
-            with(&|config| config.public_key_file = "does/not/exist.pem".into()),
+            with(&|config| config.public_key_file = Some("does/not/exist.pem".into())),
         ),
         (
             "irp.public_key_file",
-            with(&|config| config.public_key_file = nonsense.clone()),
+            with(&|config| config.public_key_file = Some(nonsense.clone())),
         ),
         (
             "irp.ca_file",

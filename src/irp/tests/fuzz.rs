@@ -8,12 +8,13 @@ use crate::crypto::AppKey;
 use mutate::{count, fuzz};
 use serde_json::value::RawValue;
 
-const CALLS: [Call; 5] = [
+const CALLS: [Call; 6] = [
     Call::Login,
     Call::Generate,
     Call::LookUp,
     Call::Gstin,
     Call::Cancel,
+    Call::EwayBill,
 ];
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -85,4 +86,5 @@ fn read_as_all(json: &str) {
     }
     drop(GstinDetails::read(json));
     drop(Cancellation::read(json));
+    drop(EwayBill::read(json, Vec::new()));
 }

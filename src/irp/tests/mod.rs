@@ -1,7 +1,9 @@
 mod counted;
 mod faults;
 mod fuzz;
+mod mastergst;
 mod portal;
+mod profiles;
 
 use super::*;
 use crate::config::credentials::Secret;
@@ -47,7 +49,7 @@ async fn login_is_sent_exactly_and_its_session_key_unwrapped() {
     let login = portal.irp().login(&taxpayer.account, true).await.unwrap();
     assert_eq!(login.token.expose(), "tOkEn");
     assert_eq!(
-        &**login.key.open(&seal(&SESSION_KEY, b"{}")).unwrap(),
+        &**login.key.unwrap().open(&seal(&SESSION_KEY, b"{}")).unwrap(),
         b"{}"
     );
     let request = &portal.requests()[0];
@@ -324,6 +326,33 @@ async fn cancellation_is_sent_as_documented() {
     assert_eq!(request.line(), "POST /eicore/v1.03/Invoice/Cancel HTTP/1.1");
     let payload = format!(r#"{{"Irn":"{IRN}","CnlRsn":"1","CnlRem":"Wrong \"entry\""}}"#);
     assert_eq!(opened(request), payload.as_bytes());
+}
+
+#[tokio::test]
+async fn eway_bill_is_asked_for_byte_for_byte_and_its_members_stay_as_sent() {
+    let answer = r#"{"EwbNo":110000000001,"EwbDt":"2025-09-05 12:30:00","EwbValidTill":null,"Status":"CNL"}"#;
+    let portal = Portal::start(|_| http("200 OK", "", &success(answer)));
+    let taxpayer = Taxpayer::new();
+    let payload = format!(r#"{{ "Irn":"{IRN}", "Distance" : 0.0 }}"#);
+    let irp = portal.irp();
+    let bill = irp
+        .eway_bill(&taxpayer.access(), payload.as_bytes())
+        .await
+        .unwrap();
+    let members = r#"{"EwbNo":110000000001,"EwbDt":"2025-09-05 12:30:00"}"#;
+    assert_eq!(bill.members.get(), members);
+    assert!(!bill.is_active());
+    let irn = IRN.parse().unwrap();
+    drop(
+        irp.eway_bill_by_irn(&taxpayer.access(), &irn)
+            .await
+            .unwrap(),
+    );
+    let requests = portal.requests();
+    assert_eq!(requests[0].line(), "POST /eiewb/v1.03/ewaybill HTTP/1.1");
+    assert_eq!(opened(&requests[0]), payload.as_bytes());
+    let line = format!("GET /eiewb/v1.03/ewaybill/irn/{IRN} HTTP/1.1");
+    assert_eq!(requests[1].line(), line);
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use rsa::{Pkcs1v15Encrypt, RsaPrivateKey};
 use serde_json::Value;
 
 use crate::config::credentials::{Account, Client, Secret};
-use crate::config::{Environment, HeaderStyle, IrpConfig, Provider, SignaturePolicy};
+use crate::config::{
+    ClientPair, Environment, HeaderStyle, IrpConfig, PathsConfig, Provider, SignaturePolicy,
+};
 use crate::crypto::SessionKey;
 use crate::irp::{Access, AuthToken, Irp};
 
@@ -185,9 +187,11 @@ pub(super) fn config(base_url: String, public_key_file: PathBuf) -> IrpConfig {
     IrpConfig {
         failover: None,
         environment: Environment::Sandbox,
+        route: None,
+        routes: Vec::new(),
         provider: Provider::Nic,
         base_url,
-        public_key_file,
+        public_key_file: Some(public_key_file),
         signing_keys: Vec::new(),
         signatures: SignaturePolicy::Warn,
         concurrency: 4,
@@ -200,6 +204,9 @@ pub(super) fn config(base_url: String, public_key_file: PathBuf) -> IrpConfig {
         ca_file: None,
         extra_headers: Vec::new(),
         header_style: HeaderStyle::Underscore,
+        header_names: Vec::new(),
+        paths: PathsConfig::default(),
+        client_pair: ClientPair::Send,
         unknown_codes: Vec::new(),
     }
 }
@@ -217,6 +224,8 @@ impl Taxpayer {
             name: "acme".to_owned(),
             id: "the-client".to_owned(),
             secret: Secret::new("the-secret".to_owned()),
+            route: None,
+            subscriber: None,
         };
         let app_key = crate::crypto::AppKey::generate();
         let sek = seal(
@@ -241,7 +250,7 @@ impl Taxpayer {
         Access {
             account: &self.account,
             token: &self.token,
-            key: &self.key,
+            key: Some(&self.key),
         }
     }
 }

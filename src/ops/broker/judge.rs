@@ -17,6 +17,9 @@ const DELIVERIES: u64 = 5;
 /// Letters are looked at by people and by commands, each time handed out once more.
 const LETTERS_DELIVERIES: u64 = 1_000;
 
+/// From this release on, a quorum queue has a delivery limit of 20 where it states none (RabbitMQ, "Quorum Queues").
+const LIMITS_DELIVERIES: (u32, u32) = (4, 0);
+
 /// The broker looks after time-outs about once a minute.
 const SHORTEST_CONSUMER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -27,17 +30,20 @@ pub(super) struct Needs {
     pub(super) consumer_timeout: Duration,
     /// `run` declares what is missing.
     pub(super) declare: bool,
+    /// A quorum queue that states no delivery limit has one of 20: RabbitMQ 4 and later.
+    pub(super) limits_deliveries: bool,
 }
 
 impl Needs {
     /// What these settings need. An attempt makes up to four calls (login, look-up, submit, fetch), each with its
     /// immediate tries, and a drain may come on top.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, release: Option<(u32, u32)>) -> Self {
         let call = config.irp.request_timeout + config.retry.immediate_max_elapsed;
         let longest = call * 4 + config.shutdown.drain_timeout;
         Self {
             consumer_timeout: longest.max(SHORTEST_CONSUMER_TIMEOUT),
             declare: config.topology.declare,
+            limits_deliveries: release.is_some_and(|release| release >= LIMITS_DELIVERIES),
         }
     }
 }
@@ -227,6 +233,12 @@ fn harm_of_queue(
         ("x-dead-letter-strategy" | "x-overflow", role) if role.moves_on() => {
             Harm::Loses("the broker moves its messages on without making sure that they arrive")
         }
+        ("x-dead-letter-routing-key", Role::Rung) => Harm::Loses(
+            "jobs that have waited come back under that key: to another lane, or to irn.poison",
+        ),
+        ("x-single-active-consumer", Role::Jobs) => {
+            Harm::Disturbs("one worker at a time is given jobs, however many there are")
+        }
         ("x-message-ttl", Role::Rung) => Harm::Disturbs(
             "jobs wait too long or not long enough; one of unknown outcome may be looked up too early",
         ),
@@ -244,7 +256,7 @@ fn harm_of_queue(
             Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
         }
         ("x-delivery-limit", Role::Dead | Role::Poison | Role::Results)
-            if below(LETTERS_DELIVERIES) =>
+            if below(LETTERS_DELIVERIES) || seen.is_none() && needs.limits_deliveries =>
         {
             Harm::Loses(
                 "what is looked at so often, or handed out and not acknowledged, is dropped",
@@ -277,6 +289,7 @@ mod tests {
     const NEEDS: Needs = Needs {
         consumer_timeout: Duration::from_secs(300),
         declare: false,
+        limits_deliveries: true,
     };
 
     fn judged(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>) -> Finding {
@@ -383,6 +396,28 @@ mod tests {
                 "x-delivery-limit",
                 Some("1000000"),
                 Some("1000"),
+                false,
+            ),
+            (
+                "irn.results",
+                "x-delivery-limit",
+                Some("1000000"),
+                None,
+                true,
+            ),
+            ("irn.jobs", "x-delivery-limit", Some("20"), None, false),
+            (
+                "irn.retry.15s",
+                "x-dead-letter-routing-key",
+                None,
+                Some("irn.dead"),
+                true,
+            ),
+            (
+                "irn.jobs",
+                "x-single-active-consumer",
+                None,
+                Some("true"),
                 false,
             ),
             (

@@ -144,8 +144,17 @@ impl Canaries {
         let receipt = serde_json::from_slice::<Receipt<'_>>(body);
         if let (true, Ok(receipt)) = (self.sent.contains_key(name), receipt) {
             let said = (receipt.status.into_owned(), receipt.code.into_owned());
-            self.settled.insert(name.to_owned(), said);
+            note(&mut self.settled, name, said);
         }
+    }
+}
+
+/// A canary that was a batch has a result for each of its documents: it died if one of them did.
+fn note(settled: &mut HashMap<String, (String, String)>, name: &str, said: (String, String)) {
+    let died = Status::Failed.as_str();
+    let is_dead = settled.get(name).is_some_and(|(status, _)| status == died);
+    if !is_dead {
+        settled.insert(name.to_owned(), said);
     }
 }
 
@@ -206,6 +215,15 @@ mod tests {
         let settled = heard.map(said).collect();
         sent.shrink_to_fit();
         omen(&sent, &settled)
+    }
+
+    #[test]
+    fn batch_of_which_one_document_died_has_died_whatever_comes_after() {
+        let mut settled = HashMap::new();
+        for status in ["signed", "failed", "signed"] {
+            note(&mut settled, "a#1", (status.to_owned(), String::new()));
+        }
+        assert_eq!(settled["a#1"].0, "failed");
     }
 
     #[test]

@@ -173,6 +173,18 @@ async fn takes_jobs(endpoint: &Endpoint) -> Result<(), LettersError> {
     Ok(())
 }
 
+/// Why a walk through the queue came to its end.
+enum Step {
+    /// The replay has ended with it.
+    Ended(Ended),
+    /// Letters have been held for as long as they may be.
+    HeldLongEnough,
+    /// As many canaries are out as were asked for.
+    CanariesOut,
+    /// All letters have been looked at, or as many replayed as were asked for.
+    Through,
+}
+
 type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), WalkError>> + Send + 'a>>;
 
 struct Run<'a> {
@@ -206,9 +218,16 @@ impl Run<'_> {
             let landed = self.land().await;
             let remaining = cursor.remaining();
             let closed = cursor.close().await;
-            let ended = walked?;
+            let step = walked?;
             landed?;
             closed?;
+            // Nothing is held meanwhile: results may take longer than the broker leaves letters in our hands.
+            let ended = match step {
+                Step::Ended(ended) => Some(ended),
+                Step::HeldLongEnough => None,
+                Step::CanariesOut => self.hear_canaries().await,
+                Step::Through => Some(self.hear_canaries().await.unwrap_or(Ended::Done)),
+            };
             if let Some(ended) = ended {
                 progress.finish();
                 return Ok(ended);
@@ -218,31 +237,27 @@ impl Run<'_> {
         }
     }
 
-    /// None if letters have been held for long enough.
     async fn walk(
         &mut self,
         cursor: &mut Cursor,
         progress: &Progress,
-    ) -> Result<Option<Ended>, LettersError> {
+    ) -> Result<Step, LettersError> {
         loop {
             if self.stop.is_cancelled() {
-                return Ok(Some(Ended::Interrupted));
+                return Ok(Step::Ended(Ended::Interrupted));
             }
-            if self.canaries_are_out()
-                && let Some(ended) = self.hear_canaries().await?
-            {
-                return Ok(Some(ended));
+            if self.canaries_are_out() {
+                return Ok(Step::CanariesOut);
             }
             if cursor.age() > HELD_FOR {
-                return Ok(None);
+                return Ok(Step::HeldLongEnough);
             }
             let next = match self.is_enough() {
                 true => None,
                 false => cursor.next().await?,
             };
             let Some((letter, hold)) = next else {
-                let ended = self.hear_canaries().await?;
-                return Ok(Some(ended.unwrap_or(Ended::Done)));
+                return Ok(Step::Through);
             };
             self.treat(letter, hold).await?;
             progress.seen(self.replayed.replayed, "replayed");
@@ -328,19 +343,18 @@ impl Run<'_> {
     }
 
     /// Waits for the results of those that are out, if there are any. None if they say nothing against the others.
-    async fn hear_canaries(&mut self) -> Result<Option<Ended>, LettersError> {
-        self.land().await?;
+    async fn hear_canaries(&mut self) -> Option<Ended> {
         let (Some(mut canaries), Some(canary)) = (self.canaries.take(), self.request.canary) else {
-            return Ok(None);
+            return None;
         };
         let omen = canaries.wait(canary.patience, self.stop).await;
         self.replayed.canary_statuses = canaries.statuses();
-        Ok(match omen {
+        match omen {
             Omen::Good => None,
             Omen::Died(deaths) => Some(Ended::CanariesDied(deaths)),
             Omen::Silent(count) => Some(Ended::CanariesSilent(count)),
             Omen::Interrupted => Some(Ended::Interrupted),
-        })
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use crate::outcome::Disposition;
 use crate::preflight;
 
 /// Every call, the one most asked about first.
-const CALLS: [Call; 5] = [
+const CALLS: [Call; 6] = [
     Call::Generate,
     Call::LookUp,
     Call::Cancel,
+    Call::EwayBill,
     Call::Gstin,
     Call::Login,
 ];
@@ -63,10 +64,10 @@ pub(super) fn unknown(code: &str, operator: &[(String, UnknownCode)]) -> Explana
 pub(super) fn calls_of(class: Class) -> &'static [Call] {
     match class {
         Class::Session | Class::Account | Class::Passing | Class::Uncertain => &CALLS,
-        Class::Done | Class::Document => &[Call::Generate, Call::Cancel],
-        Class::Conflict => &[Call::Generate],
+        Class::Done | Class::Document => &[Call::Generate, Call::Cancel, Call::EwayBill],
+        Class::Conflict => &[Call::Generate, Call::EwayBill],
         Class::StaleGstin => &[Call::Generate, Call::Gstin],
-        Class::Absent => &[Call::LookUp, Call::Gstin],
+        Class::Absent => &[Call::LookUp, Call::Cancel, Call::EwayBill, Call::Gstin],
         Class::TooOld => &[Call::Generate, Call::LookUp],
     }
 }
@@ -97,64 +98,97 @@ const INACTIVE: &str = "takes the GSTIN for inactive: `rejected`";
 /// What an answer that obliges to this makes of the job.
 fn does(call: Call, disposition: Disposition) -> &'static str {
     match disposition {
-        Disposition::Retry { .. } if call == Call::Generate => LOOKS,
+        Disposition::Retry { .. } if call.changes_something() => LOOKS,
         Disposition::Retry { .. } => AGAIN,
         Disposition::Resolve => LOOKS,
         Disposition::Reauth => {
             "drops the session, logs in once and asks once more; refused again, the job waits on the delay ladder, and in the fourth attempt it is given up: `failed`, SESSION_REFUSED"
         }
         Disposition::RefuseAccount => STOPS,
-        Disposition::Adopt => adopts(call),
-        Disposition::Conflict => match call {
-            Call::Generate => {
-                "delivers `conflict`, with the IRN that is known; it never sends this document again"
+        Disposition::Adopt
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => does_with_verdict(call, disposition),
+    }
+}
+
+/// The same for what is said of the thing that was asked for. A login has nothing of the kind to say: it is refused.
+fn does_with_verdict(call: Call, disposition: Disposition) -> &'static str {
+    match call {
+        Call::Login => STOPS,
+        Call::Generate => of_a_document(disposition),
+        Call::Cancel | Call::EwayBill => of_a_request(call, disposition),
+        Call::LookUp => match disposition {
+            Disposition::NotRegistered => {
+                "takes it for not registered, once `irp.settle_time` has passed since it may have been sent; of a `cancel` or `get`: `not_found`"
             }
-            Call::Login => STOPS,
-            Call::LookUp | Call::Gstin | Call::Cancel => KEEPS,
+            Disposition::TooOld => "delivers `partial`: the IRN, without signed data",
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin
+            | Disposition::Reject
+            | Disposition::Park => KEEPS,
         },
-        Disposition::SyncGstin => match call {
-            Call::Generate => {
-                "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
-            }
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::LookUp | Call::Cancel => KEEPS,
-        },
-        Disposition::Reject => match call {
-            Call::Generate | Call::Cancel => {
-                "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call"
-            }
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::LookUp => KEEPS,
-        },
-        Disposition::NotRegistered => match call {
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::Generate | Call::LookUp | Call::Cancel => {
-                "takes the document for not registered, once `irp.settle_time` has passed since it may have been sent"
-            }
-        },
-        Disposition::TooOld => match call {
-            Call::Login => STOPS,
-            Call::Generate | Call::LookUp | Call::Gstin | Call::Cancel => {
-                "delivers `partial`: the IRN, without signed data"
-            }
-        },
-        Disposition::Park => match call {
-            Call::Login => STOPS,
-            Call::Generate | Call::LookUp | Call::Gstin | Call::Cancel => KEEPS,
+        Call::Gstin => match disposition {
+            Disposition::NotRegistered | Disposition::SyncGstin | Disposition::Reject => INACTIVE,
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::TooOld
+            | Disposition::Park => KEEPS,
         },
     }
 }
 
-fn adopts(call: Call) -> &'static str {
-    match call {
-        Call::Generate => {
+fn of_a_document(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Adopt => {
             "fetches what is registered, verifies and compares it: `signed` with `recovered`, `partial` where the portal no longer hands it out, `conflict` where it differs"
         }
-        Call::Cancel => "takes the registration for cancelled",
-        Call::Login => STOPS,
-        Call::LookUp | Call::Gstin => KEEPS,
+        Disposition::Conflict => {
+            "delivers `conflict`, with the IRN that is known; it never sends this document again"
+        }
+        Disposition::SyncGstin => {
+            "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
+        }
+        Disposition::Reject => {
+            "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call"
+        }
+        Disposition::Retry { .. }
+        | Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::RefuseAccount
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => KEEPS,
+    }
+}
+
+fn of_a_request(call: Call, disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Adopt if call == Call::EwayBill => {
+            "fetches the bill by the IRN: `ewb_issued` with `recovered`; where there is none, it asks again later, and the second time it is `conflict`"
+        }
+        Disposition::Adopt => "takes the registration for cancelled: `cancelled` with `recovered`",
+        Disposition::Conflict => "delivers `conflict`",
+        Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => {
+            "delivers `rejected`, with every code of the answer"
+        }
+        Disposition::NotRegistered => "delivers `not_found`",
+        Disposition::Retry { .. }
+        | Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::RefuseAccount
+        | Disposition::Park => KEEPS,
     }
 }

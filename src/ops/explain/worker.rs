@@ -25,7 +25,6 @@ pub(super) fn reasons() -> Vec<Explanation> {
             | Reason::ErrorBudget
             | Reason::NotPermitted
             | Reason::Unintelligible
-            | Reason::Unsupported
             | Reason::Panicked => KEPT,
         };
         Row {
@@ -37,8 +36,18 @@ pub(super) fn reasons() -> Vec<Explanation> {
         }
         .explanation(Kind::Worker)
     };
-    Reason::ALL.into_iter().map(row).collect()
+    let all = Reason::ALL.into_iter().map(row);
+    all.chain([OF_OLDER.explanation(Kind::Worker)]).collect()
 }
+
+/// What older workers wrote, and letters of theirs may still say.
+const OF_OLDER: Row = Row {
+    code: "UNSUPPORTED",
+    meaning: "a worker of an older version gave the job up, because it did not perform cancel, get and ewb yet",
+    fixed_by: OPERATOR,
+    remedy: "replay: workers of this version do",
+    does: "never gives up for this reason any more",
+};
 
 /// What it says, who fixes it, and how.
 fn of_reason(reason: Reason) -> (&'static str, &'static str, &'static str) {
@@ -98,11 +107,6 @@ fn of_reason(reason: Reason) -> (&'static str, &'static str, &'static str) {
             OPERATOR,
             "ask the portal's help desk; then replay, which looks first",
         ),
-        Reason::Unsupported => (
-            "this version does not perform the operation that the job asks for",
-            OPERATOR,
-            "run a version that does, then replay",
-        ),
         Reason::Panicked => (
             "the worker failed inside: a bug",
             OPERATOR,
@@ -153,6 +157,30 @@ fn of_status(status: Status) -> (&'static str, &'static str, &'static str, &'sta
             ERP_USER,
             "correct the document in the ERP and publish it again",
             "delivers every code with its message, from pre-flight with the place too; the document is not registered",
+        ),
+        Status::Cancelled => (
+            "the registration is cancelled, by this job or before it; its number can never be used again",
+            "nobody: it is done",
+            "store the result; issue a new invoice under a new number if one is needed",
+            "looked the registration up first; `recovered` says that it was cancelled before",
+        ),
+        Status::Found => (
+            "the registration that was asked for, with signed data as far as the portal hands it out; `irn_status` says whether it is active",
+            "nobody: it is done",
+            "store the result",
+            "verified the signatures as far as keys are configured",
+        ),
+        Status::NotFound => (
+            "nothing of the kind is registered at the portals that are configured",
+            INTEGRATOR,
+            "check the IRN or the document's type, number and date, and the GSTIN in x-irn-gstin",
+            "asked every portal of the route",
+        ),
+        Status::EwbIssued => (
+            "the e-way bill is issued, by this job or before it; it is in `eway_bill`",
+            "nobody: it is done",
+            "store the result; without a validity it has part A only",
+            "delivers the bill as the portal sent it; `recovered` says that it was there before",
         ),
         Status::Expired => (
             "the job's x-irn-deadline passed before the document could be submitted; it is not registered",

@@ -1,4 +1,4 @@
-//! Invoices from files, each as the text it is there.
+//! Invoices, or requests about registered ones, from files, each as the text it is there.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::SubmitError;
 use crate::document;
+use crate::job::Operation;
 
 /// One invoice to publish.
 pub(super) struct Invoice {
@@ -16,12 +17,17 @@ pub(super) struct Invoice {
 }
 
 /// All invoices of all inputs, in order.
-pub(super) fn read_inputs(inputs: &[PathBuf], run: &str) -> Result<Vec<Invoice>, SubmitError> {
+pub(super) fn read_inputs(
+    inputs: &[PathBuf],
+    run: &str,
+    operation: Operation,
+) -> Result<Vec<Invoice>, SubmitError> {
     let mut invoices = Vec::new();
     for input in inputs {
         for path in files_of(input)? {
             let text = read_text(&path)?;
-            add_invoices(&mut invoices, &path, &text, run)?;
+            let mut add = |body: &RawValue| add_invoice(&mut invoices, body, run, operation);
+            add_invoices(&mut add, &path, &text)?;
         }
     }
     if invoices.is_empty() {
@@ -71,10 +77,9 @@ fn read_text(path: &Path) -> Result<String, SubmitError> {
 
 /// One JSON value after another; an array stands for its elements.
 fn add_invoices(
-    invoices: &mut Vec<Invoice>,
+    add: &mut impl FnMut(&RawValue),
     path: &Path,
     text: &str,
-    run: &str,
 ) -> Result<(), SubmitError> {
     let not_json = |error: serde_json::Error| SubmitError::NotJson {
         path: path.display().to_string(),
@@ -85,22 +90,22 @@ fn add_invoices(
         let value = value.map_err(not_json)?;
         if value.get().starts_with('[') {
             let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(not_json)?;
-            elements
-                .into_iter()
-                .for_each(|element| add_invoice(invoices, element, run));
+            elements.into_iter().for_each(&mut *add);
         } else {
-            add_invoice(invoices, value, run);
+            add(value);
         }
     }
     Ok(())
 }
 
-fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str) {
+fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str, operation: Operation) {
     let correlation_id = format!("{run}-{}", invoices.len() + 1);
-    let id = match document::read(document.get().as_bytes()) {
-        Ok(view) => view.irn().to_string(),
+    let id = match (operation, document::read(document.get().as_bytes())) {
+        (Operation::Generate, Ok(view)) => view.irn().to_string(),
         // The worker will say what is wrong with it.
-        Err(_) => correlation_id.clone(),
+        (Operation::Generate, Err(_)) => correlation_id.clone(),
+        // There may be many about one registration.
+        (Operation::Cancel | Operation::Get | Operation::Ewb, _) => correlation_id.clone(),
     };
     invoices.push(Invoice {
         id,

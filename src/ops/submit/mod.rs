@@ -1,4 +1,4 @@
-//! `submit`: publishes invoices as jobs and, if asked, waits for their results.
+//! `submit`: publishes invoices, or requests about registered ones, as jobs and, if asked, waits for their results.
 //!
 //! One rule: bytes stay bytes. Each document goes out exactly as it stands in its file.
 
@@ -22,7 +22,7 @@ use crate::broker::{
 };
 use crate::config::BrokerSide;
 use crate::gstin::Gstin;
-use crate::job::{PriorOutcome, Properties, header, long, set, short};
+use crate::job::{Class, Operation, PriorOutcome, Properties, header, long, set, short};
 use crate::retry::Backoffs;
 
 use inputs::{Invoice, read_inputs};
@@ -36,6 +36,8 @@ const IN_FLIGHT: usize = 128;
 /// What to submit and how.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What is asked for with them.
+    pub operation: Operation,
     /// Files, directories, or `-` for standard input.
     pub inputs: Vec<PathBuf>,
     /// Ahead of the other jobs.
@@ -48,6 +50,16 @@ pub struct Request {
     pub reply_to: Option<String>,
     /// Wait for the results.
     pub wait: Option<Wait>,
+}
+
+impl Request {
+    fn class(&self) -> Class {
+        if self.urgent {
+            Class::Urgent
+        } else {
+            Class::Bulk
+        }
+    }
 }
 
 /// How to wait for results.
@@ -112,7 +124,7 @@ impl From<lapin::Error> for SubmitError {
 /// Publishes, and waits if asked.
 pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, SubmitError> {
     let run = uuid::Uuid::new_v4().simple().to_string();
-    let invoices = read_inputs(&request.inputs, &run)?;
+    let invoices = read_inputs(&request.inputs, &run, request.operation)?;
     let endpoint = Endpoint::try_new(&config.broker, "submit")?;
     let replies = match &request.wait {
         Some(wait) => Some(Replies::open(config, &endpoint, wait, &run).await?),
@@ -127,6 +139,7 @@ pub async fn submit(config: &BrokerSide, request: &Request) -> Result<Summary, S
     let mut summary = Summary {
         published: invoices.len(),
         waited: request.wait.is_some(),
+        success: request.operation.success().as_str(),
         ..Summary::default()
     };
     match replies {
@@ -200,11 +213,7 @@ async fn publish_one(
 ) -> Result<(), SubmitError> {
     let mut publication = Publication {
         exchange: JOBS_EXCHANGE.into(),
-        routing_key: Cow::Borrowed(if request.urgent {
-            "urgent.generate"
-        } else {
-            "generate"
-        }),
+        routing_key: Cow::Owned(request.operation.routing_key(request.class())),
         properties: properties(request, reply_to, invoice, PriorOutcome::NotSent),
         payload: Payload(invoice.body.as_bytes()),
     };
@@ -245,7 +254,7 @@ fn properties(
     }
     let properties = Properties::default()
         .with_content_type(short("application/json"))
-        .with_type(short("irn.generate.v1"))
+        .with_type(short(&request.operation.kind()))
         .with_message_id(short(&invoice.id))
         .with_correlation_id(short(&invoice.correlation_id))
         .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default())

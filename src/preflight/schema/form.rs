@@ -3,6 +3,8 @@
 //! One rule: it says yes exactly where the validator finds nothing; a test holds the two against each other, and a schema
 //! with a keyword that is not understood here is a fault of the build.
 
+use std::sync::OnceLock;
+
 use memchr::memchr2;
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -55,7 +57,14 @@ struct TextRule {
 #[derive(Clone)]
 enum Pattern {
     NeitherQuoteNorBackslash,
-    Any(Regex),
+    Any(Expression),
+}
+
+/// A regular expression that is compiled when a text is first held against it: a worker without work needs none.
+#[derive(Clone)]
+struct Expression {
+    pattern: String,
+    compiled: OnceLock<Option<Regex>>,
 }
 
 #[derive(Clone, Copy)]
@@ -137,19 +146,29 @@ impl TextRule {
 }
 
 impl Pattern {
-    fn compile(pattern: &str) -> Result<Self, String> {
+    fn new(pattern: &str) -> Self {
         if pattern == NEITHER_QUOTE_NOR_BACKSLASH {
-            return Ok(Self::NeitherQuoteNorBackslash);
+            return Self::NeitherQuoteNorBackslash;
         }
-        let regex = Regex::new(pattern).map_err(|error| error.to_string())?;
-        Ok(Self::Any(regex))
+        Self::Any(Expression {
+            pattern: pattern.to_owned(),
+            compiled: OnceLock::new(),
+        })
     }
 
     fn is_met(&self, text: &str) -> bool {
         match self {
             Self::NeitherQuoteNorBackslash => memchr2(b'"', b'\\', text.as_bytes()).is_none(),
-            Self::Any(regex) => regex.is_match(text),
+            Self::Any(expression) => expression.is_match(text),
         }
+    }
+}
+
+impl Expression {
+    /// One that does not compile fits nothing, and leaves the word to the validator; a test compiles them all.
+    fn is_match(&self, text: &str) -> bool {
+        let compiled = self.compiled.get_or_init(|| Regex::new(&self.pattern).ok());
+        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
 
@@ -261,11 +280,11 @@ fn text_rule(keywords: &Map<String, Value>) -> Result<TextRule, String> {
     }
     let patterns = patterns
         .into_iter()
-        .map(|pattern| Pattern::compile(pattern.as_str().unwrap_or_default()));
+        .map(|pattern| Pattern::new(pattern.as_str().unwrap_or_default()));
     Ok(TextRule {
         shortest: length("minLength").unwrap_or(0),
         longest: length("maxLength").unwrap_or(usize::MAX),
-        patterns: patterns.collect::<Result<_, _>>()?,
+        patterns: patterns.collect(),
     })
 }
 
@@ -282,5 +301,33 @@ fn understood(keywords: &Map<String, Value>, known: &[&str]) -> Result<(), Strin
     match keywords.keys().find(|keyword| !is_known(keyword)) {
         Some(keyword) => Err(format!("the keyword {keyword} is not understood")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::INV_01;
+    use super::*;
+
+    fn patterns(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(members) => {
+                let pattern = members.get("pattern").and_then(Value::as_str);
+                found.extend(pattern.map(str::to_owned));
+                members.values().for_each(|member| patterns(member, found));
+            }
+            Value::Array(elements) => elements.iter().for_each(|element| patterns(element, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_the_schema_compiles() {
+        let mut found = Vec::new();
+        patterns(&serde_json::from_str(INV_01).unwrap(), &mut found);
+        assert!(found.len() > 10, "{found:?}");
+        for pattern in found {
+            assert!(Regex::new(&pattern).is_ok(), "{pattern}");
+        }
     }
 }

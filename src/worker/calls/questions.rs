@@ -1,21 +1,26 @@
 //! Look-ups: calls that change nothing, and may be repeated while the attempt's time lasts.
 
+use std::pin::pin;
+
 use super::{Answer, Calls, label};
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::{Access, Irp, IrpError, Registration};
+use crate::irp::{Access, EwayBill, Irp, IrpError, Refusal, Registration};
 use crate::outcome::Disposition;
 use crate::sessions::Session;
 use crate::worker::settle::Ending;
 
 /// What a look-up says.
-pub(in crate::worker) enum LookUp {
-    Found(Box<Registration>),
+pub(in crate::worker) enum LookUp<T = Box<Registration>> {
+    Found(T),
     Nothing,
     /// Registered, but too long ago to be fetched.
     TooOld,
 }
+
+/// What a look-up says, or why the portal refuses to answer it.
+type Understood<T = Box<Registration>> = Result<LookUp<T>, Box<Refusal>>;
 
 /// A call that changes nothing.
 enum Question<'q> {
@@ -55,20 +60,65 @@ impl Calls<'_> {
         &mut self,
         document: &Document,
     ) -> Result<LookUp, Box<Ending>> {
-        let question = Question::Document(document, document.date_text());
-        let answer = self.repeated(question).await?;
-        match self.understood(answer).await? {
-            LookUp::Nothing if document.number.chars().any(char::is_lowercase) => {
-                self.fetch(&document.irn()).await
-            }
-            answer => Ok(answer),
-        }
+        let answer = self.ask_for_document(document).await?;
+        self.unrefused(answer)
     }
 
     /// Fetches a registration by its IRN.
     pub(in crate::worker) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Box<Ending>> {
+        let answer = self.ask_for_irn(irn).await?;
+        self.unrefused(answer)
+    }
+
+    /// As [`Calls::look_up`], where the answer may be that it is not for us to ask.
+    pub(in crate::worker) async fn ask_for_document(
+        &mut self,
+        document: &Document,
+    ) -> Result<Understood, Box<Ending>> {
+        let question = Question::Document(document, document.date_text());
+        let answer = self.repeated(question).await?;
+        match self.understood(answer).await? {
+            Ok(LookUp::Nothing) if document.number.chars().any(char::is_lowercase) => {
+                self.ask_for_irn(&document.irn()).await
+            }
+            answer => Ok(answer.map(boxed)),
+        }
+    }
+
+    /// As [`Calls::fetch`], where the answer may be that it is not for us to ask.
+    pub(in crate::worker) async fn ask_for_irn(
+        &mut self,
+        irn: &Irn,
+    ) -> Result<Understood, Box<Ending>> {
         let answer = self.asked(Question::Irn(irn)).await?;
-        self.understood(answer).await
+        Ok(self.understood(answer).await?.map(boxed))
+    }
+
+    /// Looks the e-way bill of a registration up. One that was cancelled is none.
+    pub(in crate::worker) async fn ask_for_eway_bill(
+        &mut self,
+        irn: &Irn,
+    ) -> Result<Understood<Box<EwayBill>>, Box<Ending>> {
+        let answer = loop {
+            let session = self.ready().await?;
+            let access = session.access();
+            let asking = pin!(self.portal.irp.eway_bill_by_irn(&access, irn));
+            match self.observed("get_ewb", asking).await {
+                Err(error) if self.may_ask_again(&session, &error).await? => {}
+                answer => break answer,
+            }
+        };
+        let answer = self.unless_portal_is_down(answer).await?;
+        Ok(self.understood(answer).await?.map(|found| match found {
+            LookUp::Found(bill) if bill.is_active() => LookUp::Found(Box::new(bill)),
+            LookUp::Found(_) | LookUp::Nothing => LookUp::Nothing,
+            LookUp::TooOld => LookUp::TooOld,
+        }))
+    }
+
+    /// Of a document that is its own, nobody is refused an answer: what it is worth, a person has to say.
+    fn unrefused(&self, answer: Understood) -> Result<LookUp, Box<Ending>> {
+        answer.map_err(|refusal| Box::new(self.unclassified(&IrpError::Refused(refusal))))
     }
 
     /// A call that changes nothing.
@@ -117,31 +167,35 @@ impl Calls<'_> {
 
     /// Whose document it is: an e-commerce operator's account registers those of others.
     fn seller(&self) -> Gstin {
-        let document = self.case.document.as_ref();
+        let document = self.case.document();
         document.map_or(self.account.gstin, |document| document.seller)
     }
 
     /// What a look-up's answer means; anything but an answer to the question ends the attempt.
-    async fn understood(
+    async fn understood<T>(
         &self,
-        answer: Result<Registration, IrpError>,
-    ) -> Result<LookUp, Box<Ending>> {
+        answer: Result<T, IrpError>,
+    ) -> Result<Understood<T>, Box<Ending>> {
         let error = match answer {
-            Ok(registration) => return Ok(LookUp::Found(Box::new(registration))),
+            Ok(found) => return Ok(Ok(LookUp::Found(found))),
             Err(error) => error,
         };
-        match error.disposition() {
-            Disposition::NotRegistered => Ok(LookUp::Nothing),
-            Disposition::TooOld => Ok(LookUp::TooOld),
-            Disposition::Retry { .. }
-            | Disposition::Resolve
-            | Disposition::Reauth
-            | Disposition::RefuseAccount
-            | Disposition::Park
-            | Disposition::Reject
-            | Disposition::Adopt
-            | Disposition::Conflict
-            | Disposition::SyncGstin => Err(Box::new(self.unanswered(error).await)),
+        match (error.disposition(), error) {
+            (Disposition::NotRegistered, _) => Ok(Ok(LookUp::Nothing)),
+            (Disposition::TooOld, _) => Ok(Ok(LookUp::TooOld)),
+            (Disposition::Reject, IrpError::Refused(refusal)) => Ok(Err(refusal)),
+            (
+                Disposition::Retry { .. }
+                | Disposition::Resolve
+                | Disposition::Reauth
+                | Disposition::RefuseAccount
+                | Disposition::Park
+                | Disposition::Reject
+                | Disposition::Adopt
+                | Disposition::Conflict
+                | Disposition::SyncGstin,
+                error,
+            ) => Err(Box::new(self.unanswered(error).await)),
         }
     }
 
@@ -170,5 +224,14 @@ impl Calls<'_> {
             | Disposition::TooOld
             | Disposition::SyncGstin => self.unclassified(&error),
         }
+    }
+}
+
+/// Registrations are large, and their answers are handed on.
+fn boxed(found: LookUp<Registration>) -> LookUp {
+    match found {
+        LookUp::Found(registration) => LookUp::Found(Box::new(registration)),
+        LookUp::Nothing => LookUp::Nothing,
+        LookUp::TooOld => LookUp::TooOld,
     }
 }

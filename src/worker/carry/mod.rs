@@ -218,7 +218,7 @@ async fn dead_lettered(
 ) -> Result<(), Lost> {
     let code = code_of(case, ending);
     telemetry::job_dead_lettered(case.about(), reason, &code, case.in_doubt());
-    let label = case.document.as_ref().map(Document::label);
+    let label = case.document().map(Document::label);
     let obituary = Obituary {
         reason: reason.as_str(),
         gstin: case.gstin.as_ref(),
@@ -271,10 +271,8 @@ fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> 
     let attempts = case.job.attempt;
     let known = if code == DUPLICATE {
         "the portal says it is registered, but no look-up finds it"
-    } else if case.in_doubt() {
-        "it is not known whether the portal registered the document; a replay looks first"
     } else {
-        "the document is not registered"
+        case.known()
     };
     match reason {
         Reason::SessionRefused => {
@@ -296,6 +294,10 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
         | Ending::Rejected { errors, .. }
         | Ending::GaveUp { errors, .. } => errors,
         Ending::Registered { .. }
+        | Ending::Cancelled { .. }
+        | Ending::Found { .. }
+        | Ending::NotFound
+        | Ending::EwayBillIssued { .. }
         | Ending::Expired
         | Ending::Transient { .. }
         | Ending::Unknown { .. }

@@ -1,6 +1,7 @@
 //! The result message (contract, section 3): what it says, and where it goes.
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::publish::{Lost, publish, publish_if_taken};
 use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
@@ -15,7 +16,7 @@ use crate::outcome::{
 use crate::telemetry::{self, About, Settled};
 use crate::wiped::Wiped;
 use crate::worker::Worker;
-use crate::worker::case::{Case, millis};
+use crate::worker::case::{Case, Subject, millis};
 use crate::worker::settle::Ending;
 
 /// What a result says beyond the job itself.
@@ -36,16 +37,23 @@ pub(super) struct ReplyTo<'a> {
 }
 
 pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> Result<(), Lost> {
-    let date = case.document.as_ref().map(Document::date_text);
-    let document = case.document.as_ref().zip(date.as_deref());
+    let said = Said::by(answer.ending);
+    let document = case.document().or(said.document);
+    let date = document.map(Document::date_text);
+    let document = document.zip(date.as_deref());
     let total = case.received.elapsed();
     let timing = Timing {
         queued: millis(case.job.queued(case.received_at)),
         irp: case.irp_ms(),
         total: millis(total),
     };
-    let said = Said::by(answer.ending);
     let registration = said.registration;
+    let asked_for = match &case.subject {
+        Subject::Request(request) => Some(request.irn()),
+        // Computed, and not the portal's word for a document that it may never have seen.
+        Subject::Document(_) | Subject::Unnamed => None,
+    };
+    let irn = said.irn.or(asked_for.as_ref());
     let message = ResultMessage {
         gstin: case.gstin,
         document: document.map(|(document, date)| ResultDocument {
@@ -53,15 +61,16 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
             number: &document.number,
             date,
         }),
-        irn: said.irn.map(Irn::as_str),
+        irn: irn.map(Irn::as_str),
         ack_no: said.ack_no,
         ack_date: said.ack_date.as_deref(),
-        irn_status: registration.map(|known| known.status.as_str()),
+        irn_status: said.irn_status,
         signed_invoice: registration.and_then(|known| known.signed_invoice.as_json()),
         signed_qr_code: registration.and_then(|known| known.signed_qr_code.as_json()),
         signature: said.signature,
         recovered: said.recovered,
-        eway_bill: registration.and_then(|known| known.eway_bill.as_deref()),
+        eway_bill: said.eway_bill,
+        cancel_date: said.cancel_date,
         info: said.info,
         errors: answer.errors,
         attempts: case.job.attempt,
@@ -88,14 +97,14 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         .unwrap_or_default();
     worker.recent.settled(answer.status, code);
     // Computed only where the ending has none to name.
-    let of_document = case.document.as_ref().filter(|_| said.irn.is_none());
+    let of_document = case.document().filter(|_| irn.is_none());
     let of_document = of_document.map(Document::irn);
     let settled = Settled {
         operation: case.job.operation.as_str(),
         status: answer.status,
         code,
         recovered: said.recovered,
-        irn: said.irn.or(of_document.as_ref()),
+        irn: irn.or(of_document.as_ref()),
         dead_lettered: answer.dead_lettered,
         timing,
     };
@@ -185,15 +194,33 @@ fn body_of(message: &ResultMessage<'_>) -> Wiped<Vec<u8>> {
 #[derive(Default)]
 struct Said<'a> {
     registration: Option<&'a Registration>,
+    /// What the registration is of, where the job does not say.
+    document: Option<&'a Document>,
     irn: Option<&'a Irn>,
     ack_no: Option<&'a str>,
     ack_date: Option<String>,
+    irn_status: Option<&'a str>,
     signature: Option<SignatureState>,
+    eway_bill: Option<&'a RawValue>,
+    cancel_date: Option<&'a str>,
     recovered: bool,
     info: &'a [Info],
 }
 
 impl<'a> Said<'a> {
+    fn of(registration: &'a Registration) -> Self {
+        Self {
+            registration: Some(registration),
+            irn: Some(&registration.irn),
+            ack_no: Some(&registration.ack_no),
+            ack_date: registration.ack_date_rfc3339(),
+            irn_status: Some(&registration.status),
+            eway_bill: registration.eway_bill.as_deref(),
+            info: &registration.info,
+            ..Self::default()
+        }
+    }
+
     fn by(ending: &'a Ending) -> Self {
         match ending {
             Ending::Registered {
@@ -201,13 +228,37 @@ impl<'a> Said<'a> {
                 signature,
                 recovered,
             } => Self {
-                registration: Some(registration),
+                signature: Some(*signature),
+                recovered: *recovered,
+                ..Self::of(registration)
+            },
+            Ending::Found {
+                registration,
+                signature,
+                document,
+            } => Self {
+                signature: *signature,
+                document: document.as_deref(),
+                ..Self::of(registration)
+            },
+            Ending::Cancelled {
+                registration,
+                cancel_date,
+                recovered,
+            } => Self {
                 irn: Some(&registration.irn),
                 ack_no: Some(&registration.ack_no),
                 ack_date: registration.ack_date_rfc3339(),
-                signature: Some(*signature),
+                irn_status: Some("CNL"),
+                cancel_date: cancel_date.as_deref(),
                 recovered: *recovered,
-                info: &registration.info,
+                ..Self::default()
+            },
+            Ending::EwayBillIssued { bill, recovered } => Self {
+                eway_bill: Some(&bill.members),
+                recovered: *recovered,
+                info: &bill.info,
+                ..Self::default()
             },
             Ending::Partial {
                 irn,
@@ -230,7 +281,8 @@ impl<'a> Said<'a> {
                 info,
                 ..Self::default()
             },
-            Ending::Expired
+            Ending::NotFound
+            | Ending::Expired
             | Ending::Transient { .. }
             | Ending::Unknown { .. }
             | Ending::NotFoundYet

@@ -90,7 +90,8 @@ pub(super) struct Around {
 #[derive(Debug)]
 pub(super) struct Turn {
     documents: Arc<Documents>,
-    irn: Irn,
+    /// None for what changes nothing: it is in nobody's way.
+    irn: Option<Irn>,
     place: Option<Place>,
     settled_at: Option<Instant>,
     _held: Option<Held>,
@@ -107,9 +108,10 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.place.take());
-        match self.settled_at {
-            Some(_) => drop(self.documents.insert(self.irn, self.settled_at)),
-            None => drop(self.documents.remove(&self.irn)),
+        match (self.irn, self.settled_at) {
+            (Some(irn), Some(_)) => drop(self.documents.insert(irn, self.settled_at)),
+            (Some(irn), None) => drop(self.documents.remove(&irn)),
+            (None, _) => {}
         }
     }
 }
@@ -314,11 +316,11 @@ impl Lanes {
         Arc::clone(&self.lanes.entry(*gstin).or_insert_with(fresh))
     }
 
-    fn claim(&self, irn: Irn) -> Result<Turn, NoTurn> {
-        match self.documents.entry(irn) {
-            Slot::Occupied(mut taken) if is_settled(*taken.get()) => drop(taken.insert(None)),
-            Slot::Occupied(_) => return Err(NoTurn::Twin),
-            Slot::Vacant(free) => drop(free.insert(None)),
+    fn claim(&self, irn: Option<Irn>) -> Result<Turn, NoTurn> {
+        match irn.map(|irn| self.documents.entry(irn)) {
+            Some(Slot::Occupied(taken)) if !is_settled(*taken.get()) => return Err(NoTurn::Twin),
+            Some(slot) => drop(slot.insert(None)),
+            None => {}
         }
         // From here on the document is released by the turn's drop, whatever happens.
         Ok(Turn {
@@ -332,8 +334,8 @@ impl Lanes {
 }
 
 impl Entry<'_> {
-    /// Waits for the turn.
-    pub(super) async fn turn(self, irn: Irn) -> Result<Turn, NoTurn> {
+    /// Waits for the turn, alone with this document.
+    pub(super) async fn turn(self, irn: Option<Irn>) -> Result<Turn, NoTurn> {
         let Self {
             lanes,
             class,

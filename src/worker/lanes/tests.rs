@@ -47,7 +47,7 @@ impl Lanes {
     }
 
     async fn turn_of(&self, gstin: &Gstin, class: Class, irn: Irn) -> Result<Turn, NoTurn> {
-        self.enter(gstin, class, AROUND)?.turn(irn).await
+        self.enter(gstin, class, AROUND)?.turn(Some(irn)).await
     }
 
     /// Somebody else has been here, and may come again.

@@ -43,6 +43,32 @@ impl Job {
         Self::new("generate", document).id(id)
     }
 
+    /// A `cancel`, `get` or `ewb` job in the name of a GSTIN.
+    pub(crate) fn about(operation: &str, id: &str, gstin: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self::new(operation, body)
+            .id(id)
+            .text_header("x-irn-gstin", gstin)
+    }
+
+    /// A `cancel` job.
+    pub(crate) fn cancel(id: &str, gstin: &str, irn: &str) -> Self {
+        let body = format!(r#"{{"Irn":"{irn}","CnlRsn":"2","CnlRem":"Wrong entry"}}"#);
+        Self::about("cancel", id, gstin, body)
+    }
+
+    /// A `get` job by IRN.
+    pub(crate) fn get(id: &str, gstin: &str, irn: &str) -> Self {
+        Self::about("get", id, gstin, format!(r#"{{"Irn":"{irn}"}}"#))
+    }
+
+    /// An `ewb` job: by road, over a distance that the portal computes.
+    pub(crate) fn eway_bill(id: &str, gstin: &str, irn: &str) -> Self {
+        let body = format!(
+            r#"{{"Irn":"{irn}","Distance":0,"TransMode":"1","VehNo":"KA01AB1234","VehType":"R"}}"#
+        );
+        Self::about("ewb", id, gstin, body)
+    }
+
     pub(crate) fn id(self, id: &str) -> Self {
         self.with(|p| p.with_message_id(id.into()))
     }

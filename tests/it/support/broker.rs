@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::{eventually, http};
 
+const MADE_WITHIN: Duration = Duration::from_secs(90);
+
 const LISTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A virtual host of its own, deleted with all it holds when dropped.
@@ -45,9 +47,12 @@ impl Broker {
         };
         let user = authority.split([':', '@']).next().unwrap_or("guest");
         let client = http::client()?;
-        broker
-            .manage(&client, Method::PUT, "vhosts", "", &Value::Null)
-            .await?;
+        // A cluster that has just come together may leave the first request without an answer; the second finds it done.
+        eventually(MADE_WITHIN, "the virtual host to be made", async || {
+            let made = broker.manage(&client, Method::PUT, "vhosts", "", &Value::Null);
+            made.await.map(Some)
+        })
+        .await?;
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
         broker
             .manage(

@@ -201,6 +201,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// Every job has ended as `status` says, and repeated results are recognisable as repetitions; of a job that `may`
+    /// end otherwise later, the first result counts.
+    pub(crate) fn ensure_each_ended(
+        &self,
+        status: impl Fn(&str) -> &'static str,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let missing: Vec<_> = self.missing().take(5).collect();
+        ensure!(missing.is_empty(), "no result for {missing:?} and others");
+        for (job, entries) in &self.results {
+            let first = &entries[0];
+            ensure!(first.status() == status(job), "{}", first.summary());
+            for entry in entries {
+                let contradicts = entry.contradicts(first).filter(|_| !may(job));
+                ensure!(
+                    contradicts.is_none(),
+                    "the results of {job} contradict each other: {} and {}",
+                    first.summary(),
+                    entry.summary()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The first result of every job that has one.
     pub(crate) fn firsts(&self) -> impl Iterator<Item = &Entry> {
         self.results.values().filter_map(|entries| entries.first())

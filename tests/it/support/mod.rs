@@ -23,6 +23,7 @@ pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod published;
 pub(crate) mod raw_amqp;
+pub(crate) mod route;
 pub(crate) mod sandbox;
 pub(crate) mod stack;
 pub(crate) mod tls;

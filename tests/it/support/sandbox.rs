@@ -41,6 +41,9 @@ pub(crate) struct Stats {
     pub(crate) overlapping_generates: u64,
     /// Generates of a document whose fate was open, without a look-up since the generate before.
     pub(crate) blind_generates: u64,
+    /// The same of cancellations and of e-way bills.
+    pub(crate) blind_cancels: u64,
+    pub(crate) blind_eway_bills: u64,
     pub(crate) errors: u64,
     pub(crate) errors_by_code: BTreeMap<String, u64>,
     pub(crate) max_per_second: u64,
@@ -174,6 +177,8 @@ impl Sandbox {
             "registrations",
             "duplicate_generates",
             "blind_generates",
+            "blind_cancels",
+            "blind_eway_bills",
             "documents",
             "errors",
             "lookups",

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::route::Way;
 use super::sandbox::Sandbox;
 use super::{eventually, http, process::Process};
 
@@ -67,6 +68,19 @@ impl WorkerConfig {
         }
         table.insert(name.to_owned(), value.into());
         Ok(self)
+    }
+
+    /// Goes this way to a sandbox unless a client names another route.
+    pub(crate) fn over(mut self, way: Way, sandbox: &Sandbox) -> Result<Self> {
+        for (key, value) in way.settings(sandbox.url()) {
+            self = self.set(&format!("irp.{key}"), value)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds the route that is named as this way, to a portal at this URL.
+    pub(crate) fn route(self, way: Way, url: &str) -> Result<Self> {
+        self.set(&format!("irp.routes.{way}"), way.settings(url))
     }
 
     /// Sets an environment variable of the worker.

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::accounts::Refusal;
-use crate::answer::{Answer, Payload, Refused};
-use crate::call::Request;
+use crate::answer::{Answer, Granted, Payload, Refused};
+use crate::call::{Contract, Headers, Request};
 use crate::clock::stamp;
 use crate::crypto::{Key, open_login};
 use crate::sandbox::Sandbox;
@@ -35,6 +35,25 @@ impl Login {
 
 impl Sandbox {
     pub(super) fn log_in(&self, request: &Request) -> Answer {
+        match request.contract {
+            Contract::Nic => self.log_in_sealed(request),
+            Contract::MasterGst => self.log_in_plain(&request.headers),
+        }
+    }
+
+    /// As MasterGST does it for its clients: with what they send in headers, and a session key that it keeps. It cannot
+    /// be asked for a new token.
+    fn log_in_plain(&self, headers: &Headers) -> Answer {
+        self.admit_client(headers)?;
+        let (user, password) = (headers.user_name.as_str(), headers.password.as_str());
+        if user.is_empty() {
+            return Err(Refused::one("1006", "User Name is required"));
+        }
+        self.check_user(&headers.client_id, &headers.gstin, (user, password))?;
+        Ok(self.grant(headers, user, false, |_| Value::Null))
+    }
+
+    fn log_in_sealed(&self, request: &Request) -> Answer {
         let headers = &request.headers;
         self.admit_client(headers)?;
         let data = request
@@ -45,35 +64,47 @@ impl Sandbox {
         let login: Login = serde_json::from_slice(&plain).map_err(|_| undecipherable())?;
         let app_key = Key::from_base64(&login.app_key)
             .ok_or_else(|| Refused::one("1016", "Decryption of App Key failed"))?;
-        self.check_user(&headers.client_id, &headers.gstin, &login)?;
+        let (user, password) = (login.user_name.as_str(), login.password.as_str());
+        self.check_user(&headers.client_id, &headers.gstin, (user, password))?;
+        let wrapped = |key: &Key| json!(key.wrapped_under(&app_key));
+        Ok(self.grant(headers, user, login.forces(), wrapped))
+    }
 
+    fn grant(
+        &self,
+        headers: &Headers,
+        user: &str,
+        force: bool,
+        sek: impl FnOnce(&Key) -> Value,
+    ) -> Granted {
         let holder = Holder {
             client_id: headers.client_id.clone(),
             gstin: headers.gstin.clone(),
-            user: login.user_name.clone(),
+            user: user.to_owned(),
         };
         let life = self.settings().token_life();
-        let session = self
-            .sessions()
-            .grant(holder, login.forces(), self.now(), life);
-        Ok(Payload::Login(json!({
+        let session = self.sessions().grant(holder, force, self.now(), life);
+        Payload::Login(json!({
             "ClientId": headers.client_id,
-            "UserName": login.user_name,
+            "UserName": user,
             "AuthToken": session.token,
-            "Sek": session.key.wrapped_under(&app_key),
+            "Sek": sek(&session.key),
             "TokenExpiry": stamp(session.expires),
         }))
-        .into())
+        .into()
     }
 
-    fn check_user(&self, client_id: &str, gstin: &str, login: &Login) -> Result<(), Refused> {
+    fn check_user(
+        &self,
+        client_id: &str,
+        gstin: &str,
+        (user, password): (&str, &str),
+    ) -> Result<(), Refused> {
         let frozen = self
             .registry()
             .find(gstin)
             .is_some_and(|taxpayer| taxpayer.frozen);
-        let checked = self
-            .accounts()
-            .log_in(client_id, gstin, &login.user_name, &login.password);
+        let checked = self.accounts().log_in(client_id, gstin, user, password);
         match checked {
             Err(Refusal::UnknownUser) => Err(Refused::one(
                 "1017",

@@ -73,7 +73,7 @@ impl Sandbox {
 impl<'a> Opened<'a> {
     /// The JSON of the body, or why there is none.
     fn checked(&self) -> Result<&'a Node<'a>, Refused> {
-        if self.request.data().is_none() {
+        if !self.request.has_payload() {
             return Err(Refused::one("5003", "Data cannot be null or empty"));
         }
         let Some(plain) = self.plain else {

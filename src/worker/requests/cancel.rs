@@ -1,0 +1,188 @@
+//! Cancelling a registration (NIC, "Cancel IRN"): whole, within 24 hours of its acknowledgement, at the portal that has
+//! it.
+//!
+//! One rule: it is looked up first, always. What that shows to be cancelled, too old, void or not there costs no
+//! erroneous call; and a cancellation whose answer was lost is found again by it.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Registered, failed, look, rejected};
+use crate::config::credentials::Account;
+use crate::irp::{IrpError, Registration};
+use crate::outcome::{Disposition, ErrorEntry, ErrorSource};
+use crate::request::{Cancel, Wanted};
+use crate::worker::Worker;
+use crate::worker::accept::no_longer_valid;
+use crate::worker::attempt::is_unreadable_success;
+use crate::worker::calls::{Calls, LookUp, label};
+use crate::worker::case::Case;
+use crate::worker::settle::Ending;
+
+/// How long after its acknowledgement a registration can be cancelled (NIC, "Cancel IRN").
+const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// The portal rounds the acknowledgement to the minute, and clocks differ: nearer to its end than this, the portal
+/// decides.
+const LEFT_TO_THE_PORTAL: SignedDuration = SignedDuration::from_mins(2);
+
+/// The status of a registration that is cancelled.
+const CANCELLED: &str = "CNL";
+
+pub(super) async fn run(
+    worker: &Worker,
+    case: &Case,
+    order: &Cancel,
+    account: &Arc<Account>,
+) -> Result<Ending, Box<Ending>> {
+    let wanted = Wanted::Irn(order.irn);
+    let (mut calls, registration) = match look(worker, case, &wanted, account).await? {
+        Registered::At(calls, registration) => (calls, registration),
+        Registered::TooOld => return Ok(too_late()),
+        Registered::Nowhere if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
+        Registered::Nowhere => return Ok(Ending::NotFound),
+        Registered::Refused(refusal) => return Ok(rejected(&refusal)),
+    };
+    if registration.irn != order.irn {
+        let why = "a look-up by IRN was answered with another one";
+        return Ok(calls.unclassified(&IrpError::Unintelligible { why }));
+    }
+    match state_of(&registration, calls.portal_now()) {
+        State::Cancelled => Ok(cancelled(case, registration, None, true)),
+        State::Void(ending) => Ok(*ending),
+        // The portal may still be at work on a request of before: what it does to this one is not to be guessed.
+        State::TooOld | State::Active if case.doubt_is_young() => Ok(Ending::NotFoundYet),
+        State::TooOld => Ok(too_late()),
+        State::Active => {
+            case.clear_doubt(false);
+            submit(case, order, registration, &mut calls).await
+        }
+    }
+}
+
+/// What a registration is, to one who wants to cancel it.
+enum State {
+    /// It can be cancelled, or the portal has to say.
+    Active,
+    Cancelled,
+    /// It is not valid for another reason, and ends so.
+    Void(Box<Ending>),
+    /// The time in which it could be cancelled is over.
+    TooOld,
+}
+
+fn state_of(registration: &Registration, now: Timestamp) -> State {
+    if registration.status == CANCELLED {
+        return State::Cancelled;
+    }
+    if let Some(ending) = no_longer_valid(registration) {
+        return State::Void(Box::new(ending));
+    }
+    let acknowledged = registration.acknowledged_at();
+    if acknowledged.is_some_and(|since| is_over(since, now)) {
+        State::TooOld
+    } else {
+        State::Active
+    }
+}
+
+/// Whether the window is certainly over.
+fn is_over(acknowledged: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(acknowledged) > WINDOW + LEFT_TO_THE_PORTAL
+}
+
+async fn submit(
+    case: &Case,
+    order: &Cancel,
+    registration: Box<Registration>,
+    calls: &mut Calls<'_>,
+) -> Result<Ending, Box<Ending>> {
+    let error = match calls.cancel(order).await? {
+        Ok(done) if done.irn == order.irn => {
+            let date = done.cancel_date_rfc3339();
+            return Ok(cancelled(case, registration, date, false));
+        }
+        Ok(_) => IrpError::Unintelligible {
+            why: "a cancellation was answered with another IRN",
+        },
+        Err(error) => error,
+    };
+    match error.disposition() {
+        // Somebody else has cancelled it since the look-up.
+        Disposition::Adopt => Ok(cancelled(case, registration, None, true)),
+        Disposition::TooOld => Ok(too_late()),
+        // Done, in words that we cannot read: with a fresh session it is seen.
+        Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
+            match calls.fetch(&order.irn).await? {
+                LookUp::Found(now) if now.status == CANCELLED => {
+                    Ok(cancelled(case, now, None, true))
+                }
+                LookUp::Found(_) | LookUp::Nothing | LookUp::TooOld => Ok(Ending::Unknown {
+                    code: label(&error),
+                }),
+            }
+        }
+        Disposition::Retry { .. }
+        | Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject
+        | Disposition::RefuseAccount
+        | Disposition::NotRegistered
+        | Disposition::Park => Ok(failed(case, calls, error).await),
+    }
+}
+
+/// `date` is none where another request has cancelled it.
+fn cancelled(
+    case: &Case,
+    registration: Box<Registration>,
+    date: Option<String>,
+    recovered: bool,
+) -> Ending {
+    case.clear_doubt(false);
+    Ending::Cancelled {
+        registration,
+        cancel_date: date,
+        recovered,
+    }
+}
+
+/// What the portal would answer with 2270, said without asking it.
+fn too_late() -> Ending {
+    Ending::Rejected {
+        errors: vec![ErrorEntry {
+            source: ErrorSource::Preflight,
+            code: "2270".to_owned(),
+            message: "the 24 hours in which a registration can be cancelled are over; issue a credit note instead"
+                .to_owned(),
+            path: Some("/Irn".to_owned()),
+        }],
+        info: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_is_over_when_no_clock_and_no_rounding_can_say_otherwise() {
+        let since: Timestamp = "2025-09-05T12:30:00+05:30".parse().unwrap();
+        for (later, over) in [
+            (SignedDuration::from_hours(-1), false),
+            (SignedDuration::from_hours(23), false),
+            (WINDOW, false),
+            (WINDOW + LEFT_TO_THE_PORTAL, false),
+            (
+                WINDOW + LEFT_TO_THE_PORTAL + SignedDuration::from_secs(1),
+                true,
+            ),
+            (SignedDuration::from_hours(48), true),
+        ] {
+            assert_eq!(is_over(since, since + later), over, "{later}");
+        }
+    }
+}

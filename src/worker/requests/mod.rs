@@ -1,0 +1,167 @@
+//! One attempt at a `cancel`, `get` or `ewb` job, once it has its turn.
+//!
+//! One rule: as for documents. A request that may have left is looked up before it is sent again, and what a look-up
+//! cannot prove yet is waited for.
+
+mod cancel;
+mod eway_bill;
+mod get;
+
+use std::sync::Arc;
+
+use super::Worker;
+use super::calls::{Calls, LookUp, entries, label, no_credentials};
+use super::case::Case;
+use super::doubt::{never_served, one_is_down};
+use super::portals::{Portal, Portals};
+use super::routes::Route;
+use super::settle::Ending;
+use crate::config::credentials::Account;
+use crate::crash::Point;
+use crate::irp::{IrpError, Refusal, Registration};
+use crate::limits::Scope;
+use crate::outcome::{Disposition, Info};
+use crate::request::{Request, Wanted};
+
+/// Does what is asked for. `refused` is what pre-flight has against a request that has to be looked up first.
+pub(super) async fn run(
+    worker: &Worker,
+    case: &Case,
+    request: &Request,
+    account: &Arc<Account>,
+    refused: Option<Ending>,
+) -> Result<Ending, Box<Ending>> {
+    match request {
+        Request::Cancel(order) => cancel::run(worker, case, order, account).await,
+        Request::Get(wanted) => get::run(worker, case, wanted, account).await,
+        Request::EwayBill(irn) => eway_bill::run(worker, case, irn, account, refused).await,
+    }
+}
+
+/// What the portals say of a registration.
+enum Registered<'w> {
+    /// With the calls that have found it.
+    At(Box<Calls<'w>>, Box<Registration>),
+    /// Registered, but too long ago to be fetched.
+    TooOld,
+    Nowhere,
+    /// It is not for this account to ask.
+    Refused(Box<Refusal>),
+}
+
+/// Asks each portal that may have it, until one has. One that lost against another portal's counts only if nobody has
+/// another.
+async fn look<'w>(
+    worker: &'w Worker,
+    case: &'w Case,
+    wanted: &Wanted,
+    account: &Arc<Account>,
+) -> Result<Registered<'w>, Box<Ending>> {
+    let mut said = Registered::Nowhere;
+    let mut all_asked = true;
+    let of = portals_of(worker, account)?;
+    let portals = portals(of, case, account).await;
+    for &portal in &portals {
+        if !is_asked(of, portal, Scope::Core) {
+            all_asked = false;
+            continue;
+        }
+        let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
+        let answer = match wanted {
+            Wanted::Irn(irn) => calls.ask_for_irn(irn).await,
+            Wanted::Document(document) => calls.ask_for_document(document).await,
+        };
+        let answer = match answer {
+            Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => continue,
+            answer => answer?,
+        };
+        worker.crash.at(Point::LookedUp);
+        match answer {
+            Ok(LookUp::Found(registration)) => {
+                let has_lost = registration.has_lost();
+                said = Registered::At(Box::new(calls), registration);
+                if !has_lost {
+                    return Ok(said);
+                }
+            }
+            Ok(LookUp::TooOld) => return Ok(Registered::TooOld),
+            Ok(LookUp::Nothing) => {}
+            Err(refusal) => said = Registered::Refused(refusal),
+        }
+    }
+    if all_asked {
+        Ok(said)
+    } else {
+        Err(Box::new(one_is_down()))
+    }
+}
+
+/// Where the registration may be: at the one portal that a request in doubt has left for, else at each.
+async fn portals<'w>(of: &'w Portals, case: &Case, account: &Account) -> Vec<&'w Portal> {
+    let left_for = case.portal();
+    of.holding(left_for.as_deref(), account).await
+}
+
+/// Those of the account's route.
+fn portals_of<'w>(worker: &'w Worker, account: &Account) -> Result<&'w Portals, Box<Ending>> {
+    let route = worker.routes.of(account);
+    let portals = route.map(Route::portals);
+    portals.ok_or_else(|| Box::new(no_credentials()))
+}
+
+/// Whether a portal is asked: of two, one that is down is not waited for while the other may have the answer.
+fn is_asked(of: &Portals, portal: &Portal, scope: Scope) -> bool {
+    !of.are_two() || portal.answers(scope)
+}
+
+/// The portal's readable refusal of a request.
+fn rejected(refusal: &Refusal) -> Ending {
+    Ending::Rejected {
+        errors: refusal.entries(),
+        info: refusal.info.clone(),
+    }
+}
+
+/// What a submit's error obliges us to do, where that is the same for all requests.
+async fn failed(case: &Case, calls: &Calls<'_>, error: IrpError) -> Ending {
+    match error.disposition() {
+        Disposition::Retry { .. } | Disposition::Resolve if case.in_doubt() => Ending::Unknown {
+            code: label(&error),
+        },
+        Disposition::Retry { not_before } => Ending::Transient {
+            code: label(&error),
+            not_before,
+        },
+        Disposition::Resolve => Ending::Unknown {
+            code: label(&error),
+        },
+        Disposition::Reauth => Ending::SessionRefused {
+            code: label(&error),
+        },
+        Disposition::RefuseAccount => calls.account_refused(error).await,
+        Disposition::NotRegistered => Ending::NotFound,
+        Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => Ending::Rejected {
+            errors: entries(&error),
+            info: info_of(error),
+        },
+        Disposition::Conflict => Ending::Conflict {
+            irn: case.subject.irn(),
+            errors: entries(&error),
+            info: info_of(error),
+        },
+        Disposition::Adopt | Disposition::Park => calls.unclassified(&error),
+    }
+}
+
+fn info_of(error: IrpError) -> Vec<Info> {
+    match error {
+        IrpError::Refused(refusal) => refusal.info,
+        IrpError::NotSent(_)
+        | IrpError::Unsendable { .. }
+        | IrpError::Unconfirmed { .. }
+        | IrpError::Server { .. }
+        | IrpError::Throttled { .. }
+        | IrpError::Undecipherable
+        | IrpError::Unintelligible { .. } => Vec::new(),
+    }
+}
