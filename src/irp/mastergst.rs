@@ -170,10 +170,11 @@ impl Contract for MasterGst {
     }
 
     /// 403 is the provider's word for a pair or an address that it does not admit: a password must not be sent to it
-    /// again and again. Of other calls it proves nothing, because the provider stands before the portal and behind it.
+    /// again and again. Of a call that changes something neither proves anything, because the provider stands before
+    /// the portal and behind it; the look-up that follows finds out whether the session is gone.
     fn refusal_of(&self, call: Call, status: u16) -> Option<&'static str> {
         match (status, call) {
-            (401, _) => Some("401"),
+            (401, call) if !call.changes_something() => Some("401"),
             (403, Call::Login) => Some("403"),
             _ => None,
         }

@@ -103,7 +103,7 @@ pub const METRICS: [Metric; 33] = [
     counts(
         "irn_worker_unknown_outcomes",
         &[],
-        "Attempts that left open whether the portal has registered the document; each is looked up before anything is sent.",
+        "Attempts that left open whether the portal has done what was asked for; each is looked up before anything is sent.",
     ),
     shows(
         "irn_worker_unknown_outcome_age_seconds",

@@ -63,6 +63,12 @@ impl Subject {
         }
     }
 
+    /// What a person knows it by, for the `x-irn-document` header.
+    pub(super) fn label(&self) -> Option<String> {
+        let by_irn = || Some(format!("IRN {}", self.irn()?));
+        self.document().map(Document::label).or_else(by_irn)
+    }
+
     /// The IRN, given or computed.
     pub(super) fn irn(&self) -> Option<Irn> {
         match self {

@@ -43,8 +43,8 @@ pub(super) enum Ending {
     },
     /// The registration is cancelled, now or before (`recovered`).
     Cancelled {
-        /// As it was before.
-        registration: Box<Registration>,
+        /// As it was before; none where the portal no longer gives it out.
+        registration: Option<Box<Registration>>,
         /// RFC 3339; none where another request has cancelled it, because the portal does not say when.
         cancel_date: Option<String>,
         recovered: bool,
@@ -352,7 +352,7 @@ mod tests {
             info: Vec::new(),
         };
         let cancelled = Ending::Cancelled {
-            registration: registration(),
+            registration: Some(registration()),
             cancel_date: None,
             recovered: true,
         };

@@ -16,7 +16,7 @@ use crate::support::stack::Stack;
 use crate::support::worker::WorkerConfig;
 
 const MOST: usize = 10_000;
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const MANY: Duration = Duration::from_secs(120);
 
 /// An array of documents that pre-flight refuses, each of about a kilobyte.
@@ -145,7 +145,8 @@ async fn documents_of_an_urgent_batch_stay_urgent() -> Result<()> {
     .await?;
     stack.workers.remove(0).kill().await?;
     eventually(SOON, "four to be back among the urgent ones", async || {
-        Ok((stack.erp.depth("irn.jobs.urgent").await? == 4).then_some(()))
+        // One that the worker had in hand again when it was killed may be there twice.
+        Ok((stack.erp.depth("irn.jobs.urgent").await? >= 4).then_some(()))
     })
     .await?;
     assert_eq!(stack.erp.depth("irn.jobs").await?, 0);

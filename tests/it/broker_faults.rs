@@ -263,7 +263,9 @@ async fn blocked_publisher_stops_taking_jobs_and_goes_on_after_the_alarm() -> Re
     let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
     let config = WorkerConfig::between(&broker.url(), &sandbox)?.set("irp.concurrency", 4)?;
     let mut worker = config.start("worker").await?;
-    slow_down(&sandbox).await?;
+    // So slow that there are jobs left however long the alarm is in coming: without one, nothing would be blocked.
+    let slow = json!([{"endpoint": "generate", "kind": "delay", "ms": 1500}]);
+    sandbox.faults(1, slow).await?;
     let erp = Amqp::connect(&broker.url()).await?;
     let mut ledger = Ledger::publish(&erp, "BLK", JOBS).await?;
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"])
@@ -276,6 +278,7 @@ async fn blocked_publisher_stops_taking_jobs_and_goes_on_after_the_alarm() -> Re
     );
     let before = sandbox.stats().await?.generates;
     ensure!(before < JOBS as u64, "the alarm came too late");
+    slow_down(&sandbox).await?;
 
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"])
         .await?;

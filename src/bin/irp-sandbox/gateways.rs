@@ -90,7 +90,7 @@ pub(crate) fn behind(gateway: &'static Gateway, app: &App, calls: Router<App>) -
     let pass = move |State(app): State<App>, mut request: Request, next: Next| async move {
         match gateway.admit(&app, request.headers_mut()) {
             Ok(()) => next.run(request).await,
-            Err(refused) => refused,
+            Err(problem) => refused(&problem),
         }
     };
     calls.layer(from_fn_with_state(app.clone(), pass))
@@ -100,14 +100,15 @@ const IDS: [&str; 2] = ["client_id", "client-id"];
 const SECRETS: [&str; 2] = ["client_secret", "client-secret"];
 
 impl Gateway {
-    fn admit(&self, app: &App, headers: &mut HeaderMap) -> Result<(), Response> {
-        let is_given = |name: &&str| headers.get(*name).is_some_and(|value| !value.is_empty());
+    fn admit(&self, app: &App, headers: &mut HeaderMap) -> Result<(), String> {
+        let is_given =
+            |name: &&'static str| headers.get(*name).is_some_and(|value| !value.is_empty());
         if let Some(missing) = self.requires.iter().find(|name| !is_given(name)) {
-            return Err(refused(&format!("{missing} is missing")));
+            return Err(format!("{missing} is missing"));
         }
-        if IDS.iter().chain(&SECRETS).any(|name| is_given(&name)) {
+        if IDS.iter().chain(&SECRETS).any(is_given) {
             return match self.pair {
-                Pair::Own => Err(refused("the client pair is ours to send")),
+                Pair::Own => Err("the client pair is ours to send".to_owned()),
                 Pair::Either => Ok(()),
             };
         }

@@ -282,6 +282,7 @@ async fn refusals_oblige_to_the_same_as_the_portals_own() {
 #[tokio::test]
 async fn failure_of_the_provider_leaves_a_submit_open_whatever_the_status() {
     for status in [
+        "401 Unauthorized",
         "403 Forbidden",
         "404 Not Found",
         "500 Oops",

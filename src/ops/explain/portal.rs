@@ -93,6 +93,7 @@ const LOOKS: &str = "takes the outcome for unknown, because the portal may have 
 const KEEPS: &str =
     "raises an alarm and keeps the job in `irn.dead` for a person: `failed`, UNKNOWN_CODE";
 const STOPS: &str = "stops every job of this GSTIN, without another login, until its credentials change or an operator resumes it: `failed`, CREDENTIALS_REFUSED, kept in `irn.dead`";
+const REFUSES: &str = "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call";
 const INACTIVE: &str = "takes the GSTIN for inactive: `rejected`";
 
 /// What an answer that obliges to this makes of the job.
@@ -161,9 +162,7 @@ fn of_a_document(disposition: Disposition) -> &'static str {
         Disposition::SyncGstin => {
             "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
         }
-        Disposition::Reject => {
-            "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call"
-        }
+        Disposition::Reject => REFUSES,
         Disposition::Retry { .. }
         | Disposition::Resolve
         | Disposition::Reauth
@@ -181,6 +180,7 @@ fn of_a_request(call: Call, disposition: Disposition) -> &'static str {
         }
         Disposition::Adopt => "takes the registration for cancelled: `cancelled` with `recovered`",
         Disposition::Conflict => "delivers `conflict`",
+        Disposition::Reject if call == Call::EwayBill => REFUSES,
         Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => {
             "delivers `rejected`, with every code of the answer"
         }

@@ -5,6 +5,7 @@ use super::{ERP_USER, Explanation, INTEGRATOR, Kind, OPERATOR, Row, TAXPAYER};
 use crate::job::DeadLetter;
 use crate::outcome::{Reason, Status};
 
+const DONE: &str = "nobody: it is done";
 const KEPT: &str = "keeps the job in `irn.dead`, from where it can be replayed: `failed`";
 
 /// Every reason to give a job up.
@@ -136,7 +137,7 @@ fn of_status(status: Status) -> (&'static str, &'static str, &'static str, &'sta
     match status {
         Status::Signed => (
             "the document is registered; IRN, signed invoice and QR code are in the result",
-            "nobody: it is done",
+            DONE,
             "store the result, and print the QR code on the invoice if `signature` is `verified`",
             "verified the signatures as far as keys are configured; `recovered` says that it was registered before",
         ),
@@ -159,28 +160,28 @@ fn of_status(status: Status) -> (&'static str, &'static str, &'static str, &'sta
             "delivers every code with its message, from pre-flight with the place too; the document is not registered",
         ),
         Status::Cancelled => (
-            "the registration is cancelled, by this job or before it; its number can never be used again",
-            "nobody: it is done",
-            "store the result; issue a new invoice under a new number if one is needed",
-            "looked the registration up first; `recovered` says that it was cancelled before",
+            "the registration is cancelled, now or before; its number cannot be used again",
+            DONE,
+            "mark the invoice as cancelled; `cancel_date` says when, if this job did it",
+            "looked first, and cancelled only what was valid and within its 24 hours",
         ),
         Status::Found => (
-            "the registration that was asked for, with signed data as far as the portal hands it out; `irn_status` says whether it is active",
-            "nobody: it is done",
-            "store the result",
-            "verified the signatures as far as keys are configured",
+            "what was asked for is registered; it is in the result, whatever its `irn_status`",
+            DONE,
+            "use it as the result of a document that was registered",
+            "fetched it and verified the signatures as far as keys are configured",
         ),
         Status::NotFound => (
-            "nothing of the kind is registered at the portals that are configured",
+            "nothing of the kind is registered where this GSTIN's calls go",
             INTEGRATOR,
-            "check the IRN or the document's type, number and date, and the GSTIN in x-irn-gstin",
-            "asked every portal of the route",
+            "compare IRN, type, number and date with the document, and the GSTIN whose credentials were used",
+            "asked every portal that may have it",
         ),
         Status::EwbIssued => (
-            "the e-way bill is issued, by this job or before it; it is in `eway_bill`",
-            "nobody: it is done",
-            "store the result; without a validity it has part A only",
-            "delivers the bill as the portal sent it; `recovered` says that it was there before",
+            "there is an e-way bill for the registration, issued now or before; it is in `eway_bill`",
+            DONE,
+            "print its number and give it to the transporter; distances that the portal has filled in are in `info`",
+            "asked for it once; `recovered` says that it was there already",
         ),
         Status::Expired => (
             "the job's x-irn-deadline passed before the document could be submitted; it is not registered",

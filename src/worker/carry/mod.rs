@@ -18,7 +18,6 @@ use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
 use crate::crash::Point;
-use crate::document::Document;
 use crate::job::{Obituary, Properties, header, short};
 use crate::outcome::{ErrorEntry, Reason, Status};
 use crate::telemetry::{self, About};
@@ -218,7 +217,7 @@ async fn dead_lettered(
 ) -> Result<(), Lost> {
     let code = code_of(case, ending);
     telemetry::job_dead_lettered(case.about(), reason, &code, case.in_doubt());
-    let label = case.document().map(Document::label);
+    let label = case.subject.label();
     let obituary = Obituary {
         reason: reason.as_str(),
         gstin: case.gstin.as_ref(),

@@ -246,9 +246,10 @@ impl<'a> Said<'a> {
                 cancel_date,
                 recovered,
             } => Self {
-                irn: Some(&registration.irn),
-                ack_no: Some(&registration.ack_no),
-                ack_date: registration.ack_date_rfc3339(),
+                ack_no: registration.as_ref().map(|known| &*known.ack_no),
+                ack_date: registration
+                    .as_ref()
+                    .and_then(|known| known.ack_date_rfc3339()),
                 irn_status: Some("CNL"),
                 cancel_date: cancel_date.as_deref(),
                 recovered: *recovered,

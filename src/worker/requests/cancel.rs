@@ -39,7 +39,12 @@ pub(super) async fn run(
     let wanted = Wanted::Irn(order.irn);
     let (mut calls, registration) = match look(worker, case, &wanted, account).await? {
         Registered::At(calls, registration) => (calls, registration),
-        Registered::TooOld => return Ok(too_late()),
+        Registered::TooOld(_) if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
+        // Whether it was cancelled in time, only 9999 or 2270 can say now.
+        Registered::TooOld(mut calls) if case.in_doubt() => {
+            return submit(case, order, None, &mut calls).await;
+        }
+        Registered::TooOld(_) => return Ok(too_late()),
         Registered::Nowhere if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
         Registered::Nowhere => return Ok(Ending::NotFound),
         Registered::Refused(refusal) => return Ok(rejected(&refusal)),
@@ -49,14 +54,14 @@ pub(super) async fn run(
         return Ok(calls.unclassified(&IrpError::Unintelligible { why }));
     }
     match state_of(&registration, calls.portal_now()) {
-        State::Cancelled => Ok(cancelled(case, registration, None, true)),
+        State::Cancelled => Ok(cancelled(case, Some(registration), None, true)),
         State::Void(ending) => Ok(*ending),
         // The portal may still be at work on a request of before: what it does to this one is not to be guessed.
         State::TooOld | State::Active if case.doubt_is_young() => Ok(Ending::NotFoundYet),
         State::TooOld => Ok(too_late()),
         State::Active => {
             case.clear_doubt(false);
-            submit(case, order, registration, &mut calls).await
+            submit(case, order, Some(registration), &mut calls).await
         }
     }
 }
@@ -95,7 +100,7 @@ fn is_over(acknowledged: Timestamp, now: Timestamp) -> bool {
 async fn submit(
     case: &Case,
     order: &Cancel,
-    registration: Box<Registration>,
+    registration: Option<Box<Registration>>,
     calls: &mut Calls<'_>,
 ) -> Result<Ending, Box<Ending>> {
     let error = match calls.cancel(order).await? {
@@ -116,7 +121,7 @@ async fn submit(
         Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
             match calls.fetch(&order.irn).await? {
                 LookUp::Found(now) if now.status == CANCELLED => {
-                    Ok(cancelled(case, now, None, true))
+                    Ok(cancelled(case, Some(now), None, true))
                 }
                 LookUp::Found(_) | LookUp::Nothing | LookUp::TooOld => Ok(Ending::Unknown {
                     code: label(&error),
@@ -135,10 +140,10 @@ async fn submit(
     }
 }
 
-/// `date` is none where another request has cancelled it.
+/// `registration` is as it was before, and `date` none where another request has cancelled it.
 fn cancelled(
     case: &Case,
-    registration: Box<Registration>,
+    registration: Option<Box<Registration>>,
     date: Option<String>,
     recovered: bool,
 ) -> Ending {

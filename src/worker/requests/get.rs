@@ -19,7 +19,7 @@ pub(super) async fn run(
 ) -> Result<Ending, Box<Ending>> {
     Ok(match look(worker, case, wanted, account).await? {
         Registered::At(_, registration) => found(worker, case, wanted, registration),
-        Registered::TooOld => too_old(wanted.irn(), None),
+        Registered::TooOld(_) => too_old(wanted.irn(), None),
         Registered::Nowhere => Ending::NotFound,
         Registered::Refused(refusal) => rejected(&refusal),
     })

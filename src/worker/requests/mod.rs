@@ -43,7 +43,7 @@ enum Registered<'w> {
     /// With the calls that have found it.
     At(Box<Calls<'w>>, Box<Registration>),
     /// Registered, but too long ago to be fetched.
-    TooOld,
+    TooOld(Box<Calls<'w>>),
     Nowhere,
     /// It is not for this account to ask.
     Refused(Box<Refusal>),
@@ -84,7 +84,7 @@ async fn look<'w>(
                     return Ok(said);
                 }
             }
-            Ok(LookUp::TooOld) => return Ok(Registered::TooOld),
+            Ok(LookUp::TooOld) => return Ok(Registered::TooOld(Box::new(calls))),
             Ok(LookUp::Nothing) => {}
             Err(refusal) => said = Registered::Refused(refusal),
         }

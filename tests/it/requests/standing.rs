@@ -59,6 +59,27 @@ async fn request_in_doubt_past_its_deadline_is_answered_by_what_is_there() -> Re
     Ok(())
 }
 
+/// A dead letter that comes back after days: the portal gives nothing out any more, but it still says what was done.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn cancellation_in_doubt_for_days_is_settled_by_the_portals_own_word() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let done = registered(&stack, "D/7").await?;
+    stack.settle(Job::cancel("c-1", SELLER, &done)).await?;
+    let open = registered(&stack, "D/8").await?;
+    stack.sandbox.advance("72h").await?;
+    let doubted = |id, irn| Job::cancel(id, SELLER, irn).text_header("x-irn-outcome", "unknown");
+    let outcome = stack.settle(doubted("c-2", &done)).await?;
+    assert_eq!(outcome.status(), "cancelled", "{}", outcome.json);
+    assert_eq!(outcome.json["recovered"], true);
+    assert_eq!(outcome.text("irn"), done);
+    let outcome = stack.settle(doubted("c-3", &open)).await?;
+    assert_eq!(outcome.status(), "rejected", "{}", outcome.json);
+    assert_eq!(outcome.errors(), ["irp 2270"]);
+    assert_nothing_blind(&stack.sandbox.stats().await?);
+    Ok(())
+}
+
 /// Handed out again, nobody knows whether it was sent: looked up at once, and sent only after the settle time.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
