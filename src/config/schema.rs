@@ -311,6 +311,10 @@ fn docs_schema_of_the_configuration_is_what_its_reader_asks_for() {
         .replace(
             "extra_headers = { ",
             "extra_headers = { \"X-Secret\" = { value_file = \"key\" }, ",
+        )
+        .replace(
+            "client_pair = \"omit\", ",
+            "client_pair = \"omit\", header_names = { authtoken = \"auth-token\" }, ",
         );
     let path: Arc<Path> = Arc::from(Path::new("config/worker.toml"));
     let findings = Findings::default();
