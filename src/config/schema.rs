@@ -211,7 +211,9 @@ fn said(sample: &str) -> Vec<(String, Said)> {
     let (mut section, mut comment) = (String::new(), Vec::new());
     let mut all = Vec::new();
     for line in sample.lines() {
+        // A comment may begin with the name of a section as well.
         let header = line.strip_prefix("# ").unwrap_or(line).strip_prefix('[');
+        let header = header.filter(|name| name.ends_with(']'));
         if let Some(name) = header.map(|name| name.trim_matches(['[', ']'])) {
             section = format!("{name}.");
             comment.clear();
