@@ -243,7 +243,8 @@ impl Run {
         while self.ledger.answered() < answered {
             let before = self.ledger.answered();
             let at_once = if self.options.mixed { FEW } else { CHUNK };
-            let next = answered.min(before + at_once);
+            // What follows on the last of them is not asked for before they are in.
+            let next = answered.min(before + at_once).min(self.ledger.expected());
             self.ledger.collect(&url, next, STUCK_AFTER).await?;
             if self.options.mixed {
                 self.follow_ups.publish(&url, &mut self.ledger).await?;

@@ -91,6 +91,11 @@ impl Ledger {
         self.results.len()
     }
 
+    /// How many jobs were published.
+    pub(crate) fn expected(&self) -> usize {
+        self.published.len()
+    }
+
     /// How many results have come, repeated ones included.
     pub(crate) fn received(&self) -> usize {
         self.results.values().map(Vec::len).sum()
