@@ -391,8 +391,9 @@ pub struct ResultMessage<'a> {
         schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")
     )]
     pub eway_bill: Option<&'a RawValue>,
-    /// When it was cancelled: RFC 3339, with India's offset; null where another request had cancelled it before.
+    /// When it was cancelled: RFC 3339, with India's offset. Only where a job has cancelled it.
     #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_date: Option<&'a str>,
     /// What the portal sent beside its answer.
     pub info: &'a [Info],

@@ -152,7 +152,9 @@ impl Node {
         }
         match self.wanted.first() {
             Some(Wanted::One { schema, .. }) => schema.clone(),
-            _ => json!({"type": "string", "minLength": 1}),
+            Some(Wanted::Secret { .. } | Wanted::List | Wanted::Map | Wanted::Section) | None => {
+                json!({"type": "string", "minLength": 1})
+            }
         }
     }
 

@@ -68,7 +68,7 @@ fn schema() -> Value {
         .to_value();
     schema["$id"] = json!(format!("{NAMESPACE}{NAME}"));
     schema["description"] = json!(
-        "Every member is always there; one that does not apply is null. Later workers may add members to version 1: ignore those you do not know."
+        "Every member is always there, and null where it does not apply; but `cancel_date` only where a job has cancelled. Later workers may add members to version 1: ignore those you do not know."
     );
     schema["title"] = json!("irn.result.v1: what became of a job");
     // Its words are those of the jobs, above this module; "unknown" is what could not be read.
@@ -88,7 +88,7 @@ fn examples() -> Value {
             "version": 1, "job_id": "erp-4711", "operation": "generate", "status": status,
             "gstin": "29AAGCE4783K1Z1", "document": document, "irn": null, "ack_no": null, "ack_date": null,
             "irn_status": null, "signed_invoice": null, "signed_qr_code": null, "signature": null,
-            "recovered": false, "eway_bill": null, "cancel_date": null, "info": [], "errors": [], "attempts": 1,
+            "recovered": false, "eway_bill": null, "info": [], "errors": [], "attempts": 1,
             "dead_lettered": false, "timing_ms": {"queued": 12, "irp": 310, "total": 340},
         })
     };
