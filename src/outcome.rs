@@ -391,7 +391,7 @@ pub struct ResultMessage<'a> {
         schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")
     )]
     pub eway_bill: Option<&'a RawValue>,
-    /// When it was cancelled: RFC 3339, with India's offset.
+    /// When it was cancelled: RFC 3339, with India's offset; null where another request had cancelled it before.
     #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub cancel_date: Option<&'a str>,
     /// What the portal sent beside its answer.

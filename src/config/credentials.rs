@@ -15,10 +15,10 @@ use crate::gstin::Gstin;
 
 pub use load::{Loaded, Reading, load, read, read_here};
 
-mod client;
 #[cfg(test)]
 pub(super) use load::findings_of;
 
+mod client;
 mod load;
 
 /// A password or client secret.

@@ -47,6 +47,11 @@ pub(super) fn noted(key: &str) -> String {
     }
 }
 
+/// Whether the key is of an entry.
+pub(super) fn is_entry(key: &str) -> bool {
+    key.contains(['[', '.'])
+}
+
 impl Wanted {
     pub(super) fn one<T: Setting>() -> Self {
         Self::One {
@@ -120,7 +125,8 @@ impl Node {
                 Wanted::One { required: true, .. } | Wanted::Secret { required: true }
             )
         };
-        self.wanted.iter().any(is_required)
+        // What one entry wants and another does not may be left out.
+        !self.wanted.is_empty() && self.wanted.iter().all(is_required)
     }
 
     fn schema(&self) -> Value {
@@ -205,10 +211,8 @@ fn said(sample: &str) -> Vec<(String, Said)> {
     let (mut section, mut comment) = (String::new(), Vec::new());
     let mut all = Vec::new();
     for line in sample.lines() {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .map(|name| name.trim_matches(['[', ']']))
-        {
+        let header = line.strip_prefix("# ").unwrap_or(line).strip_prefix('[');
+        if let Some(name) = header.map(|name| name.trim_matches(['[', ']'])) {
             section = format!("{name}.");
             comment.clear();
         } else if let Some((key, value, is_set)) = setting(line) {
@@ -268,13 +272,18 @@ fn tree_of(findings: &Findings, all_said: Vec<(String, Said)>) -> Node {
         root.note(&key, wanted);
     }
     for (key, mut said) in all_said {
-        let section = root.at(key.split('.').next().unwrap_or_default());
-        if section.has(&Wanted::List) {
+        let above: Vec<&str> = key.match_indices('.').map(|(end, _)| &key[..end]).collect();
+        let mut is_below = |wanted| above.iter().any(|above| root.at(above).has(&wanted));
+        // What the user chose to call something says nothing of what others may.
+        if is_below(Wanted::Map) {
+            continue;
+        }
+        if is_below(Wanted::List) {
             said.value = said.value.map(|(_, value)| ("examples", json!([value])));
         }
-        // What the user chose to call something says nothing of what others may.
-        if !section.has(&Wanted::Map) {
-            root.at(&key).said = said;
+        let node = root.at(&key);
+        if node.said.value.is_none() {
+            node.said = said;
         }
     }
     root
@@ -292,8 +301,9 @@ fn published(name: &str, title: &str, root: &Node) -> Value {
 fn docs_schema_of_the_configuration_is_what_its_reader_asks_for() {
     const NAME: &str = "worker.schema.json";
     let text = sample("worker.toml");
-    // What may be written in several forms has to be come past in each.
+    // What may be written in several forms has to be come past in each, and a key that a route inherits has to be there.
     let text = whole_sample(&text)
+        .replace("keys/irp-public.pem", "Cargo.toml")
         .replace(
             "signing_keys = []",
             "signing_keys = [\"*.pem\", { file = \"2025.pem\", kid = \"15B82E\" }]",
@@ -301,6 +311,10 @@ fn docs_schema_of_the_configuration_is_what_its_reader_asks_for() {
         .replace(
             "extra_headers = { ",
             "extra_headers = { \"X-Secret\" = { value_file = \"key\" }, ",
+        )
+        .replace(
+            "client_pair = \"omit\", ",
+            "client_pair = \"omit\", header_names = { authtoken = \"auth-token\" }, ",
         );
     let path: Arc<Path> = Arc::from(Path::new("config/worker.toml"));
     let findings = Findings::default();
@@ -316,8 +330,22 @@ fn docs_schema_of_the_configuration_is_what_its_reader_asks_for() {
 #[test]
 fn docs_schema_of_the_credentials_is_what_their_reader_asks_for() {
     const NAME: &str = "credentials.schema.json";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/credentials.example.toml");
-    let findings = credentials::findings_of(&path);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    // Every kind of route, since what a client has to have depends on it.
+    let worker = write(
+        "worker.toml",
+        "[irp]\nbase_url = \"https://irp.example.in\"\npublic_key_file = \"Cargo.toml\"\n\
+         routes.omit = { base_url = \"https://a.example.in\", client_pair = \"omit\" }\n\
+         routes.mastergst = { base_url = \"https://b.example.in\", provider = \"mastergst\" }\n",
+    );
+    let irp = load::load(&worker, []).unwrap().config.irp;
+    let entries = "[[client]]\n[[client]]\nroute = \"omit\"\n[[client]]\nroute = \"mastergst\"\n[[taxpayer]]\n";
+    let findings = credentials::findings_of(&write("credentials.toml", entries), &(&irp).into());
     let root = tree_of(&findings, said(&sample("credentials.example.toml")));
     let title = "irn-worker: the credentials file";
     is_the_schema(NAME, &published(NAME, title, &root));

@@ -304,9 +304,13 @@ impl<'f> Section<'f> {
     /// The secret at `key`, or in the file that its twin `key_file` names. `is_secret` is false for values that
     /// any user of the machine may see.
     pub(super) fn secret(&mut self, key: &str, is_secret: fn(&str) -> bool) -> Option<Secret> {
-        let twin = format!("{key}_file");
         #[cfg(test)]
         self.want(key, Wanted::Secret { required: false });
+        self.secret_or_file(key, is_secret)
+    }
+
+    fn secret_or_file(&mut self, key: &str, is_secret: fn(&str) -> bool) -> Option<Secret> {
+        let twin = format!("{key}_file");
         let (inline, file) = (self.take(key), self.take(&twin));
         match (inline, file) {
             (None, None) => None,
@@ -334,7 +338,7 @@ impl<'f> Section<'f> {
         let is_set = [key, &format!("{key}_file")]
             .iter()
             .any(|k| self.table.contains_key(*k));
-        let secret = self.secret(key, |_| true);
+        let secret = self.secret_or_file(key, |_| true);
         if !is_set {
             self.missing(
                 key,
@@ -353,7 +357,9 @@ impl<'f> Section<'f> {
     ) -> Option<Secret> {
         const REMEDY: &str = "write a text in double quotes, or name a file with the `_file` key";
         #[cfg(test)]
-        self.want(key, Wanted::one::<String>());
+        if super::schema::is_entry(key) {
+            self.want(key, Wanted::one::<String>());
+        }
         let text = match item.value.text() {
             Some("") => Err("is empty".to_owned()),
             Some(text) => Ok(text),

@@ -21,7 +21,10 @@ fn carries(status: Status) -> &'static [&'static str] {
             "signed_qr_code",
             "signature",
         ],
-        Status::Partial => &["gstin", "document", "irn"],
+        Status::Found => &["gstin", "irn", "ack_no", "irn_status"],
+        Status::Cancelled => &["gstin", "irn", "irn_status"],
+        Status::EwbIssued => &["gstin", "irn", "eway_bill"],
+        Status::Partial | Status::NotFound => &["gstin", "irn"],
         Status::Conflict | Status::Rejected | Status::Expired | Status::Failed => &[],
     }
 }
@@ -29,7 +32,12 @@ fn carries(status: Status) -> &'static [&'static str] {
 /// Whether a result of this status says what is wrong: always, never, or as it happens.
 fn has_errors(status: Status) -> Option<bool> {
     match status {
-        Status::Signed | Status::Expired => Some(false),
+        Status::Signed
+        | Status::Cancelled
+        | Status::Found
+        | Status::NotFound
+        | Status::EwbIssued
+        | Status::Expired => Some(false),
         Status::Partial | Status::Conflict | Status::Rejected | Status::Failed => Some(true),
     }
 }
@@ -80,7 +88,7 @@ fn examples() -> Value {
             "version": 1, "job_id": "erp-4711", "operation": "generate", "status": status,
             "gstin": "29AAGCE4783K1Z1", "document": document, "irn": null, "ack_no": null, "ack_date": null,
             "irn_status": null, "signed_invoice": null, "signed_qr_code": null, "signature": null,
-            "recovered": false, "eway_bill": null, "info": [], "errors": [], "attempts": 1,
+            "recovered": false, "eway_bill": null, "cancel_date": null, "info": [], "errors": [], "attempts": 1,
             "dead_lettered": false, "timing_ms": {"queued": 12, "irp": 310, "total": 340},
         })
     };

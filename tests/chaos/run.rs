@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::brokers::Brokers;
@@ -69,8 +70,12 @@ struct Run {
     partitioned: usize,
 }
 
+/// Each run has brokers, workers and a portal of its own: more of them at once are more than a small machine serves in time.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
 /// Publishes, disturbs, accounts. Prints one line of figures, whatever came of it.
 pub(crate) async fn run(options: Options) -> Result<()> {
+    let _turn = TURNS.acquire().await?;
     let mut run = Run::new(options).await?;
     let started = Instant::now();
     let ended = run.work().await;

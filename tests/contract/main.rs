@@ -3,6 +3,7 @@
 mod asyncapi;
 mod explain;
 mod properties;
+mod requests;
 mod schemas;
 mod settings;
 

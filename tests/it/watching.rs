@@ -16,6 +16,7 @@ use crate::support::credentials::GSTINS;
 use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::prometheus::{Prometheus, shipped};
+use crate::support::route::Way;
 use crate::support::stack::Stack;
 use crate::support::worker::WorkerConfig;
 
@@ -221,7 +222,9 @@ fn exported(text: &str) -> Result<BTreeSet<(String, String)>> {
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn worker_shows_exactly_the_metrics_of_the_table_and_logs_exactly_the_fields() -> Result<()> {
-    let mut stack = Stack::start(1).await?;
+    // Some are of routes, where there are several.
+    let with_a_route = |config: WorkerConfig| config.route(Way::Nic, "http://127.0.0.1:9");
+    let mut stack = Stack::start_with(1, with_a_route).await?;
     everything_happens(&stack).await?;
     let listed: BTreeSet<_> = METRICS
         .iter()

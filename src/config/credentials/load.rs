@@ -84,9 +84,9 @@ pub fn read_here(path: &Path, terms: impl Into<Terms>) -> Reading {
 
 /// What a reading of this file comes past, for the published schema.
 #[cfg(test)]
-pub(in crate::config) fn findings_of(file: &Path) -> Findings {
+pub(in crate::config) fn findings_of(file: &Path, terms: &Terms) -> Findings {
     let findings = Findings::default();
-    read_file(file, &findings, &mut Drafts::default());
+    read_file(file, terms, &findings, &mut Drafts::default());
     findings
 }
 

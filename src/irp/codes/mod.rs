@@ -158,6 +158,9 @@ impl Code {
                 "an HTTP status, not a code of the portal: service providers answer so to a key that they refuse as well",
             ),
             "301" | "302" => Some("a code of a service provider, not an HTTP status"),
+            "403" | "429" | "500" | "502" | "503" | "504" => Some(
+                "a service provider's error code; of the same HTTP status without a readable answer see `HTTP 4xx` and `HTTP 5xx`",
+            ),
             _ if self.is_of_the_eway_bill() => Some(
                 "beside a registration it comes in the result's `info` as `EWBERR`: the IRN stands, `signed`",
             ),

@@ -148,10 +148,12 @@ pub fn all() -> Vec<Explanation> {
 
 /// Every meaning of a code, written in any case. Empty: it is not known.
 pub fn known(code: &str) -> Vec<Explanation> {
-    let asked = transport::as_listed(code);
+    let (asked, listed) = (code.trim(), transport::as_listed(code));
+    let is_it =
+        |known: &str| known.eq_ignore_ascii_case(asked) || known.eq_ignore_ascii_case(listed);
     all()
         .into_iter()
-        .filter(|explanation| explanation.code.eq_ignore_ascii_case(asked))
+        .filter(|explanation| is_it(&explanation.code))
         .collect()
 }
 
@@ -245,7 +247,7 @@ mod tests {
             ("retries_exhausted", vec!["RETRIES_EXHAUSTED"]),
             ("dupirn", vec!["DUPIRN"]),
             ("HTTP 503", vec!["HTTP 5xx"]),
-            ("504", vec!["HTTP 5xx"]),
+            ("504", vec!["504", "HTTP 5xx"]),
             ("http 401", vec!["401"]),
             ("time-out", vec!["unconfirmed"]),
             ("rejected", vec!["rejected", "rejected", "REJECTED"]),

@@ -7,10 +7,11 @@ use crate::outcome::Disposition;
 use crate::preflight;
 
 /// Every call, the one most asked about first.
-const CALLS: [Call; 5] = [
+const CALLS: [Call; 6] = [
     Call::Generate,
     Call::LookUp,
     Call::Cancel,
+    Call::EwayBill,
     Call::Gstin,
     Call::Login,
 ];
@@ -64,9 +65,9 @@ pub(super) fn calls_of(class: Class) -> &'static [Call] {
     match class {
         Class::Session | Class::Account | Class::Passing | Class::Uncertain => &CALLS,
         Class::Done | Class::Document => &[Call::Generate, Call::Cancel, Call::EwayBill],
-        Class::Conflict => &[Call::Generate],
+        Class::Conflict => &[Call::Generate, Call::EwayBill],
         Class::StaleGstin => &[Call::Generate, Call::Gstin],
-        Class::Absent => &[Call::LookUp, Call::Gstin],
+        Class::Absent => &[Call::LookUp, Call::Cancel, Call::EwayBill, Call::Gstin],
         Class::TooOld => &[Call::Generate, Call::LookUp],
     }
 }
@@ -92,7 +93,7 @@ const LOOKS: &str = "takes the outcome for unknown, because the portal may have 
 const KEEPS: &str =
     "raises an alarm and keeps the job in `irn.dead` for a person: `failed`, UNKNOWN_CODE";
 const STOPS: &str = "stops every job of this GSTIN, without another login, until its credentials change or an operator resumes it: `failed`, CREDENTIALS_REFUSED, kept in `irn.dead`";
-const REJECTS: &str = "delivers `rejected`, with every code of the answer";
+const REFUSES: &str = "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call";
 const INACTIVE: &str = "takes the GSTIN for inactive: `rejected`";
 
 /// What an answer that obliges to this makes of the job.
@@ -105,69 +106,89 @@ fn does(call: Call, disposition: Disposition) -> &'static str {
             "drops the session, logs in once and asks once more; refused again, the job waits on the delay ladder, and in the fourth attempt it is given up: `failed`, SESSION_REFUSED"
         }
         Disposition::RefuseAccount => STOPS,
-        Disposition::Adopt => adopts(call),
-        Disposition::Conflict => match call {
-            Call::Generate => {
-                "delivers `conflict`, with the IRN that is known; it never sends this document again"
+        Disposition::Adopt
+        | Disposition::Conflict
+        | Disposition::SyncGstin
+        | Disposition::Reject
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => does_with_verdict(call, disposition),
+    }
+}
+
+/// The same for what is said of the thing that was asked for. A login has nothing of the kind to say: it is refused.
+fn does_with_verdict(call: Call, disposition: Disposition) -> &'static str {
+    match call {
+        Call::Login => STOPS,
+        Call::Generate => of_a_document(disposition),
+        Call::Cancel | Call::EwayBill => of_a_request(call, disposition),
+        Call::LookUp => match disposition {
+            Disposition::NotRegistered => {
+                "takes it for not registered, once `irp.settle_time` has passed since it may have been sent; of a `cancel` or `get`: `not_found`"
             }
-            Call::Login => STOPS,
-            Call::Cancel | Call::EwayBill => {
-                "delivers `conflict`, with the IRN, and sends nothing again"
-            }
-            Call::LookUp | Call::Gstin => KEEPS,
+            Disposition::TooOld => "delivers `partial`: the IRN, without signed data",
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::SyncGstin
+            | Disposition::Reject
+            | Disposition::Park => KEEPS,
         },
-        Disposition::SyncGstin => match call {
-            Call::Generate => {
-                "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
-            }
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::Cancel | Call::EwayBill => REJECTS,
-            Call::LookUp => KEEPS,
-        },
-        Disposition::Reject => match call {
-            Call::Cancel => REJECTS,
-            Call::Generate | Call::EwayBill => {
-                "delivers `rejected`, with every code of the answer; what was refused for its own bytes is answered the same for a day, without a call"
-            }
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::LookUp => KEEPS,
-        },
-        Disposition::NotRegistered => match call {
-            Call::Gstin => INACTIVE,
-            Call::Login => STOPS,
-            Call::Cancel | Call::EwayBill => {
-                "delivers `not_found`: nothing is registered under this IRN"
-            }
-            Call::Generate | Call::LookUp => {
-                "takes the document for not registered, once `irp.settle_time` has passed since it may have been sent"
-            }
-        },
-        Disposition::TooOld => match call {
-            Call::Login => STOPS,
-            Call::Cancel => "delivers `rejected`: it can no longer be cancelled",
-            Call::Generate | Call::LookUp | Call::Gstin | Call::EwayBill => {
-                "delivers `partial`: the IRN, without signed data"
-            }
-        },
-        Disposition::Park => match call {
-            Call::Login => STOPS,
-            Call::Generate | Call::LookUp | Call::Gstin | Call::Cancel | Call::EwayBill => KEEPS,
+        Call::Gstin => match disposition {
+            Disposition::NotRegistered | Disposition::SyncGstin | Disposition::Reject => INACTIVE,
+            Disposition::Retry { .. }
+            | Disposition::Resolve
+            | Disposition::Reauth
+            | Disposition::RefuseAccount
+            | Disposition::Adopt
+            | Disposition::Conflict
+            | Disposition::TooOld
+            | Disposition::Park => KEEPS,
         },
     }
 }
 
-fn adopts(call: Call) -> &'static str {
-    match call {
-        Call::Generate => {
+fn of_a_document(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Adopt => {
             "fetches what is registered, verifies and compares it: `signed` with `recovered`, `partial` where the portal no longer hands it out, `conflict` where it differs"
         }
-        Call::Cancel => "takes the registration for cancelled",
-        Call::EwayBill => {
-            "fetches the e-way bill that is there and delivers it: `ewb_issued`; where none is found for this IRN, time and again, `conflict`"
+        Disposition::Conflict => {
+            "delivers `conflict`, with the IRN that is known; it never sends this document again"
         }
-        Call::Login => STOPS,
-        Call::LookUp | Call::Gstin => KEEPS,
+        Disposition::SyncGstin => {
+            "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
+        }
+        Disposition::Reject => REFUSES,
+        Disposition::Retry { .. }
+        | Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::RefuseAccount
+        | Disposition::NotRegistered
+        | Disposition::TooOld
+        | Disposition::Park => KEEPS,
+    }
+}
+
+fn of_a_request(call: Call, disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Adopt if call == Call::EwayBill => {
+            "fetches the bill by the IRN: `ewb_issued` with `recovered`; where there is none, it asks again later, and the second time it is `conflict`"
+        }
+        Disposition::Adopt => "takes the registration for cancelled: `cancelled` with `recovered`",
+        Disposition::Conflict => "delivers `conflict`",
+        Disposition::Reject if call == Call::EwayBill => REFUSES,
+        Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => {
+            "delivers `rejected`, with every code of the answer"
+        }
+        Disposition::NotRegistered => "delivers `not_found`",
+        Disposition::Retry { .. }
+        | Disposition::Resolve
+        | Disposition::Reauth
+        | Disposition::RefuseAccount
+        | Disposition::Park => KEEPS,
     }
 }

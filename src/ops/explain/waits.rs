@@ -76,6 +76,16 @@ const WAITS: &[Row] = &[
         "the second portal refuses the account, and the first one is down",
         "have the API user enabled at the second portal",
     ),
+    wait(
+        "route down",
+        "its route to the portal does not answer, while others do",
+        "nothing to do; `/readyz`, `/status` and the page say which route, and since when",
+    ),
+    wait(
+        "route changed",
+        "its client was given another route while the job was under way",
+        "nothing to do: it goes on over the new one",
+    ),
     held(
         "paused",
         "an operator has paused its GSTIN, its client or the portal; nobody has looked at the job yet",

@@ -37,8 +37,18 @@ pub(super) fn reasons() -> Vec<Explanation> {
         }
         .explanation(Kind::Worker)
     };
-    Reason::ALL.into_iter().map(row).collect()
+    let all = Reason::ALL.into_iter().map(row);
+    all.chain([OF_OLDER.explanation(Kind::Worker)]).collect()
 }
+
+/// What older workers wrote, and letters of theirs may still say.
+const OF_OLDER: Row = Row {
+    code: "UNSUPPORTED",
+    meaning: "a worker of an older version gave the job up, because it did not perform cancel, get and ewb yet",
+    fixed_by: OPERATOR,
+    remedy: "replay: workers of this version do",
+    does: "never gives up for this reason any more",
+};
 
 /// What it says, who fixes it, and how.
 fn of_reason(reason: Reason) -> (&'static str, &'static str, &'static str) {
