@@ -1,5 +1,6 @@
 //! The command line of contract section 1: what can be typed, and with which code it ends.
 
+mod certify;
 mod dead_letters;
 mod explain;
 mod health;
@@ -30,6 +31,7 @@ use crate::preflight::Preflight;
 use crate::signature::Keyring;
 use crate::telemetry;
 
+use certify::CertifyArgs;
 use dead_letters::DeadLettersCommand;
 use explain::ExplainArgs;
 use health::HealthArgs;
@@ -111,6 +113,9 @@ enum Command {
     Resume(ResumeArgs),
     /// Say what a code or a status means, who fixes it and what the worker does; exit 1 if it is not known.
     Explain(ExplainArgs),
+    /// Carry the portal's onboarding test cases out, at a sandbox, and write the summary test report that it asks for; exit
+    /// 1 if a case did not go as expected.
+    Certify(CertifyArgs),
     /// Compute an IRN.
     Irn {
         /// The seller.
@@ -254,6 +259,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Validate { input } => run_validate(&config, json, &input),
         Command::Verify(arguments) => run_verify(&config, json, &arguments),
         Command::Explain(arguments) => arguments.run(&config, json),
+        Command::Certify(arguments) => arguments.run(&config, json).await,
         Command::Irn {
             gstin,
             date,

@@ -1,6 +1,7 @@
 //! What the commands do.
 
 pub mod broker;
+pub mod certify;
 pub mod check;
 pub mod dead_letters;
 pub mod explain;

@@ -4,6 +4,7 @@
 
 mod batches;
 mod budget;
+mod certify;
 mod check;
 mod clients;
 mod commands;

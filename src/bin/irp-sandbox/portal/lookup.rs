@@ -7,7 +7,7 @@ use crate::call::DocumentQuery;
 use crate::clock::{financial_year, ist, parse_day};
 use crate::documents::{Document, Status};
 use crate::irn::irn;
-use crate::rules::masters::{is_gstin, is_irn};
+use crate::rules::masters::{is_gstin, is_irn, is_state, state};
 use crate::sandbox::Sandbox;
 
 impl Sandbox {
@@ -101,7 +101,7 @@ impl Sandbox {
 
     /// GSTIN details, as the portal believes them.
     pub(super) fn taxpayer(&self, gstin: &str) -> Answer {
-        refuse_malformed(gstin)?;
+        refuse_impossible(gstin)?;
         let registry = self.registry();
         let taxpayer = registry.find(gstin).ok_or_else(unknown)?;
         Ok(Payload::Json(taxpayer.details(gstin)).into())
@@ -109,15 +109,17 @@ impl Sandbox {
 
     /// GSTIN details after they were fetched anew from the common portal.
     pub(super) fn sync_taxpayer(&self, gstin: &str) -> Answer {
-        refuse_malformed(gstin)?;
+        refuse_impossible(gstin)?;
         let mut registry = self.registry();
         let taxpayer = registry.sync(gstin).ok_or_else(unknown)?;
         Ok(Payload::Json(taxpayer.details(gstin)).into())
     }
 }
 
-fn refuse_malformed(gstin: &str) -> Result<(), Refused> {
-    if is_gstin(gstin) {
+/// No taxpayer is registered in a state that there is not.
+fn refuse_impossible(gstin: &str) -> Result<(), Refused> {
+    let of_a_state = || gstin.get(..2).and_then(state).is_some_and(is_state);
+    if is_gstin(gstin) && of_a_state() {
         Ok(())
     } else {
         Err(Refused::one("3030", "Invalid Gstin"))
