@@ -437,6 +437,35 @@ async fn submit_takes_files_folders_arrays_and_lines_and_writes_a_result_for_eac
     Ok(())
 }
 
+/// The bodies of other jobs are submitted as invoices are, each a job of its own, in the name of a GSTIN.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn submit_takes_the_other_operations_and_knows_how_they_have_to_end() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let config = stack.config()?;
+    let register = submit(&config, &["--wait", "-"], &invoice(SELLER, "F/9")).await?;
+    assert_exit(&register, 0, "signed");
+    let irn = irn(SELLER, "F/9");
+    let asked = format!(r#"[{{"Irn":"{irn}"}},{{"Typ":"INV","No":"F/9","Dt":"05/09/2025"}}]"#);
+    let get = ["--operation", "get", "--gstin", SELLER, "--wait", "-"];
+    let output = submit(&config, &get, &asked).await?;
+    assert_exit(&output, 0, "found");
+    assert_eq!(stdout(&output).lines().count(), 2);
+    let order = format!(r#"{{"Irn":"{irn}","CnlRsn":"1","CnlRem":"Twice"}}"#);
+    let cancel = ["--operation", "cancel", "--gstin", SELLER, "--wait", "-"];
+    assert_exit(&submit(&config, &cancel, &order).await?, 0, "cancelled");
+    let unknown = format!(r#"{{"Irn":"{}"}}"#, "0".repeat(64));
+    assert_exit(&submit(&config, &get, &unknown).await?, 1, "not_found");
+    let nameless = submit(&config, &["--operation", "ewb", "-"], &order).await?;
+    assert_exit(&nameless, 2, "--gstin");
+    assert_exit(
+        &submit(&config, &["--operation", "print", "-"], "{}").await?,
+        2,
+        "cancel",
+    );
+    Ok(())
+}
+
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn submit_ends_with_1_when_an_invoice_is_not_signed_or_not_json() -> Result<()> {
