@@ -45,10 +45,7 @@ fn every_schema_is_one_and_its_examples_fit() -> Result<()> {
         let validator = validator(&schema)?;
         let examples = schema["examples"].as_array().map_or(&[][..], Vec::as_slice);
         let is_a_sample = name == "worker" || name == "credentials";
-        ensure!(
-            is_a_sample != (!examples.is_empty()),
-            "{name} has no example"
-        );
+        ensure!(is_a_sample == examples.is_empty(), "{name} has no example");
         for example in examples {
             ensure_valid(&validator, example, name)?;
         }
