@@ -306,7 +306,8 @@ impl Run {
 
     /// The portal's rule gives each document its IRN: the results are the same whichever way it was registered.
     fn ensure_each_is_the_one_published(&self) -> Result<()> {
-        for entry in self.ledger.firsts() {
+        let firsts = self.ledger.firsts();
+        for entry in firsts.filter(|entry| entry.body["operation"] == "generate") {
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
             let (gstin, number) = (&entry.body["gstin"], &entry.body["document"]["number"]);
             let expected = irn(&text(gstin), &text(number));
