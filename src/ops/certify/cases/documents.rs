@@ -317,7 +317,7 @@ impl Line {
     fn of(shape: Shape, tax: Tax, at: i64, line: i64) -> Self {
         let quantity = 1 + (at + line) % 5;
         // Whole hundreds of rupees: half the tax at any rate is whole paise.
-        let price = 100_00 * (10 + (7 * at + line) % 40);
+        let price = 10_000 * (10 + (7 * at + line) % 40);
         let gross = quantity * price;
         let discount = if shape == Shape::Discount {
             price / 10
