@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FAILED, Failure, MISUSED, UNREACHABLE, warned};
 use crate::config::{self, Rate};
 use crate::gstin::Gstin;
-use crate::ops::certify::{self, CertifyError, Files, Halt, Report, Request};
+use crate::ops::certify::{self, CertifyError, Files, Halt, JournalError, Report, Request};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -113,7 +113,7 @@ impl RunArgs {
             return Ok(code(&outcome.report));
         };
         let code = match &halt {
-            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) => FAILED,
+            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) | Halt::Journal(_) => FAILED,
             Halt::Unreachable(_) => UNREACHABLE,
         };
         Err(Failure::new(code, halt))
@@ -133,8 +133,10 @@ async fn signalled() -> io::Result<()> {
 
 fn failure(error: CertifyError) -> Failure {
     let code = match &error {
-        CertifyError::Misused(_) | CertifyError::Irp(_) => MISUSED,
-        CertifyError::Journal(_) | CertifyError::Report { .. } => FAILED,
+        CertifyError::Misused(_)
+        | CertifyError::Irp(_)
+        | CertifyError::Journal(JournalError::NotBegun(_) | JournalError::NotOurs { .. }) => MISUSED,
+        CertifyError::Journal(JournalError::File { .. } | JournalError::InUse(_)) | CertifyError::Report { .. } => FAILED,
     };
     Failure::new(code, error)
 }

@@ -208,6 +208,11 @@ impl Journal {
     }
 }
 
+/// Whether there is a file in the directory.
+pub(super) fn is_begun(dir: &Path) -> bool {
+    dir.join(FILE).exists()
+}
+
 /// What the directory's file says; nobody need be at work there, and somebody may.
 pub(super) fn history(dir: &Path) -> Result<History, JournalError> {
     let path = dir.join(FILE);

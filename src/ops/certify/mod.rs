@@ -4,6 +4,7 @@
 //! One rule: nothing is asked twice. What is done is written down before the next call is made, and an interrupted run
 //! goes on where it stopped.
 
+mod answers;
 mod cases;
 mod journal;
 mod portal;
@@ -80,6 +81,9 @@ pub enum Halt {
         "this run has been answered with {0} errors, all that limits.error_budget_per_gstin allows; the same command goes on once that allows it"
     )]
     ErrorBudget(usize),
+    /// The run's directory.
+    #[error("what has been done cannot be written down, so nothing more is done: {0}")]
+    Journal(String),
 }
 
 /// Why nothing was done.
@@ -132,6 +136,11 @@ pub async fn certify(
     if route.environment == Environment::Production && !request.yes {
         return Err(CertifyError::Misused(PRODUCTION.to_owned()));
     }
+    // Before a directory is made for it.
+    let new = match journal::is_begun(&request.out) {
+        true => None,
+        false => Some(begun(&route, &account, request, prefix.clone())?),
+    };
     let (mut journal, history) = Journal::open(&request.out)?;
     let history = match history {
         Some(history) => {
@@ -139,7 +148,10 @@ pub async fn certify(
             history
         }
         None => {
-            let begun = begun(&route, &account, request, prefix)?;
+            let begun = match new {
+                Some(begun) => begun,
+                None => begun(&route, &account, request, prefix)?,
+            };
             journal.begin(&begun)?;
             History {
                 begun,

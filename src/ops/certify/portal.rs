@@ -1,6 +1,7 @@
 //! The calls of a run: one at a time, no faster than the rate, through the client that the worker uses.
 //!
-//! One rule: what may have been carried out is looked up before it is sent again.
+//! One rule: what may have been carried out is looked up before it is sent again, also by a run that comes later: it is
+//! written down before it is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,43 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Halt;
-use super::cases::{Action, Case, LoginAs, NOT_FOUND};
-use super::journal::Answer;
+use super::answers::{Next, Received, Trial, irn_of, leaves_a_trace, refused_account};
+use super::cases::{Action, Case, LoginAs};
+use super::journal::{Answer, Journal};
 use crate::config::credentials::{Account, Client};
 use crate::config::{Config, IrpConfig, Rate};
 use crate::irn::Irn;
-use crate::irp::{Access, Irp, IrpConfigFault, IrpError, Refusal};
+use crate::irp::{Access, Irp, IrpConfigFault, IrpError};
 use crate::limits::{Admission, Breakers, Limits};
 use crate::outcome::Disposition;
 use crate::sessions::{NoSession, Session, Sessions};
 
-/// So often a call is tried before the run stops, to go on later.
-const TRIES: u32 = 5;
-
-/// Before the second try; doubled for each of the others.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Nobody watches a run for longer than that: it is stopped, to go on later.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-
-/// How long a login waits inside the limiter before it says how long it would have to.
+/// How long a login waits inside the limiter before that says how long it would have to.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A longer text of the portal's is cut.
-const MESSAGE_CHARS: usize = 200;
-
-/// What came of a case.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) at: Timestamp,
-    pub(super) took: Duration,
-    pub(super) answer: Answer,
-    pub(super) code: Option<String>,
-    pub(super) codes: Vec<String>,
-    pub(super) message: Option<String>,
-    pub(super) irn: Option<String>,
-    pub(super) looked_up: bool,
-}
 
 /// A portal, in one account's name.
 pub(super) struct Portal {
@@ -61,22 +38,11 @@ pub(super) struct Portal {
     stop: CancellationToken,
 }
 
-/// What an error obliges to.
-enum Next {
-    Done(Box<Received>),
-    /// Once more, after a wait.
-    Again(Duration),
-    /// Look first.
-    Look,
-    Stop(Halt),
-}
-
-/// How the case under way stands.
-struct Trial {
-    failed: u32,
-    has_new_session: bool,
-    /// When it was last sent without a readable answer.
-    in_doubt: Option<Timestamp>,
+/// A call that was made.
+struct Made<T> {
+    at: Timestamp,
+    took: Duration,
+    answer: Result<T, IrpError>,
 }
 
 impl Portal {
@@ -114,66 +80,63 @@ impl Portal {
     pub(super) async fn carry_out(
         &mut self,
         case: &Case,
-        in_doubt: Option<Timestamp>,
+        mut in_doubt: Option<Timestamp>,
+        journal: &mut Journal,
     ) -> Result<Received, Halt> {
-        let mut trial = Trial {
-            failed: 0,
-            has_new_session: false,
-            in_doubt,
-        };
+        let mut trial = Trial::default();
         loop {
-            let (at, began, answered) = match trial.in_doubt {
-                Some(sent) if leaves_a_trace(case) => {
-                    let found = self.look(case, sent, &mut trial).await?;
-                    if let Some(received) = found {
-                        return Ok(received);
-                    }
-                    trial.in_doubt = None;
-                    continue;
-                }
-                Some(_) | None => {
-                    let session = match &case.action {
-                        Action::Login(_) => None,
-                        _ => Some(self.session().await?),
-                    };
-                    self.turn().await?;
-                    let (at, began) = (Timestamp::now(), Instant::now());
-                    let answered = match &session {
-                        None => self.log_in(case).await?,
-                        Some(session) => self.send(case, session).await,
-                    };
-                    if let Err(IrpError::Undecipherable) = &answered
-                        && let Some(session) = &session
-                    {
-                        self.sessions.invalidate(session).await;
-                    }
-                    if let Err(IrpError::Refused(refusal)) = &answered
-                        && refusal.disposition == Disposition::Reauth
-                        && let Some(session) = &session
-                    {
-                        self.sessions.invalidate(session).await;
-                    }
-                    (at, began, answered)
-                }
-            };
-            let received = |answer| Received::new(at, began.elapsed(), answer);
-            match answered {
+            if let Some(sent) = in_doubt.take()
+                && leaves_a_trace(case)
+                && let Some(found) = self.look(case, sent, &mut trial).await?
+            {
+                return Ok(found);
+            }
+            let made = self.make(case, &mut trial, journal).await?;
+            let received = |answer| Received::new(made.at, made.took, answer);
+            let error = match made.answer {
                 Ok(irn) => {
-                    let irn = irn.or_else(|| irn_of(case));
-                    let irn = irn.map(|irn| irn.to_string());
-                    return Ok(Received {
-                        irn,
-                        ..received(Answer::Accepted)
-                    });
+                    let irn = irn.or_else(|| irn_of(case)).map(|irn| irn.to_string());
+                    return Ok(Received { irn, ..received(Answer::Accepted) });
                 }
-                Err(error) => match judge(case, error, &mut trial, received(Answer::Refused)) {
-                    Next::Done(received) => return Ok(*received),
-                    Next::Again(wait) => self.rest(wait).await?,
-                    Next::Look => trial.in_doubt = Some(at),
-                    Next::Stop(halt) => return Err(halt),
-                },
+                Err(error) => error,
+            };
+            match trial.judge(case, &error, received(Answer::Refused)) {
+                Next::Done(received) => return Ok(*received),
+                Next::Again(wait) => self.rest(wait).await?,
+                Next::Look => in_doubt = Some(made.at),
+                Next::Stop(halt) => return Err(halt),
             }
         }
+    }
+
+    /// One call, when it is its turn.
+    async fn make(
+        &mut self,
+        case: &Case,
+        trial: &mut Trial,
+        journal: &mut Journal,
+    ) -> Result<Made<Option<Irn>>, Halt> {
+        let (at, began, answer) = if let Action::Login(who) = &case.action {
+            self.admit_login().await?;
+            self.turn().await?;
+            let stranger = stranger(&self.account, who);
+            let account = stranger.as_ref().unwrap_or(&self.account);
+            let (at, began) = (Timestamp::now(), Instant::now());
+            (at, began, self.irp.login(account, false).await.map(|_| None))
+        } else {
+            let session = self.session(trial).await?;
+            self.turn().await?;
+            let (at, began) = (Timestamp::now(), Instant::now());
+            if leaves_a_trace(case) {
+                let written = journal.sent(&case.id, at);
+                written.map_err(|error| Halt::Journal(error.to_string()))?;
+            }
+            let answer = self.send(case, &session).await;
+            self.drop_if_refused(&session, &answer).await;
+            (at, began, answer)
+        };
+        let took = began.elapsed();
+        Ok(Made { at, took, answer })
     }
 
     /// Waits for the next call's turn.
@@ -189,89 +152,63 @@ impl Portal {
 
     async fn until(&self, moment: Instant) -> Result<(), Halt> {
         let waited = self.stop.run_until_cancelled(sleep_until(moment)).await;
-        waited.ok_or(Halt::Interrupted)
+        waited.filter(|()| !self.stop.is_cancelled()).ok_or(Halt::Interrupted)
     }
 
     /// Two logins of a GSTIN are as far apart as the configuration says, whoever asks for them.
-    async fn log_in(&self, case: &Case) -> Result<Result<Option<Irn>, IrpError>, Halt> {
-        let Action::Login(who) = &case.action else {
-            return Ok(Ok(None));
-        };
-        while let Admission::Wait(wait) =
-            self.limits.admit_login(&self.account.gstin, PATIENCE).await
-        {
+    async fn admit_login(&self) -> Result<(), Halt> {
+        let gstin = &self.account.gstin;
+        while let Admission::Wait(wait) = self.limits.admit_login(gstin, PATIENCE).await {
             self.rest(wait).await?;
         }
-        let stranger = stranger(&self.account, who);
-        let account = stranger.as_ref().unwrap_or(&self.account);
-        Ok(self.irp.login(account, false).await.map(|_| None))
+        Ok(())
     }
 
-    async fn session(&self) -> Result<Arc<Session>, Halt> {
-        let mut failed = 0;
+    async fn session(&self, trial: &mut Trial) -> Result<Arc<Session>, Halt> {
         loop {
             let wait = match self.sessions.session(&self.account, None).await {
                 Ok(session) => return Ok(session),
                 Err(NoSession::Limited(wait)) => wait,
-                Err(NoSession::PortalDown(wait)) if failed < TRIES => {
-                    failed += 1;
-                    wait
-                }
-                Err(NoSession::Failed(error)) if failed + 1 < TRIES => {
-                    failed += 1;
-                    pause(failed).max(error.disposition().not_before().unwrap_or_default())
-                }
-                Err(NoSession::PortalDown(_)) => {
-                    return Err(Halt::Unreachable("it answers no logins".to_owned()));
-                }
-                Err(NoSession::Failed(error)) => return Err(unreachable(&error)),
-                Err(NoSession::Refused(error)) => return Err(refused(&error)),
+                Err(NoSession::PortalDown(wait)) => trial.pause_of(wait)?,
+                Err(NoSession::Failed(error)) => trial.pause(&error)?,
+                Err(NoSession::Refused(error)) => return Err(refused_account(&error)),
+                // Nobody loads other credentials here.
                 Err(NoSession::Replaced) => return Err(Halt::Interrupted),
             };
-            if wait > LONGEST_PAUSE {
-                return Err(asks_for_too_much(wait));
-            }
             self.rest(wait).await?;
         }
     }
 
-    async fn send(&self, case: &Case, session: &Session) -> Result<Option<Irn>, IrpError> {
-        let access = session.access();
-        let irp = &self.irp;
-        match &case.action {
-            Action::Login(_) => Ok(None),
-            Action::Gstin(gstin) => irp.gstin_details(&access, gstin).await.map(|_| None),
-            Action::SyncGstin(gstin) => irp.sync_gstin(&access, gstin).await.map(|_| None),
-            Action::Generate { document, .. } => irp
-                .generate(&access, document.as_bytes())
-                .await
-                .map(|registration| Some(registration.irn)),
-            Action::ByIrn(irn) => self.by_irn(&access, irn).await.map(|(irn, _)| Some(irn)),
-            Action::ByDocument { kind, number, date } => irp
-                .by_document(&access, &self.account.gstin, *kind, number, date)
-                .await
-                .map(|registration| Some(registration.irn)),
-            Action::EwayBill { payload, .. } => irp
-                .eway_bill(&access, payload.as_bytes())
-                .await
-                .map(|_| None),
-            Action::EwayBillByIrn(irn) => irp.eway_bill_by_irn(&access, irn).await.map(|_| None),
-            Action::Cancel {
-                irn,
-                reason,
-                remark,
-                ..
-            } => irp
-                .cancel(&access, irn, reason, remark)
-                .await
-                .map(|cancellation| Some(cancellation.irn)),
+    async fn drop_if_refused<T>(&self, session: &Session, answer: &Result<T, IrpError>) {
+        if answer.as_ref().is_err_and(|error| error.disposition() == Disposition::Reauth) {
+            self.sessions.invalidate(session).await;
         }
     }
 
-    /// The IRN, and whether it is cancelled.
-    async fn by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<(Irn, bool), IrpError> {
-        let found = self.irp.by_irn(access, &self.account.gstin, irn).await?;
-        Ok((found.irn, found.status == "CNL"))
+    async fn send(&self, case: &Case, session: &Session) -> Result<Option<Irn>, IrpError> {
+        let (irp, access) = (&self.irp, &session.access());
+        let seller = &self.account.gstin;
+        match &case.action {
+            Action::Login(_) => Ok(None),
+            Action::Gstin(gstin) => irp.gstin_details(access, gstin).await.map(|_| None),
+            Action::SyncGstin(gstin) => irp.sync_gstin(access, gstin).await.map(|_| None),
+            Action::Generate { document, .. } => {
+                let registered = irp.generate(access, document.as_bytes()).await?;
+                Ok(Some(registered.irn))
+            }
+            Action::ByIrn(irn) => Ok(Some(irp.by_irn(access, seller, irn).await?.irn)),
+            Action::ByDocument { kind, number, date } => {
+                let found = irp.by_document(access, seller, *kind, number, date).await?;
+                Ok(Some(found.irn))
+            }
+            Action::EwayBill { payload, .. } => {
+                irp.eway_bill(access, payload.as_bytes()).await.map(|_| None)
+            }
+            Action::EwayBillByIrn(irn) => irp.eway_bill_by_irn(access, irn).await.map(|_| None),
+            Action::Cancel { irn, reason, remark, .. } => {
+                Ok(Some(irp.cancel(access, irn, reason, remark).await?.irn))
+            }
+        }
     }
 
     /// Whether what was sent then was carried out. That nothing is found means something only when the portal has had
@@ -283,32 +220,12 @@ impl Portal {
         trial: &mut Trial,
     ) -> Result<Option<Received>, Halt> {
         loop {
-            let session = self.session().await?;
+            let session = self.session(trial).await?;
             self.turn().await?;
-            let began = Instant::now();
-            let asked = Timestamp::now();
-            let found = match &case.action {
-                Action::Generate { irn, .. } => self
-                    .by_irn(&session.access(), irn)
-                    .await
-                    .map(|(irn, _)| Some(irn)),
-                Action::Cancel { irn, .. } => self
-                    .by_irn(&session.access(), irn)
-                    .await
-                    .map(|(irn, is_cancelled)| is_cancelled.then_some(irn)),
-                Action::EwayBill { irn, .. } => self
-                    .irp
-                    .eway_bill_by_irn(&session.access(), irn)
-                    .await
-                    .map(|_| Some(*irn)),
-                Action::Login(_)
-                | Action::Gstin(_)
-                | Action::SyncGstin(_)
-                | Action::ByIrn(_)
-                | Action::ByDocument { .. }
-                | Action::EwayBillByIrn(_) => return Ok(None),
-            };
-            let error = match found {
+            let (asked, began) = (Timestamp::now(), Instant::now());
+            let answer = self.find(case, &session.access()).await;
+            self.drop_if_refused(&session, &answer).await;
+            let wait = match answer {
                 Ok(Some(irn)) => {
                     return Ok(Some(Received {
                         irn: Some(irn.to_string()),
@@ -316,81 +233,39 @@ impl Portal {
                         ..Received::new(sent, began.elapsed(), Answer::Accepted)
                     }));
                 }
-                Ok(None) => None,
-                Err(error) => Some(error),
-            };
-            match error {
-                Some(error) if !is_absent(&error) => {
-                    if error.disposition() == Disposition::Reauth {
-                        self.sessions.invalidate(&session).await;
-                    }
-                    trial.failed += 1;
-                    if trial.failed >= TRIES {
-                        return Err(unreachable(&error));
-                    }
-                    let asked_for = error.disposition().not_before().unwrap_or_default();
-                    if asked_for > LONGEST_PAUSE {
-                        return Err(asks_for_too_much(asked_for));
-                    }
-                    self.rest(pause(trial.failed).max(asked_for)).await?;
-                }
-                Some(_) | None => {
+                Err(error) if error.disposition() != Disposition::NotRegistered => trial.pause(&error)?,
+                Ok(None) | Err(_) => {
                     let age = Duration::try_from(asked.duration_since(sent)).unwrap_or_default();
                     if age >= self.settle_time {
                         return Ok(None);
                     }
-                    self.rest(self.settle_time - age).await?;
+                    self.settle_time - age
                 }
+            };
+            self.rest(wait).await?;
+        }
+    }
+
+    /// What a case has done, if it has done it.
+    async fn find(&self, case: &Case, access: &Access<'_>) -> Result<Option<Irn>, IrpError> {
+        let seller = &self.account.gstin;
+        match &case.action {
+            Action::Generate { irn, .. } => Ok(Some(self.irp.by_irn(access, seller, irn).await?.irn)),
+            Action::Cancel { irn, .. } => {
+                let found = self.irp.by_irn(access, seller, irn).await?;
+                Ok((found.status == "CNL").then_some(found.irn))
             }
-        }
-    }
-}
-
-impl Received {
-    fn new(at: Timestamp, took: Duration, answer: Answer) -> Self {
-        Self {
-            at,
-            took,
-            answer,
-            code: None,
-            codes: Vec::new(),
-            message: None,
-            irn: None,
-            looked_up: false,
-        }
-    }
-
-    fn refused(self, refusal: &Refusal) -> Self {
-        let is_nothing =
-            refusal.code().is_empty() && refusal.disposition == Disposition::NotRegistered;
-        let name = |code: &str| {
-            if is_nothing {
-                NOT_FOUND.to_owned()
-            } else {
-                code.to_owned()
+            Action::EwayBill { irn, .. } => {
+                self.irp.eway_bill_by_irn(access, irn).await.map(|_| Some(*irn))
             }
-        };
-        let decisive = refusal
-            .faults
-            .iter()
-            .find(|fault| fault.code == refusal.code());
-        Self {
-            code: Some(name(refusal.code())),
-            codes: refusal
-                .faults
-                .iter()
-                .map(|fault| name(&fault.code))
-                .collect(),
-            message: decisive.map(|fault| shown(&fault.message)),
-            ..self
+            Action::Login(_)
+            | Action::Gstin(_)
+            | Action::SyncGstin(_)
+            | Action::ByIrn(_)
+            | Action::ByDocument { .. }
+            | Action::EwayBillByIrn(_) => Ok(None),
         }
     }
-}
-
-/// A text of the portal's in one short line.
-fn shown(text: &str) -> String {
-    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(MESSAGE_CHARS).collect()
 }
 
 /// Somebody whom there is not, in this account's place.
@@ -409,166 +284,4 @@ fn stranger(account: &Account, who: &LoginAs) -> Option<Account> {
         username,
         password: account.password.clone(),
     })
-}
-
-/// The registration a case is about.
-fn irn_of(case: &Case) -> Option<Irn> {
-    match &case.action {
-        Action::Generate { irn, .. }
-        | Action::EwayBill { irn, .. }
-        | Action::Cancel { irn, .. }
-        | Action::ByIrn(irn)
-        | Action::EwayBillByIrn(irn) => Some(*irn),
-        Action::Login(_) | Action::Gstin(_) | Action::SyncGstin(_) | Action::ByDocument { .. } => {
-            None
-        }
-    }
-}
-
-/// Whether a look-up can tell that this case was carried out.
-pub(super) fn leaves_a_trace(case: &Case) -> bool {
-    match &case.action {
-        Action::Generate { is_new: trace, .. }
-        | Action::EwayBill {
-            may_issue: trace, ..
-        }
-        | Action::Cancel {
-            may_cancel: trace, ..
-        } => *trace,
-        Action::Login(_)
-        | Action::Gstin(_)
-        | Action::SyncGstin(_)
-        | Action::ByIrn(_)
-        | Action::ByDocument { .. }
-        | Action::EwayBillByIrn(_) => false,
-    }
-}
-
-fn is_absent(error: &IrpError) -> bool {
-    error.disposition() == Disposition::NotRegistered
-}
-
-/// Doubled each time.
-fn pause(failed: u32) -> Duration {
-    FIRST_PAUSE * 2_u32.saturating_pow(failed.saturating_sub(1)).min(64)
-}
-
-fn unreachable(error: &IrpError) -> Halt {
-    Halt::Unreachable(format!("{error}: {}", error.cause()))
-}
-
-fn refused(error: &IrpError) -> Halt {
-    let code = error.code().unwrap_or_default();
-    let meaning =
-        crate::irp::codes::explain(code).map(|row| format!(": {}. {}", row.meaning, row.remedy));
-    Halt::Refused(format!("{error}{}", meaning.unwrap_or_default()))
-}
-
-fn asks_for_too_much(wait: Duration) -> Halt {
-    Halt::Unreachable(format!(
-        "it asks to be left alone for {} minutes",
-        wait.as_secs().div_ceil(60)
-    ))
-}
-
-/// What to do about an answer that is no success.
-fn judge(case: &Case, error: IrpError, trial: &mut Trial, received: Received) -> Next {
-    let refusal = match &error {
-        IrpError::Refused(refusal) => Some(&**refusal),
-        IrpError::NotSent(_)
-        | IrpError::Unsendable { .. }
-        | IrpError::Unconfirmed { .. }
-        | IrpError::Server { .. }
-        | IrpError::Throttled { .. }
-        | IrpError::Undecipherable
-        | IrpError::Unintelligible { .. } => None,
-    };
-    if let Some(refusal) = refusal {
-        let refused = received.clone().refused(refusal);
-        if refused
-            .codes
-            .iter()
-            .any(|code| case.expected.contains(&code.as_str()))
-        {
-            return Next::Done(Box::new(refused));
-        }
-    }
-    // What is kept where nothing is to be done about it.
-    let done = |received: Received| {
-        let kept = match refusal {
-            Some(refusal) => received.refused(refusal),
-            None => Received {
-                answer: Answer::Unreadable,
-                message: Some(error.to_string()),
-                ..received
-            },
-        };
-        Next::Done(Box::new(kept))
-    };
-    match error.disposition() {
-        Disposition::Retry { not_before } => {
-            trial.failed += 1;
-            let wait = pause(trial.failed).max(not_before.unwrap_or_default());
-            if wait > LONGEST_PAUSE {
-                return Next::Stop(asks_for_too_much(wait));
-            }
-            if trial.failed < TRIES {
-                return Next::Again(wait);
-            }
-            if refusal.is_some() {
-                done(received)
-            } else {
-                Next::Stop(unreachable(&error))
-            }
-        }
-        Disposition::Resolve => {
-            trial.failed += 1;
-            if trial.failed < TRIES {
-                return if leaves_a_trace(case) {
-                    Next::Look
-                } else {
-                    Next::Again(pause(trial.failed))
-                };
-            }
-            if refusal.is_some() {
-                done(received)
-            } else {
-                Next::Stop(unreachable(&error))
-            }
-        }
-        Disposition::Reauth if !trial.has_new_session => {
-            trial.has_new_session = true;
-            if refusal.is_none() && leaves_a_trace(case) {
-                Next::Look
-            } else {
-                Next::Again(Duration::ZERO)
-            }
-        }
-        Disposition::RefuseAccount if !is_a_strangers(case) => Next::Stop(refused(&error)),
-        Disposition::Reauth
-        | Disposition::RefuseAccount
-        | Disposition::Adopt
-        | Disposition::Conflict
-        | Disposition::SyncGstin
-        | Disposition::Reject
-        | Disposition::NotRegistered
-        | Disposition::TooOld
-        | Disposition::Park => done(received),
-    }
-}
-
-/// Whether it is not the account itself that is refused.
-fn is_a_strangers(case: &Case) -> bool {
-    match &case.action {
-        Action::Login(LoginAs::User(_) | LoginAs::Client(_)) => true,
-        Action::Login(LoginAs::Account)
-        | Action::Gstin(_)
-        | Action::SyncGstin(_)
-        | Action::Generate { .. }
-        | Action::ByIrn(_)
-        | Action::ByDocument { .. }
-        | Action::EwayBill { .. }
-        | Action::EwayBillByIrn(_)
-        | Action::Cancel { .. } => false,
-    }
 }

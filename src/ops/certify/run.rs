@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::cases::{Case, Kind, plan};
 use super::journal::{Answer, History, Journal, Record, Verdict};
-use super::portal::{Portal, Received, leaves_a_trace};
+use super::answers::Received;
+use super::portal::Portal;
 use super::{CertifyError, Halt, TOO_OLD};
 use crate::config::{Config, Rate};
 
@@ -30,10 +31,7 @@ pub(super) async fn run(
             return Ok((history, Some(Halt::ErrorBudget(errors))));
         }
         let in_doubt = history.in_doubt.get(&case.id).copied();
-        if leaves_a_trace(case) && in_doubt.is_none() {
-            journal.sent(&case.id, Timestamp::now())?;
-        }
-        let received = match portal.carry_out(case, in_doubt).await {
+        let received = match portal.carry_out(case, in_doubt, &mut journal).await {
             Ok(received) => received,
             Err(halt) => return Ok((history, Some(halt))),
         };
