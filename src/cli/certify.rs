@@ -13,7 +13,6 @@ use crate::gstin::Gstin;
 use crate::ops::certify::{self, CertifyError, Files, Halt, JournalError, Report, Request};
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct CertifyArgs {
     #[command(subcommand)]
     command: Option<CertifyCommand>,
@@ -24,11 +23,7 @@ pub(super) struct CertifyArgs {
 #[derive(Debug, Subcommand)]
 enum CertifyCommand {
     /// Write the reports of a run again, as far as it has come; calls nobody.
-    Report {
-        /// The run's directory.
-        #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
-        out: PathBuf,
-    },
+    Report,
 }
 
 const DEFAULT_OUT: &str = "certify";
@@ -42,7 +37,7 @@ struct RunArgs {
     #[arg(long, value_name = "GSTIN")]
     buyer: Option<Gstin>,
     /// Where the run's state and its reports are; a run that was interrupted there goes on.
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_OUT)]
     out: PathBuf,
     /// No more calls than this; logins beside that no faster than limits.auth_per_gstin.
     #[arg(long, value_name = "RATE", default_value = "1/s")]
@@ -66,17 +61,20 @@ impl CertifyArgs {
     /// Carries the cases out, writes the reports and gives the exit code.
     pub(super) async fn run(self, path: &Path, json: bool) -> Result<u8, Failure> {
         match self.command {
-            Some(CertifyCommand::Report { out }) => {
-                let (report, files) = certify::report(&out).map_err(failure)?;
-                tell(&report, &files, json)?;
-                Ok(code(&report))
-            }
+            Some(CertifyCommand::Report) => self.run.report(json),
             None => self.run.run(path, json).await,
         }
     }
 }
 
 impl RunArgs {
+    /// Writes the reports of what is there.
+    fn report(self, json: bool) -> Result<u8, Failure> {
+        let (report, files) = certify::report(&self.out).map_err(failure)?;
+        tell(&report, &files, json)?;
+        Ok(code(&report))
+    }
+
     async fn run(self, path: &Path, json: bool) -> Result<u8, Failure> {
         let config = warned(config::load(path, config::process_environment())?);
         let accounts = config::credentials::load(&config.credentials.path, &config.irp)?;
@@ -113,7 +111,9 @@ impl RunArgs {
             return Ok(code(&outcome.report));
         };
         let code = match &halt {
-            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) | Halt::Journal(_) => FAILED,
+            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) | Halt::Journal(_) => {
+                FAILED
+            }
             Halt::Unreachable(_) => UNREACHABLE,
         };
         Err(Failure::new(code, halt))
@@ -135,8 +135,11 @@ fn failure(error: CertifyError) -> Failure {
     let code = match &error {
         CertifyError::Misused(_)
         | CertifyError::Irp(_)
-        | CertifyError::Journal(JournalError::NotBegun(_) | JournalError::NotOurs { .. }) => MISUSED,
-        CertifyError::Journal(JournalError::File { .. } | JournalError::InUse(_)) | CertifyError::Report { .. } => FAILED,
+        | CertifyError::Journal(JournalError::NotBegun(_) | JournalError::NotOurs { .. }) => {
+            MISUSED
+        }
+        CertifyError::Journal(JournalError::File { .. } | JournalError::InUse(_))
+        | CertifyError::Report { .. } => FAILED,
     };
     Failure::new(code, error)
 }

@@ -17,7 +17,7 @@ use crate::support::chromium::{Chromium, DESKTOP, TELEPHONE};
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::process::Process;
 use crate::support::route::Way;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, Stats};
 use crate::support::worker::WorkerConfig;
 
 const SELLER: &str = GSTINS[2];
@@ -111,6 +111,19 @@ fn ensure_whole(report: &Value, each: u64) -> Result<()> {
     Ok(())
 }
 
+/// Nothing was sent twice without a look-up in between, but for the documents that a case sends once more.
+fn ensure_looked_first(stats: &Stats) -> Result<()> {
+    let again = |name: &str| (1..=SENT_AGAIN).any(|at| name.contains(&format!("-D{at:03}/")));
+    for (name, document) in &stats.documents {
+        ensure!(document.blind == 0 || again(name), "{name}: {document:?}");
+        ensure!(
+            document.duplicates == 0 || again(name),
+            "{name}: {document:?}"
+        );
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn report_of_the_whole_suite_has_fifty_cases_of_each_kind_for_each_api_and_all_are_as_expected()
 -> Result<()> {
@@ -189,8 +202,7 @@ async fn run_that_is_killed_goes_on_where_it_was_and_registers_nothing_twice() -
     let stats = bench.sandbox.stats().await?;
     assert_eq!(stats.registrations, REGISTERED);
     assert_eq!(stats.duplicate_generates, SENT_AGAIN);
-    assert_eq!(stats.blind_generates, 0);
-    Ok(())
+    ensure_looked_first(&stats)
 }
 
 #[tokio::test]
@@ -244,8 +256,7 @@ async fn lost_answers_and_outages_leave_a_report_that_is_as_good() -> Result<()>
     ensure_whole(&bench.report()?, 4)?;
     let stats = bench.sandbox.stats().await?;
     assert_eq!(stats.duplicate_generates, SENT_AGAIN);
-    assert_eq!(stats.blind_generates, 0);
-    Ok(())
+    ensure_looked_first(&stats)
 }
 
 #[tokio::test]
@@ -327,6 +338,12 @@ async fn report_is_a_page_of_its_own_that_fits_screen_and_paper() -> Result<()> 
     assert_exit(&bench.certify(&[]).await?, 0, "");
     let url = format!("file://{}", bench.out().join("report.html").display());
     let mut browser = Chromium::start().await?;
+    browser.open(&url).await?;
+    let shown = "document.querySelectorAll('.cases tbody tr').length";
+    assert_eq!(
+        browser.evaluate(shown).await?,
+        list(&bench.report()?["cases"]).len()
+    );
     let folder = std::env::var_os("SCREENSHOTS").map(PathBuf::from);
     for screen in [DESKTOP, TELEPHONE] {
         browser.on(screen).await?;
@@ -337,11 +354,6 @@ async fn report_is_a_page_of_its_own_that_fits_screen_and_paper() -> Result<()> 
             photograph(&mut browser, folder, screen.name).await?;
         }
     }
-    let shown = "document.querySelectorAll('.cases tbody tr').length";
-    assert_eq!(
-        browser.evaluate(shown).await?,
-        list(&bench.report()?["cases"]).len()
-    );
     let complaints = browser.complaints(&url).await?;
     assert!(complaints.is_empty(), "{complaints:#?}");
     Ok(())
@@ -349,6 +361,10 @@ async fn report_is_a_page_of_its_own_that_fits_screen_and_paper() -> Result<()> 
 
 async fn photograph(browser: &mut Chromium, folder: &Path, name: &str) -> Result<()> {
     std::fs::create_dir_all(folder)?;
+    // A page of a thousand rows is larger than any picture.
+    let shorten =
+        "document.querySelectorAll('.cases tbody tr:nth-child(n+9)').forEach(row => row.remove())";
+    browser.evaluate(shorten).await?;
     browser
         .photograph(&folder.join(format!("certify-{name}.png")))
         .await

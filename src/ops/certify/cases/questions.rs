@@ -10,12 +10,12 @@ use crate::irn::{DocumentType, Irn};
 /// What stands for the code where a portal says that nothing was found by sending nothing.
 pub(in crate::ops::certify) const NOT_FOUND: &str = "NOT_FOUND";
 
-/// No such user (NIC, list of error codes); 401 where a service provider refuses it.
+/// No such user (NIC, list of error codes); 401 or 403 where a service provider refuses it.
 const NO_SUCH_USER: &[&str] = &[
-    "1017", "1002", "1007", "1008", "1018", "1019", "3000", "3002", "3031", "3068", "401",
+    "1017", "1002", "1007", "1008", "1018", "1019", "3000", "3002", "3031", "3068", "401", "403",
 ];
 /// No such client.
-const NO_SUCH_CLIENT: &[&str] = &["1010", "1002", "1007", "1018", "3059", "401"];
+const NO_SUCH_CLIENT: &[&str] = &["1010", "1002", "1007", "1018", "3059", "401", "403"];
 const NO_SUCH_GSTIN: &[&str] = &["3001", "3005", "3011", "3028", "3030", "3014", NOT_FOUND];
 const NO_SUCH_IRN: &[&str] = &["2148", "2154", "2226", "3001", NOT_FOUND];
 const NO_SUCH_DOCUMENT: &[&str] = &["2154", "2148", "2226", "3001", NOT_FOUND];
