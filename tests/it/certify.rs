@@ -350,6 +350,15 @@ async fn report_is_a_page_of_its_own_that_fits_screen_and_paper() -> Result<()> 
         browser.open(&url).await?;
         let wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
         assert_eq!(browser.evaluate(wider).await?, 0, "on a {}", screen.name);
+        // Nothing is squeezed into a column of letters.
+        let tallest =
+            "Math.max(...[...document.querySelectorAll('tr')].map(row => row.offsetHeight))";
+        let tallest = browser.evaluate(tallest).await?;
+        assert!(
+            tallest.as_f64().is_some_and(|pixels| pixels < 130.0),
+            "{tallest} on a {}",
+            screen.name
+        );
         if let Some(folder) = &folder {
             photograph(&mut browser, folder, screen.name).await?;
         }

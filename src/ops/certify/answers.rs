@@ -258,3 +258,85 @@ fn is_a_strangers(case: &Case) -> bool {
         | Action::Cancel { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::certify::cases::{Api, Kind};
+
+    fn case(action: Action) -> Case {
+        Case {
+            id: "GEN-S-001".to_owned(),
+            api: Api::Generate,
+            kind: Kind::Success,
+            title: String::new(),
+            expected: Vec::new(),
+            action,
+        }
+    }
+
+    fn irn() -> Irn {
+        let gstin = "29AAGCE4783K1Z1".parse().unwrap();
+        let date = jiff::civil::date(2026, 11, 28);
+        Irn::compute(&gstin, date, crate::irn::DocumentType::Invoice, "A1")
+    }
+
+    fn generate() -> Case {
+        case(Action::Generate {
+            irn: irn(),
+            document: String::new(),
+            is_new: true,
+        })
+    }
+
+    fn judged(trial: &mut Trial, case: &Case, error: &IrpError) -> Next {
+        let refused = Received::new(Timestamp::UNIX_EPOCH, Duration::ZERO, Answer::Refused);
+        trial.judge(case, error, refused)
+    }
+
+    fn throttled(seconds: u64) -> IrpError {
+        IrpError::Throttled {
+            retry_after: Some(Duration::from_secs(seconds)),
+        }
+    }
+
+    #[test]
+    fn portal_that_asks_for_a_wait_is_waited_for_as_long_as_it_asks_up_to_a_quarter_of_an_hour() {
+        let case = generate();
+        let asked = |seconds| judged(&mut Trial::default(), &case, &throttled(seconds));
+        assert!(matches!(asked(600), Next::Again(wait) if wait == Duration::from_secs(600)));
+        assert!(
+            matches!(asked(1200), Next::Stop(Halt::Unreachable(said)) if said.contains("20 minutes"))
+        );
+    }
+
+    #[test]
+    fn portal_that_never_answers_stops_the_run_and_is_no_result_of_a_case() {
+        let (case, mut trial) = (generate(), Trial::default());
+        let tries = (1..=TRIES).map(|_| judged(&mut trial, &case, &throttled(0)));
+        let tries: Vec<Next> = tries.collect();
+        let (last, first) = tries.split_last().unwrap();
+        assert!(first.iter().all(|next| matches!(next, Next::Again(_))));
+        assert!(matches!(last, Next::Stop(Halt::Unreachable(_))));
+    }
+
+    #[test]
+    fn what_may_have_been_registered_is_looked_up_and_what_only_asks_is_asked_again() {
+        let unreadable = IrpError::Undecipherable;
+        let mut trial = Trial::default();
+        assert!(matches!(
+            judged(&mut trial, &generate(), &unreadable),
+            Next::Look
+        ));
+        let question = case(Action::ByIrn(irn()));
+        let mut trial = Trial::default();
+        assert!(matches!(
+            judged(&mut trial, &question, &unreadable),
+            Next::Again(_)
+        ));
+        let Next::Done(received) = judged(&mut trial, &question, &unreadable) else {
+            panic!("a second session that does not fit either is tried a third time");
+        };
+        assert_eq!(received.answer, Answer::Unreadable);
+    }
+}

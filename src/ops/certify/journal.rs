@@ -172,9 +172,9 @@ impl Journal {
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
+        let history = read(&path, &text[..whole])?;
         file.set_len(whole as u64).map_err(fault)?;
         file.seek(SeekFrom::End(0)).map_err(fault)?;
-        let history = read(&path, &text[..whole])?;
         Ok((Self { path, file }, history))
     }
 
@@ -268,4 +268,105 @@ fn read(path: &Path, text: &[u8]) -> Result<Option<History>, JournalError> {
         }
     }
     Ok(history)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> Begun {
+        Begun {
+            version: "1".to_owned(),
+            portal: "http://127.0.0.1".to_owned(),
+            environment: "sandbox".to_owned(),
+            route: None,
+            at: Timestamp::UNIX_EPOCH,
+            terms: Terms {
+                gstin: "29AAGCE4783K1Z1".parse().unwrap(),
+                buyer: "29AWGPV7107B1Z1".parse().unwrap(),
+                date: jiff::civil::date(2026, 11, 28),
+                prefix: "A".to_owned(),
+                cases: 1,
+                failed_logins: 1,
+                sends_client_pair: true,
+            },
+        }
+    }
+
+    fn record(case: &str) -> Record {
+        Record {
+            case: case.to_owned(),
+            api: Api::Generate,
+            kind: Kind::Success,
+            title: String::new(),
+            expected: Vec::new(),
+            requested_at: Timestamp::UNIX_EPOCH,
+            milliseconds: 1,
+            answer: Answer::Accepted,
+            code: None,
+            codes: Vec::new(),
+            message: None,
+            irn: None,
+            looked_up: false,
+            verdict: Verdict::AsExpected,
+        }
+    }
+
+    #[test]
+    fn half_a_line_is_dropped_and_what_was_sent_before_it_is_in_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, none) = Journal::open(dir.path()).unwrap();
+        assert!(none.is_none());
+        journal.begin(&begun()).unwrap();
+        for case in ["GEN-S-001", "GEN-S-002"] {
+            journal.sent(case, Timestamp::UNIX_EPOCH).unwrap();
+        }
+        journal.done(&record("GEN-S-001")).unwrap();
+        journal
+            .file
+            .write_all(b"{\"done\":{\"case\":\"GEN-S-002\"")
+            .unwrap();
+        drop(journal);
+
+        let (mut journal, history) = Journal::open(dir.path()).unwrap();
+        let history = history.unwrap();
+        assert_eq!(history.records.len(), 1);
+        assert_eq!(history.in_doubt.keys().collect::<Vec<_>>(), ["GEN-S-002"]);
+        journal.done(&record("GEN-S-002")).unwrap();
+        let history = super::history(dir.path()).unwrap();
+        assert_eq!((history.records.len(), history.in_doubt.len()), (2, 0));
+    }
+
+    #[test]
+    fn file_of_somebody_else_is_left_alone_and_so_is_one_that_is_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "notes\n").unwrap();
+        let error = Journal::open(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, JournalError::NotOurs { line: 1, .. }),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), b"notes\n");
+
+        let dir = tempfile::tempdir().unwrap();
+        let (_held, _) = Journal::open(dir.path()).unwrap();
+        assert!(matches!(
+            Journal::open(dir.path()),
+            Err(JournalError::InUse(_))
+        ));
+    }
+
+    #[test]
+    fn case_that_is_done_twice_makes_no_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        journal.begin(&begun()).unwrap();
+        journal.done(&record("GEN-S-001")).unwrap();
+        journal.done(&record("GEN-S-001")).unwrap();
+        let error = super::history(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, JournalError::NotOurs { line: 3, .. }),
+            "{error}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! The cases as a table for spreadsheets (RFC 4180).
 
 use super::in_india;
+use crate::ops::certify::cases::NOT_FOUND;
 use crate::ops::certify::journal::{Answer, Record, Verdict};
 
 const HEAD: [&str; 13] = [
@@ -41,12 +42,14 @@ pub(super) fn table(records: &[Record]) -> String {
     table
 }
 
-/// What was meant to come.
+/// What was meant to come. That nothing comes at all is another way of saying the first code.
 pub(super) fn expected(record: &Record) -> String {
-    if record.expected.is_empty() {
-        "success".to_owned()
-    } else {
-        record.expected.join(" or ")
+    let codes = record.expected.iter().map(String::as_str);
+    let codes: Vec<&str> = codes.filter(|code| *code != NOT_FOUND).collect();
+    match codes.as_slice() {
+        [] => "success".to_owned(),
+        [one] => format!("error {one}"),
+        [first, others @ ..] => format!("error {first} (or {})", others.join(", ")),
     }
 }
 

@@ -99,42 +99,37 @@ fn facts(page: &mut Page, report: &Report) {
 }
 
 fn summary(page: &mut Page, report: &Report) {
-    let (class, verdict) = if report.is_good() {
-        ("<p class=\"verdict good\">", "Every case went as expected.")
-    } else if report.is_complete() {
-        (
-            "<p class=\"verdict bad\">",
-            "Not every case went as expected.",
-        )
-    } else {
-        (
-            "<p class=\"verdict bad\">",
-            "Not complete: the run was interrupted and has not gone on yet.",
-        )
-    };
-    page.raw(class).raw(verdict).raw("</p>\n<h2>Summary</h2>\n<table class=\"summary\"><thead><tr><th>API</th>")
+    page.raw(headline(report))
+        .raw("<section><h2>Summary</h2>\n<table class=\"summary\"><thead><tr><th>API</th>")
         .raw("<th class=\"n\">Success cases</th><th class=\"n\">as expected</th>")
-        .raw("<th class=\"n\">Failure cases</th><th class=\"n\">as expected</th><th class=\"n\">other code</th>")
-        .raw("<th>At least ")
+        .raw("<th class=\"n\">Failure cases</th><th class=\"n\">as expected</th>")
+        .raw("<th class=\"n\">other code</th><th>At least ")
         .text(WANTED)
         .raw(" of each</th></tr></thead><tbody>");
     for line in &report.lines {
-        let Line {
-            success, failure, ..
-        } = line;
+        let (success, failure) = (&line.success, &line.failure);
         page.raw("<tr>").cell(line.api.title());
         page.number(progress(success)).number(success.as_expected);
         page.number(progress(failure))
             .number(failure.as_expected)
             .number(failure.other_code);
-        if line.is_enough() {
-            page.raw("<td class=\"good\">yes</td>");
+        page.raw(if line.is_enough() {
+            "<td class=\"good\">yes</td></tr>"
         } else {
-            page.raw("<td class=\"bad\">no</td>");
-        }
-        page.raw("</tr>");
+            "<td class=\"bad\">no</td></tr>"
+        });
     }
-    page.raw("</tbody></table>\n");
+    page.raw("</tbody></table></section>\n");
+}
+
+fn headline(report: &Report) -> &'static str {
+    if report.is_good() {
+        "<p class=\"verdict good\">Every case went as expected.</p>\n"
+    } else if report.is_complete() {
+        "<p class=\"verdict bad\">Not every case went as expected.</p>\n"
+    } else {
+        "<p class=\"verdict bad\">Not complete: the run was interrupted and has not gone on yet.</p>\n"
+    }
 }
 
 fn progress(tally: &Tally) -> String {
