@@ -60,9 +60,14 @@ impl Received {
             .iter()
             .find(|fault| fault.code == refusal.code());
         // A portal that finds nothing may send nothing at all.
-        let name = |code: &str| match refusal.disposition {
-            Disposition::NotRegistered if code.is_empty() => NOT_FOUND.to_owned(),
-            _ => code.to_owned(),
+        let is_absent = refusal.disposition == Disposition::NotRegistered;
+        let name = |code: &str| {
+            let code = if is_absent && code.is_empty() {
+                NOT_FOUND
+            } else {
+                code
+            };
+            code.to_owned()
         };
         Self {
             code: Some(name(refusal.code())),

@@ -229,7 +229,7 @@ fn begun(
     request: &Request,
     prefix: Option<String>,
 ) -> Result<Begun, CertifyError> {
-    let at = Timestamp::now();
+    let at = now();
     let buyer = match request.buyer {
         Some(buyer) => buyer,
         None => default_buyer(route, account.gstin)?,
@@ -352,6 +352,12 @@ fn base36(seconds: i64) -> String {
         rest /= 36;
     }
     text.iter().rev().collect()
+}
+
+/// To the millisecond: nobody reads more of it.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// UTC+05:30, all year.

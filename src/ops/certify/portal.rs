@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Halt;
 use super::answers::{Next, Received, Trial, irn_of, leaves_a_trace, refused_account};
 use super::cases::{Action, Case, LoginAs};
 use super::journal::{Answer, Journal};
+use super::{Halt, now};
 use crate::config::credentials::{Account, Client};
 use crate::config::{Config, IrpConfig, Rate};
 use crate::irn::Irn;
@@ -124,7 +124,7 @@ impl Portal {
             self.turn().await?;
             let stranger = stranger(&self.account, who);
             let account = stranger.as_ref().unwrap_or(&self.account);
-            let (at, began) = (Timestamp::now(), Instant::now());
+            let (at, began) = (now(), Instant::now());
             (
                 at,
                 began,
@@ -133,7 +133,7 @@ impl Portal {
         } else {
             let session = self.session(trial).await?;
             self.turn().await?;
-            let (at, began) = (Timestamp::now(), Instant::now());
+            let (at, began) = (now(), Instant::now());
             if leaves_a_trace(case) {
                 let written = journal.sent(&case.id, at);
                 written.map_err(|error| Halt::Journal(error.to_string()))?;
@@ -238,7 +238,7 @@ impl Portal {
         loop {
             let session = self.session(trial).await?;
             self.turn().await?;
-            let (asked, began) = (Timestamp::now(), Instant::now());
+            let (asked, began) = (now(), Instant::now());
             let answer = self.find(case, &session.access()).await;
             self.drop_if_refused(&session, &answer).await;
             let wait = match answer {

@@ -161,7 +161,11 @@ impl Progress {
         self.bar.set_message(record.api.title());
         let done = self.bar.position();
         if record.verdict != Verdict::AsExpected {
-            let code = record.code.as_deref().unwrap_or("accepted");
+            let code = record.code.as_deref().unwrap_or(match record.answer {
+                Answer::Accepted => "accepted",
+                Answer::Refused => "refused",
+                Answer::Unreadable => "unreadable",
+            });
             let line = format!("{}: {}: {code}", record.case, record.title);
             self.bar.suspend(|| eprintln!("{line}"));
         }

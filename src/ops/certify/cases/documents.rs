@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::places::{Place, in_state};
+use super::places::in_state;
 use super::{Terms, written};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
@@ -40,15 +40,13 @@ impl Documents {
         let mut make = |shape: Shape| document(terms, shape, numbers.next().unwrap_or_default());
         let cancelled = SHAPES.into_iter().cycle().take(terms.cases as usize);
         let cancelled = cancelled.map(&mut make).collect();
-        let carried = GOODS.into_iter().cycle().take(terms.cases as usize);
+        let carried = CARRIED.into_iter().cycle().take(terms.cases as usize);
         let carried = carried.map(&mut make).collect();
         Self {
             cancelled,
             carried,
-            kept: make(Shape::Goods),
-            not_carried: [Shape::Service, Shape::CreditNote, Shape::DebitNote]
-                .map(make)
-                .into(),
+            kept: make(GOODS),
+            not_carried: [SERVICE, CREDIT_NOTE, DEBIT_NOTE].map(make).into(),
         }
     }
 
@@ -63,92 +61,143 @@ impl Documents {
 }
 
 /// What a document is about.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    title: &'static str,
+    kind: DocumentType,
+    supply: Supply,
+    lines: u32,
+    /// In percent.
+    rate: i64,
+    is_service: bool,
+    has_discount: bool,
+    has_other_places: bool,
+    has_payment: bool,
+    /// In paise.
+    round_off: i64,
+}
+
+/// `SupTyp`, with `RegRev`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Goods,
-    Service,
-    TwoLines,
-    TenLines,
-    Discount,
-    LowerRate,
-    NoTax,
-    CreditNote,
-    DebitNote,
+enum Supply {
+    B2b,
     ReverseCharge,
     DeemedExport,
     ExportWithPayment,
     ExportWithoutPayment,
-    OtherPlaces,
-    Payment,
-    RoundedOff,
 }
+
+const GOODS: Shape = Shape {
+    title: "B2B invoice of goods",
+    kind: DocumentType::Invoice,
+    supply: Supply::B2b,
+    lines: 1,
+    rate: 18,
+    is_service: false,
+    has_discount: false,
+    has_other_places: false,
+    has_payment: false,
+    round_off: 0,
+};
+const SERVICE: Shape = Shape {
+    title: "B2B invoice of a service",
+    is_service: true,
+    ..GOODS
+};
+const TWO_LINES: Shape = Shape {
+    title: "B2B invoice with two lines",
+    lines: 2,
+    ..GOODS
+};
+const CREDIT_NOTE: Shape = Shape {
+    title: "B2B credit note",
+    kind: DocumentType::CreditNote,
+    ..GOODS
+};
+const DEBIT_NOTE: Shape = Shape {
+    title: "B2B debit note",
+    kind: DocumentType::DebitNote,
+    ..GOODS
+};
+const DISCOUNT: Shape = Shape {
+    title: "B2B invoice with a discount",
+    has_discount: true,
+    ..GOODS
+};
+const LOWER_RATE: Shape = Shape {
+    title: "B2B invoice at 5 %",
+    rate: 5,
+    ..GOODS
+};
+const PAYMENT: Shape = Shape {
+    title: "B2B invoice with payment details and a remark",
+    has_payment: true,
+    ..GOODS
+};
 
 /// One after the other, for as many documents as there are.
 const SHAPES: [Shape; 16] = [
-    Shape::Goods,
-    Shape::Service,
-    Shape::TwoLines,
-    Shape::CreditNote,
-    Shape::DebitNote,
-    Shape::Discount,
-    Shape::ReverseCharge,
-    Shape::ExportWithPayment,
-    Shape::ExportWithoutPayment,
-    Shape::DeemedExport,
-    Shape::LowerRate,
-    Shape::NoTax,
-    Shape::TenLines,
-    Shape::OtherPlaces,
-    Shape::Payment,
-    Shape::RoundedOff,
+    GOODS,
+    SERVICE,
+    TWO_LINES,
+    CREDIT_NOTE,
+    DEBIT_NOTE,
+    DISCOUNT,
+    Shape {
+        title: "B2B invoice under reverse charge",
+        supply: Supply::ReverseCharge,
+        ..GOODS
+    },
+    Shape {
+        title: "export with payment of tax",
+        supply: Supply::ExportWithPayment,
+        ..GOODS
+    },
+    Shape {
+        title: "export without payment of tax",
+        supply: Supply::ExportWithoutPayment,
+        ..GOODS
+    },
+    Shape {
+        title: "deemed export",
+        supply: Supply::DeemedExport,
+        ..GOODS
+    },
+    LOWER_RATE,
+    Shape {
+        title: "B2B invoice at 0 %",
+        rate: 0,
+        ..GOODS
+    },
+    Shape {
+        title: "B2B invoice with ten lines",
+        lines: 10,
+        ..GOODS
+    },
+    Shape {
+        title: "B2B invoice with dispatch and ship-to places",
+        has_other_places: true,
+        ..GOODS
+    },
+    PAYMENT,
+    Shape {
+        title: "B2B invoice that is rounded off",
+        round_off: 50,
+        ..GOODS
+    },
 ];
 
-/// Those of them that are invoices of goods inside the country.
-const GOODS: [Shape; 5] = [
-    Shape::Goods,
-    Shape::TwoLines,
-    Shape::Discount,
-    Shape::LowerRate,
-    Shape::Payment,
-];
+/// Invoices of goods inside the country.
+const CARRIED: [Shape; 5] = [GOODS, TWO_LINES, DISCOUNT, LOWER_RATE, PAYMENT];
 
-impl Shape {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Goods => "B2B invoice of goods",
-            Self::Service => "B2B invoice of a service",
-            Self::TwoLines => "B2B invoice with two lines",
-            Self::TenLines => "B2B invoice with ten lines",
-            Self::Discount => "B2B invoice with a discount",
-            Self::LowerRate => "B2B invoice at 5 %",
-            Self::NoTax => "B2B invoice at 0 %",
-            Self::CreditNote => "B2B credit note",
-            Self::DebitNote => "B2B debit note",
-            Self::ReverseCharge => "B2B invoice under reverse charge",
-            Self::DeemedExport => "deemed export",
-            Self::ExportWithPayment => "export with payment of tax",
-            Self::ExportWithoutPayment => "export without payment of tax",
-            Self::OtherPlaces => "B2B invoice with dispatch and ship-to places",
-            Self::Payment => "B2B invoice with payment details and a remark",
-            Self::RoundedOff => "B2B invoice that is rounded off",
-        }
-    }
-
-    fn kind(self) -> DocumentType {
-        match self {
-            Self::CreditNote => DocumentType::CreditNote,
-            Self::DebitNote => DocumentType::DebitNote,
-            _ => DocumentType::Invoice,
-        }
-    }
-
+impl Supply {
     /// `SupTyp`
-    fn supply(self) -> &'static str {
+    fn code(self) -> &'static str {
         match self {
+            Self::B2b | Self::ReverseCharge => "B2B",
             Self::DeemedExport => "DEXP",
             Self::ExportWithPayment => "EXPWP",
             Self::ExportWithoutPayment => "EXPWOP",
-            _ => "B2B",
         }
     }
 
@@ -156,29 +205,17 @@ impl Shape {
         matches!(self, Self::ExportWithPayment | Self::ExportWithoutPayment)
     }
 
-    fn lines(self) -> u32 {
-        match self {
-            Self::TwoLines => 2,
-            Self::TenLines => 10,
-            _ => 1,
-        }
-    }
-
-    /// In percent.
-    fn rate(self) -> i64 {
-        match self {
-            Self::LowerRate => 5,
-            Self::NoTax => 0,
-            _ => 18,
-        }
-    }
-
     fn tax(self, terms: &Terms) -> Tax {
         match self {
             Self::ExportWithPayment => Tax::Integrated,
             Self::ExportWithoutPayment => Tax::None,
-            _ if is_intra_state(terms) => Tax::Halves,
-            _ => Tax::Integrated,
+            Self::B2b | Self::ReverseCharge | Self::DeemedExport => {
+                if is_intra_state(terms) {
+                    Tax::Halves
+                } else {
+                    Tax::Integrated
+                }
+            }
         }
     }
 }
@@ -210,40 +247,40 @@ pub(super) fn irn(terms: &Terms, kind: DocumentType, number: &str) -> Irn {
 
 /// An invoice of goods with two lines, to be changed in one place.
 pub(super) fn sample(terms: &Terms, number: &str) -> Value {
-    json(terms, Shape::TwoLines, number, 1)
+    json(terms, TWO_LINES, number, 1)
 }
 
 fn document(terms: &Terms, shape: Shape, at: u32) -> Document {
     let number = number(terms, 'D', at);
     Document {
-        title: shape.title().to_owned(),
-        kind: shape.kind(),
-        irn: irn(terms, shape.kind(), &number),
+        title: shape.title.to_owned(),
+        kind: shape.kind,
+        irn: irn(terms, shape.kind, &number),
         json: json(terms, shape, &number, i64::from(at)),
         number,
     }
 }
 
 fn json(terms: &Terms, shape: Shape, number: &str, at: i64) -> Value {
-    let lines: Vec<Line> = (0..i64::from(shape.lines()))
-        .map(|line| Line::of(shape, shape.tax(terms), at, line))
+    let lines: Vec<Line> = (0..i64::from(shape.lines))
+        .map(|line| Line::of(shape, shape.supply.tax(terms), at, line))
         .collect();
     let items: Vec<Value> = lines
         .iter()
         .zip(1..)
         .map(|(line, n)| line.json(shape, n))
         .collect();
-    let reverse = if shape == Shape::ReverseCharge {
+    let reverse = if shape.supply == Supply::ReverseCharge {
         "Y"
     } else {
         "N"
     };
     let mut document = json!({
         "Version": "1.1",
-        "TranDtls": {"TaxSch": "GST", "SupTyp": shape.supply(), "RegRev": reverse, "IgstOnIntra": "N"},
-        "DocDtls": {"Typ": shape.kind().as_str(), "No": number, "Dt": written(terms.date)},
+        "TranDtls": {"TaxSch": "GST", "SupTyp": shape.supply.code(), "RegRev": reverse, "IgstOnIntra": "N"},
+        "DocDtls": {"Typ": shape.kind.as_str(), "No": number, "Dt": written(terms.date)},
         "SellerDtls": seller(&terms.gstin),
-        "BuyerDtls": if shape.is_export() { buyer_abroad() } else { buyer(&terms.buyer) },
+        "BuyerDtls": if shape.supply.is_export() { buyer_abroad() } else { buyer(&terms.buyer) },
         "ItemList": items,
         "ValDtls": values(shape, &lines),
     });
@@ -276,24 +313,22 @@ fn buyer_abroad() -> Value {
 }
 
 fn add_details(document: &mut Value, terms: &Terms, shape: Shape) {
-    match shape {
-        Shape::ExportWithPayment | Shape::ExportWithoutPayment => {
-            document["ExpDtls"] = json!({"RefClm": "N", "ForCur": "AED", "CntCode": "AE"});
-        }
-        Shape::OtherPlaces => {
-            document["DispDtls"] = place("Nm", in_state(terms.gstin.state_code()), &terms.gstin);
-            document["ShipDtls"] = place("LglNm", in_state(terms.buyer.state_code()), &terms.buyer);
-        }
-        Shape::Payment => {
-            document["PayDtls"] =
-                json!({"Nm": "Certification Test Seller", "Mode": "Credit", "CrDay": 30});
-            document["RefDtls"] = json!({"InvRm": "Certification test"});
-        }
-        _ => {}
+    if shape.supply.is_export() {
+        document["ExpDtls"] = json!({"RefClm": "N", "ForCur": "AED", "CntCode": "AE"});
+    }
+    if shape.has_other_places {
+        document["DispDtls"] = place("Nm", &terms.gstin);
+        document["ShipDtls"] = place("LglNm", &terms.buyer);
+    }
+    if shape.has_payment {
+        document["PayDtls"] =
+            json!({"Nm": "Certification Test Seller", "Mode": "Credit", "CrDay": 30});
+        document["RefDtls"] = json!({"InvRm": "Certification test"});
     }
 }
 
-fn place(name: &str, (town, pin): Place, of: &Gstin) -> Value {
+fn place(name: &str, of: &Gstin) -> Value {
+    let (town, pin) = in_state(of.state_code());
     json!({
         name: "Certification Test Depot", "Addr1": "4 Test Road", "Loc": town, "Pin": pin,
         "Stcd": of.state_code(),
@@ -319,20 +354,16 @@ impl Line {
         // Whole hundreds of rupees: half the tax at any rate is whole paise.
         let price = 10_000 * (10 + (7 * at + line) % 40);
         let gross = quantity * price;
-        let discount = if shape == Shape::Discount {
-            price / 10
-        } else {
-            0
-        };
+        let discount = if shape.has_discount { price / 10 } else { 0 };
         let taxable = gross - discount;
-        let due = taxable * shape.rate() / 100;
+        let due = taxable * shape.rate / 100;
         Self {
             quantity,
             price,
             gross,
             discount,
             taxable,
-            rate: shape.rate(),
+            rate: shape.rate,
             igst: if tax == Tax::Integrated { due } else { 0 },
             half: if tax == Tax::Halves { due / 2 } else { 0 },
         }
@@ -350,7 +381,7 @@ impl Line {
             "GstRt": self.rate, "IgstAmt": rupees(self.igst), "CgstAmt": rupees(self.half),
             "SgstAmt": rupees(self.half), "TotItemVal": rupees(self.total()),
         });
-        if shape == Shape::Service {
+        if shape.is_service {
             json["IsServc"] = json!("Y");
             json["HsnCd"] = json!("998313");
             json["PrdDesc"] = json!("Consultancy");
@@ -363,11 +394,10 @@ impl Line {
 fn values(shape: Shape, lines: &[Line]) -> Value {
     let sum = |part: fn(&Line) -> i64| lines.iter().map(part).sum::<i64>();
     let half = sum(|line| line.half);
-    let round_off = if shape == Shape::RoundedOff { 50 } else { 0 };
     json!({
         "AssVal": rupees(sum(|line| line.taxable)), "IgstVal": rupees(sum(|line| line.igst)),
         "CgstVal": rupees(half), "SgstVal": rupees(half), "CesVal": 0, "StCesVal": 0, "Discount": 0,
-        "OthChrg": 0, "RndOffAmt": rupees(round_off), "TotInvVal": rupees(sum(Line::total) + round_off),
+        "OthChrg": 0, "RndOffAmt": rupees(shape.round_off), "TotInvVal": rupees(sum(Line::total) + shape.round_off),
     })
 }
 

@@ -125,8 +125,12 @@ fn row(
 }
 
 fn rows(terms: &Terms) -> Vec<Row> {
-    let future = written(terms.date.saturating_add(10.days()));
-    let past = written(terms.date.saturating_sub(10.days()));
+    let rows = [vehicles(), modes(), papers(terms), rest()];
+    rows.into_iter().flatten().collect()
+}
+
+/// Vehicles by road.
+fn vehicles() -> Vec<Row> {
     vec![
         row("no vehicle by road", &["4011"], ROAD, "VehNo", None),
         row("no vehicle type by road", &["4022"], ROAD, "VehType", None),
@@ -136,13 +140,6 @@ fn rows(terms: &Terms) -> Vec<Row> {
             ROAD,
             "VehNo",
             json!("KAABCDEF"),
-        ),
-        row(
-            "a vehicle but no mode",
-            &["4028", "4027", "4019"],
-            ROAD,
-            "TransMode",
-            None,
         ),
         row(
             "a vehicle number that is too short",
@@ -165,6 +162,19 @@ fn rows(terms: &Terms) -> Vec<Row> {
             "VehType",
             json!("X"),
         ),
+    ]
+}
+
+/// Modes of transport, and what ships need.
+fn modes() -> Vec<Row> {
+    vec![
+        row(
+            "a vehicle but no mode",
+            &["4028", "4027", "4019"],
+            ROAD,
+            "TransMode",
+            None,
+        ),
         row(
             "a mode that there is not: 5",
             FORM,
@@ -180,49 +190,28 @@ fn rows(terms: &Terms) -> Vec<Row> {
             json!("0"),
         ),
         row("a mode that is a number", FORM, ROAD, "TransMode", json!(1)),
-        row("no distance", FORM, ROAD, "Distance", None),
         row(
-            "a negative distance",
-            &["5002", "4013"],
-            ROAD,
-            "Distance",
-            json!(-1),
+            "a regular vehicle by ship",
+            &["4039"],
+            SHIP,
+            "VehType",
+            json!("R"),
         ),
         row(
-            "a distance above 4000 km",
-            &["5002", "4013", "4038"],
-            ROAD,
-            "Distance",
-            json!(4_001),
+            "neither vehicle nor paper by ship",
+            &["4040"],
+            SHIP,
+            "VehNo",
+            None,
         ),
-        row(
-            "a distance that is a text",
-            FORM,
-            ROAD,
-            "Distance",
-            json!("ten"),
-        ),
-        row(
-            "a transporter's number that is too short",
-            &["5002", "4018"],
-            ROAD,
-            "TransId",
-            json!("29AAGCE4783K1Z"),
-        ),
-        row(
-            "a transporter's number in small letters",
-            &["5002", "4018"],
-            ROAD,
-            "TransId",
-            json!("29aagce4783k1z1"),
-        ),
-        row(
-            "a transporter's name that is too short",
-            FORM,
-            ROAD,
-            "TransName",
-            json!("AB"),
-        ),
+    ]
+}
+
+/// Transport documents.
+fn papers(terms: &Terms) -> Vec<Row> {
+    let future = written(terms.date.saturating_add(10.days()));
+    let past = written(terms.date.saturating_sub(10.days()));
+    vec![
         row(
             "a paper's number of 16 characters",
             FORM,
@@ -273,19 +262,54 @@ fn rows(terms: &Terms) -> Vec<Row> {
             "VehType",
             json!("O"),
         ),
+    ]
+}
+
+/// Distances and transporters.
+fn rest() -> Vec<Row> {
+    vec![
+        row("no distance", FORM, ROAD, "Distance", None),
         row(
-            "a regular vehicle by ship",
-            &["4039"],
-            SHIP,
-            "VehType",
-            json!("R"),
+            "a negative distance",
+            &["5002", "4013"],
+            ROAD,
+            "Distance",
+            json!(-1),
         ),
         row(
-            "neither vehicle nor paper by ship",
-            &["4040"],
-            SHIP,
-            "VehNo",
-            None,
+            "a distance above 4000 km",
+            &["5002", "4013", "4038"],
+            ROAD,
+            "Distance",
+            json!(4_001),
+        ),
+        row(
+            "a distance that is a text",
+            FORM,
+            ROAD,
+            "Distance",
+            json!("ten"),
+        ),
+        row(
+            "a transporter's number that is too short",
+            &["5002", "4018"],
+            ROAD,
+            "TransId",
+            json!("29AAGCE4783K1Z"),
+        ),
+        row(
+            "a transporter's number in small letters",
+            &["5002", "4018"],
+            ROAD,
+            "TransId",
+            json!("29aagce4783k1z1"),
+        ),
+        row(
+            "a transporter's name that is too short",
+            FORM,
+            ROAD,
+            "TransName",
+            json!("AB"),
         ),
         row(
             "neither mode nor transporter",

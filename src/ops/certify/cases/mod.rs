@@ -3,6 +3,7 @@
 //! One rule: a plan is a pure function of its terms. So a run that was interrupted finds the same cases, with the same
 //! numbers and IRNs, when it goes on.
 
+mod changes;
 mod documents;
 mod eway_bills;
 mod invoices;
