@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::chromium::{Chromium, DESKTOP, TELEPHONE};
 use crate::support::credentials::{Credentials, GSTINS};
+use crate::support::eventually;
 use crate::support::process::Process;
 use crate::support::route::Way;
 use crate::support::sandbox::{Sandbox, Stats};
@@ -218,8 +219,12 @@ async fn interrupted_run_reports_what_it_has_and_goes_on_when_asked_again() -> R
     assert_exit(&other, 1, "another `certify` is at work");
     bench.sandbox.release().await?;
     assert_eq!(run.ended(ENDS_WITHIN).await?.code(), Some(1));
-    let said = run.lines().join("\n");
-    assert!(said.contains("interrupted"), "{said}");
+    // Its last line may be read after its end.
+    eventually(HELD_WITHIN, "it to say why it stopped", async || {
+        let said = run.lines().iter().any(|line| line.contains("interrupted"));
+        Ok(said.then_some(()))
+    })
+    .await?;
 
     let out = bench.out();
     let out = out.to_str().context("UTF-8")?;
