@@ -13,7 +13,6 @@ use crate::gstin::Gstin;
 use crate::ops::certify::{self, CertifyError, Files, Halt, JournalError, Report, Request};
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct CertifyArgs {
     #[command(subcommand)]
     command: Option<CertifyCommand>,
@@ -113,7 +112,9 @@ impl RunArgs {
             return Ok(code(&outcome.report));
         };
         let code = match &halt {
-            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) | Halt::Journal(_) => FAILED,
+            Halt::Interrupted | Halt::Refused(_) | Halt::ErrorBudget(_) | Halt::Journal(_) => {
+                FAILED
+            }
             Halt::Unreachable(_) => UNREACHABLE,
         };
         Err(Failure::new(code, halt))
@@ -135,8 +136,11 @@ fn failure(error: CertifyError) -> Failure {
     let code = match &error {
         CertifyError::Misused(_)
         | CertifyError::Irp(_)
-        | CertifyError::Journal(JournalError::NotBegun(_) | JournalError::NotOurs { .. }) => MISUSED,
-        CertifyError::Journal(JournalError::File { .. } | JournalError::InUse(_)) | CertifyError::Report { .. } => FAILED,
+        | CertifyError::Journal(JournalError::NotBegun(_) | JournalError::NotOurs { .. }) => {
+            MISUSED
+        }
+        CertifyError::Journal(JournalError::File { .. } | JournalError::InUse(_))
+        | CertifyError::Report { .. } => FAILED,
     };
     Failure::new(code, error)
 }

@@ -55,7 +55,10 @@ impl Received {
 
     /// The same, with the portal's codes and the text of the one that decides.
     fn refused(self, refusal: &Refusal) -> Self {
-        let decisive = refusal.faults.iter().find(|fault| fault.code == refusal.code());
+        let decisive = refusal
+            .faults
+            .iter()
+            .find(|fault| fault.code == refusal.code());
         // A portal that finds nothing may send nothing at all.
         let name = |code: &str| match refusal.disposition {
             Disposition::NotRegistered if code.is_empty() => NOT_FOUND.to_owned(),
@@ -63,7 +66,11 @@ impl Received {
         };
         Self {
             code: Some(name(refusal.code())),
-            codes: refusal.faults.iter().map(|fault| name(&fault.code)).collect(),
+            codes: refusal
+                .faults
+                .iter()
+                .map(|fault| name(&fault.code))
+                .collect(),
             message: decisive.map(|fault| shown(&fault.message)),
             ..self
         }
@@ -135,7 +142,9 @@ impl Trial {
                     Next::Again(Duration::ZERO)
                 }
             }
-            Disposition::RefuseAccount if !is_a_strangers(case) => Next::Stop(refused_account(error)),
+            Disposition::RefuseAccount if !is_a_strangers(case) => {
+                Next::Stop(refused_account(error))
+            }
             Disposition::Reauth
             | Disposition::RefuseAccount
             | Disposition::Adopt
@@ -176,7 +185,9 @@ fn bearable(wait: Duration) -> Result<Duration, Halt> {
         return Ok(wait);
     }
     let minutes = wait.as_secs().div_ceil(60);
-    Err(Halt::Unreachable(format!("it asks to be left alone for {minutes} minutes")))
+    Err(Halt::Unreachable(format!(
+        "it asks to be left alone for {minutes} minutes"
+    )))
 }
 
 /// The account itself is refused.
@@ -207,7 +218,9 @@ pub(super) fn irn_of(case: &Case) -> Option<Irn> {
         | Action::Cancel { irn, .. }
         | Action::ByIrn(irn)
         | Action::EwayBillByIrn(irn) => Some(*irn),
-        Action::Login(_) | Action::Gstin(_) | Action::SyncGstin(_) | Action::ByDocument { .. } => None,
+        Action::Login(_) | Action::Gstin(_) | Action::SyncGstin(_) | Action::ByDocument { .. } => {
+            None
+        }
     }
 }
 
@@ -215,8 +228,12 @@ pub(super) fn irn_of(case: &Case) -> Option<Irn> {
 pub(super) fn leaves_a_trace(case: &Case) -> bool {
     match &case.action {
         Action::Generate { is_new: trace, .. }
-        | Action::EwayBill { may_issue: trace, .. }
-        | Action::Cancel { may_cancel: trace, .. } => *trace,
+        | Action::EwayBill {
+            may_issue: trace, ..
+        }
+        | Action::Cancel {
+            may_cancel: trace, ..
+        } => *trace,
         Action::Login(_)
         | Action::Gstin(_)
         | Action::SyncGstin(_)

@@ -96,7 +96,10 @@ impl Portal {
             let error = match made.answer {
                 Ok(irn) => {
                     let irn = irn.or_else(|| irn_of(case)).map(|irn| irn.to_string());
-                    return Ok(Received { irn, ..received(Answer::Accepted) });
+                    return Ok(Received {
+                        irn,
+                        ..received(Answer::Accepted)
+                    });
                 }
                 Err(error) => error,
             };
@@ -122,7 +125,11 @@ impl Portal {
             let stranger = stranger(&self.account, who);
             let account = stranger.as_ref().unwrap_or(&self.account);
             let (at, began) = (Timestamp::now(), Instant::now());
-            (at, began, self.irp.login(account, false).await.map(|_| None))
+            (
+                at,
+                began,
+                self.irp.login(account, false).await.map(|_| None),
+            )
         } else {
             let session = self.session(trial).await?;
             self.turn().await?;
@@ -152,7 +159,9 @@ impl Portal {
 
     async fn until(&self, moment: Instant) -> Result<(), Halt> {
         let waited = self.stop.run_until_cancelled(sleep_until(moment)).await;
-        waited.filter(|()| !self.stop.is_cancelled()).ok_or(Halt::Interrupted)
+        waited
+            .filter(|()| !self.stop.is_cancelled())
+            .ok_or(Halt::Interrupted)
     }
 
     /// Two logins of a GSTIN are as far apart as the configuration says, whoever asks for them.
@@ -180,7 +189,10 @@ impl Portal {
     }
 
     async fn drop_if_refused<T>(&self, session: &Session, answer: &Result<T, IrpError>) {
-        if answer.as_ref().is_err_and(|error| error.disposition() == Disposition::Reauth) {
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.disposition() == Disposition::Reauth)
+        {
             self.sessions.invalidate(session).await;
         }
     }
@@ -201,13 +213,17 @@ impl Portal {
                 let found = irp.by_document(access, seller, *kind, number, date).await?;
                 Ok(Some(found.irn))
             }
-            Action::EwayBill { payload, .. } => {
-                irp.eway_bill(access, payload.as_bytes()).await.map(|_| None)
-            }
+            Action::EwayBill { payload, .. } => irp
+                .eway_bill(access, payload.as_bytes())
+                .await
+                .map(|_| None),
             Action::EwayBillByIrn(irn) => irp.eway_bill_by_irn(access, irn).await.map(|_| None),
-            Action::Cancel { irn, reason, remark, .. } => {
-                Ok(Some(irp.cancel(access, irn, reason, remark).await?.irn))
-            }
+            Action::Cancel {
+                irn,
+                reason,
+                remark,
+                ..
+            } => Ok(Some(irp.cancel(access, irn, reason, remark).await?.irn)),
         }
     }
 
@@ -233,7 +249,9 @@ impl Portal {
                         ..Received::new(sent, began.elapsed(), Answer::Accepted)
                     }));
                 }
-                Err(error) if error.disposition() != Disposition::NotRegistered => trial.pause(&error)?,
+                Err(error) if error.disposition() != Disposition::NotRegistered => {
+                    trial.pause(&error)?
+                }
                 Ok(None) | Err(_) => {
                     let age = Duration::try_from(asked.duration_since(sent)).unwrap_or_default();
                     if age >= self.settle_time {
@@ -250,14 +268,18 @@ impl Portal {
     async fn find(&self, case: &Case, access: &Access<'_>) -> Result<Option<Irn>, IrpError> {
         let seller = &self.account.gstin;
         match &case.action {
-            Action::Generate { irn, .. } => Ok(Some(self.irp.by_irn(access, seller, irn).await?.irn)),
+            Action::Generate { irn, .. } => {
+                Ok(Some(self.irp.by_irn(access, seller, irn).await?.irn))
+            }
             Action::Cancel { irn, .. } => {
                 let found = self.irp.by_irn(access, seller, irn).await?;
                 Ok((found.status == "CNL").then_some(found.irn))
             }
-            Action::EwayBill { irn, .. } => {
-                self.irp.eway_bill_by_irn(access, irn).await.map(|_| Some(*irn))
-            }
+            Action::EwayBill { irn, .. } => self
+                .irp
+                .eway_bill_by_irn(access, irn)
+                .await
+                .map(|_| Some(*irn)),
             Action::Login(_)
             | Action::Gstin(_)
             | Action::SyncGstin(_)

@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 
+use super::answers::Received;
 use super::cases::{Case, Kind, plan};
 use super::journal::{Answer, History, Journal, Record, Verdict};
-use super::answers::Received;
 use super::portal::Portal;
 use super::{CertifyError, Halt, TOO_OLD};
 use crate::config::{Config, Rate};
