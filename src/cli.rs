@@ -6,29 +6,25 @@ mod explain;
 mod health;
 mod pause;
 mod resume;
+mod submit;
 mod topology;
+mod verify;
 mod whom;
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use jiff::{SignedDuration, Timestamp};
+use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::broker::Endpoint;
-use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded, SigningKeyFile};
+use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
-use crate::job::Operation;
-use crate::ops::submit::{Request, SubmitError, Summary, Wait};
 use crate::ops::validate::Output;
-use crate::ops::verify::Verified;
-use crate::ops::{check, online, submit, validate, verify};
+use crate::ops::{check, online, validate};
 use crate::preflight::Preflight;
-use crate::signature::Keyring;
 use crate::telemetry;
 
 use certify::CertifyArgs;
@@ -37,7 +33,9 @@ use explain::ExplainArgs;
 use health::HealthArgs;
 use pause::PauseArgs;
 use resume::ResumeArgs;
+use submit::SubmitArgs;
 use topology::TopologyCommand;
+use verify::VerifyArgs;
 
 /// The work failed.
 const FAILED: u8 = 1;
@@ -129,50 +127,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct SubmitArgs {
-    /// Files, directories, or - for standard input.
-    #[arg(required = true, value_name = "FILE|DIR|-")]
-    inputs: Vec<PathBuf>,
-    /// What to ask for: generate, cancel, get or ewb; for all but generate the inputs are the bodies of such jobs.
-    #[arg(long, value_name = "OPERATION", default_value = "generate", value_parser = operation)]
-    operation: Operation,
-    /// Wait for the results.
-    #[arg(long)]
-    wait: bool,
-    /// Write one result a line to this file (default: standard output).
-    #[arg(long, value_name = "FILE", requires = "wait")]
-    out: Option<PathBuf>,
-    /// Stop waiting after this long, for example 10m.
-    #[arg(long, value_name = "DURATION", requires = "wait")]
-    timeout: Option<SignedDuration>,
-    /// Ahead of the other jobs.
-    #[arg(long)]
-    urgent: bool,
-    /// Use this GSTIN's credentials, not the seller's; needed for all operations but generate.
-    #[arg(long, value_name = "GSTIN")]
-    gstin: Option<Gstin>,
-    /// Do not submit after this moment (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    deadline: Option<Timestamp>,
-    /// Have results sent to this queue (default: replies.default_queue).
-    #[arg(long, value_name = "QUEUE", conflicts_with = "wait")]
-    reply_to: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct VerifyArgs {
-    /// A file with tokens, one a line, or with results or answers in JSON; - for standard input.
-    #[arg(value_name = "FILE|-")]
-    input: PathBuf,
-    /// Verify with these keys or certificates (PEM), not the configured ones.
-    #[arg(long = "key", value_name = "FILE")]
-    keys: Vec<PathBuf>,
-    /// Also draw each token as a QR code.
-    #[arg(long)]
-    qr: bool,
-}
-
 /// A command that failed: what to say, and the exit code.
 struct Failure {
     code: u8,
@@ -232,9 +186,10 @@ pub fn run(cli: Cli) -> ExitCode {
 /// thread to the next costs it a sixth of its CPU time, and one thread carries thousands of jobs a second, which no
 /// portal takes. More is what replicas are for.
 fn runtime_for(command: &Command) -> io::Result<tokio::runtime::Runtime> {
-    let mut threads = match command {
-        Command::Run { .. } => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+    let mut threads = if matches!(command, Command::Run { .. }) {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
     };
     threads.enable_all().build()
 }
@@ -255,9 +210,9 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::DeadLetters(command) => command.run(&config, json).await,
         Command::Pause(arguments) => arguments.run(&config, json).await,
         Command::Resume(arguments) => arguments.run(&config, json).await,
-        Command::Submit(arguments) => run_submit(&config, json, arguments).await,
+        Command::Submit(arguments) => arguments.run(&config, json).await,
         Command::Validate { input } => run_validate(&config, json, &input),
-        Command::Verify(arguments) => run_verify(&config, json, &arguments),
+        Command::Verify(arguments) => arguments.run(&config, json),
         Command::Explain(arguments) => arguments.run(&config, json),
         Command::Certify(arguments) => arguments.run(&config, json).await,
         Command::Irn {
@@ -336,62 +291,6 @@ fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-fn operation(text: &str) -> Result<Operation, String> {
-    let mut all = Operation::ALL.into_iter();
-    all.find(|operation| operation.as_str() == text)
-        .ok_or_else(|| "it is one of generate, cancel, get, ewb".to_owned())
-}
-
-async fn run_submit(path: &Path, json: bool, arguments: SubmitArgs) -> Result<u8, Failure> {
-    let config = broker_side(path)?;
-    let timeout = arguments.timeout.map(Duration::try_from).transpose();
-    let timeout = timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
-    let operation = arguments.operation;
-    if operation != Operation::Generate && arguments.gstin.is_none() {
-        let needs = format!(
-            "--operation {} needs --gstin: its jobs do not say in whose name the portal is to be asked",
-            operation.as_str()
-        );
-        return Err(Failure::new(MISUSED, needs));
-    }
-    let request = Request {
-        operation,
-        inputs: arguments.inputs,
-        urgent: arguments.urgent,
-        gstin: arguments.gstin,
-        deadline: arguments.deadline,
-        reply_to: arguments.reply_to,
-        wait: arguments.wait.then_some(Wait {
-            out: arguments.out,
-            timeout,
-        }),
-    };
-    let summary = submit::submit(&config, &request)
-        .await
-        .map_err(submit_failure)?;
-    print_summary(&summary, json)?;
-    Ok(if summary.is_good() { 0 } else { FAILED })
-}
-
-fn submit_failure(error: SubmitError) -> Failure {
-    let code = match &error {
-        SubmitError::Broker(_) => UNREACHABLE,
-        SubmitError::NotAllowed(_) | SubmitError::Nothing | SubmitError::Endpoint(_) => MISUSED,
-        SubmitError::File { .. } | SubmitError::NotJson { .. } | SubmitError::NoTopology => FAILED,
-    };
-    Failure::new(code, error)
-}
-
-/// To standard error, because the results may be on standard output.
-fn print_summary(summary: &Summary, json: bool) -> io::Result<()> {
-    let mut out = io::stderr().lock();
-    if json {
-        writeln!(out, "{}", summary.json())
-    } else {
-        summary.write(&mut out)
-    }
-}
-
 fn run_validate(path: &Path, json: bool, input: &Path) -> Result<u8, Failure> {
     // Judging needs no configuration: without a file in the usual place, the defaults do.
     let is_there = path != Path::new(DEFAULT_CONFIG) || path.exists();
@@ -412,71 +311,6 @@ fn run_validate(path: &Path, json: bool, input: &Path) -> Result<u8, Failure> {
         return Err(Failure::new(MISUSED, "no documents found in the input"));
     }
     Ok(if summary.is_good() { 0 } else { FAILED })
-}
-
-fn run_verify(path: &Path, json: bool, arguments: &VerifyArgs) -> Result<u8, Failure> {
-    let keyring = keyring(path, &arguments.keys)?;
-    let mut text = String::new();
-    if arguments.input == Path::new("-") {
-        io::stdin().read_to_string(&mut text)?;
-    } else {
-        let shown = arguments.input.display();
-        text = std::fs::read_to_string(&arguments.input)
-            .map_err(|error| Failure::new(FAILED, format!("{shown}: {error}")))?;
-    }
-    let verified = verify::verify(&keyring, &text);
-    if verified.is_empty() {
-        return Err(Failure::new(FAILED, "no signed token found in the input"));
-    }
-    let mut out = io::stdout().lock();
-    for token in &verified {
-        if json {
-            writeln!(out, "{}", serde_json::json!(token))?
-        } else {
-            token.write(&mut out)?
-        }
-        // Asked first: drawing costs a hundred times what verifying does.
-        if arguments.qr
-            && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
-        {
-            writeln!(out, "{drawn}")?;
-        }
-    }
-    Ok(if verified.iter().all(Verified::is_genuine) {
-        0
-    } else {
-        FAILED
-    })
-}
-
-fn keyring(path: &Path, keys: &[PathBuf]) -> Result<Keyring, Failure> {
-    let files = if keys.is_empty() {
-        warned(config::load_signing_keys(
-            path,
-            config::process_environment(),
-        )?)
-    } else {
-        keys.iter()
-            .map(|file| SigningKeyFile {
-                file: file.clone(),
-                kid: None,
-            })
-            .collect()
-    };
-    let keyring = Keyring::load(&files).map_err(|faults| {
-        let lines: Vec<_> = faults
-            .iter()
-            .map(|fault| format!("{fault}; {}", fault.remedy))
-            .collect();
-        Failure::new(MISUSED, lines.join("\n"))
-    })?;
-    if keyring.is_empty() {
-        return Err(Failure::new(
-            MISUSED,
-            "no key to verify with: set irp.signing_keys, or give --key FILE",
-        ));
-    }
-    Ok(keyring)
 }
 
 fn print_irn(

@@ -15,6 +15,9 @@ use crate::document::{
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
 
+/// The longest document number (INV-01, `DocDtls.No`).
+const MAX_NUMBER_CHARS: usize = 16;
+
 /// The longest remark of a cancellation, in characters (NIC, "Cancel IRN").
 const MAX_REMARK_CHARS: usize = 100;
 
@@ -218,7 +221,7 @@ fn document_of(
     let kind: Option<Cow<'_, str>> = kind.and_then(string);
     let kind: Option<DocumentType> = kind.and_then(|text| text.trim().parse().ok());
     let kind = checked(findings, KIND, kind);
-    let number = number.and_then(string).filter(|text| !text.is_empty());
+    let number = number.and_then(string).filter(|text| is_number(text));
     let number = checked(findings, NUMBER, number);
     let date = date
         .and_then(string)
@@ -232,6 +235,15 @@ fn document_of(
         date: date?,
         total: None,
     })
+}
+
+/// INV-01, `DocDtls.No`: up to 16 letters, digits, / and -, not beginning with 0, / or -. Nothing else is registered, and
+/// nothing else is sent.
+fn is_number(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-');
+    (1..=MAX_NUMBER_CHARS).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with(['0', '/', '-'])
 }
 
 fn irn_of(findings: &mut Vec<Finding>, irn: Option<&RawValue>) -> Option<Irn> {
@@ -296,7 +308,7 @@ const KIND: Finding = Finding {
 const NUMBER: Finding = Finding {
     path: "/No",
     code: "5002",
-    message: "the document number is missing or not a text",
+    message: "the document number is missing or none: up to 16 letters, digits, / and -, not beginning with 0, / or -",
 };
 const DATE: Finding = Finding {
     path: "/Dt",
@@ -373,6 +385,29 @@ mod tests {
             findings(eway_bill(br#"{"Irn":"abc"}"#, gstin())),
             [("/Irn", "2145")]
         );
+    }
+
+    #[test]
+    fn number_that_no_document_can_have_is_refused_however_long_it_is() {
+        for number in [
+            "",
+            "0/1",
+            "/1",
+            "A 1",
+            "Ä1",
+            "A/234567890123456",
+            &"9".repeat(66_000),
+        ] {
+            let body = format!(r#"{{"Typ":"INV","No":"{number}","Dt":"05/09/2025"}}"#);
+            assert_eq!(
+                findings(get(body.as_bytes(), gstin())),
+                [("/No", "5002")],
+                "{} characters",
+                number.len()
+            );
+        }
+        let body = br#"{"Typ":"INV","No":"a/23456789012345","Dt":"05/09/2025"}"#;
+        assert!(get(body, gstin()).is_ok());
     }
 
     #[test]

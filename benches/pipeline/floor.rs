@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use irn_worker::crypto::{AppKey, LoginKey, SessionKey, sealed_length};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    BasicQosOptions, ConfirmSelectOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -97,6 +97,12 @@ pub(crate) async fn run(arguments: &FloorArgs) -> Result<()> {
     }
     tasks.close();
     tasks.wait().await;
+    // Of more than 32 acknowledgements on their way, RabbitMQ keeps some back and loses them with the channel; another
+    // floor would be handed those jobs again. What it is asked after them it answers after them.
+    let options = BasicCancelOptions::default();
+    channel.basic_cancel(jobs.tag(), options).await?;
+    let options = BasicGetOptions::default();
+    drop(channel.basic_get("irn.jobs".into(), options).await?);
     consume.close(200, "done".into()).await?;
     Ok(())
 }

@@ -54,14 +54,7 @@ pub(super) fn assemble(
     // A portal that needs half the time it is given is about to need all of it.
     let slow = config.irp.request_timeout / 2;
     let slots = Slots::new(config.irp.concurrency, slow);
-    let ways = ways(
-        &config.irp,
-        &credentials,
-        &slots,
-        slow,
-        &limits,
-        given.background,
-    )?;
+    let ways = ways(&config.irp, &slots, slow, &limits, given.background)?;
     let (mut views, mut sessions) = (Vec::new(), Vec::new());
     for way in &ways {
         sessions.push(Arc::clone(&way.primary.sessions));
@@ -141,17 +134,14 @@ impl Way {
 /// Every route, the one of `[irp]` itself first.
 fn ways(
     irp: &IrpConfig,
-    credentials: &Credentials,
     all: &Arc<Slots>,
     slow: Duration,
     limits: &Arc<Limits>,
     background: &TaskTracker,
 ) -> Result<Vec<Way>, IrpConfigFault> {
     let configs = irp.each_route();
-    let in_use = configs
-        .iter()
-        .filter(|config| credentials.uses(config.route.as_deref()));
-    let cap = share(irp, in_use.count());
+    // All of them: other credentials may take another one tomorrow.
+    let cap = share(irp, configs.len());
     let way = |config: &IrpConfig| {
         let route = config.route.as_deref();
         let slots = (configs.len() > 1)

@@ -244,7 +244,7 @@ pub(super) fn proxy(s: &mut Section<'_>) -> Option<SecretUrl> {
 }
 
 /// What the worker or its HTTP client sets. A second GSTIN header would be merged with the first and refused.
-const OWN_HEADERS: [&str; 13] = [
+const OWN_HEADERS: [&str; 15] = [
     "authtoken",
     "client-id",
     "client-secret",
@@ -255,24 +255,24 @@ const OWN_HEADERS: [&str; 13] = [
     "content-type",
     "gstin",
     "host",
+    "sup-gstin",
+    "sup_gstin",
     "transfer-encoding",
     "user-name",
     "user_name",
 ];
 
-/// Whether `extra_headers` may hold this; if not, the fault is noted. `renamed` are those of `header_names`.
+/// Whether `extra_headers` may hold this; if not, the fault is noted. `own` are further ones that the worker sets.
 pub(super) fn header(
     s: &Section<'_>,
     source: &Source,
     key: &str,
     (name, value): (&str, &Secret),
-    renamed: &[(String, String)],
+    own: &[&str],
 ) -> bool {
     let is_own = |name: &str| {
-        OWN_HEADERS.contains(&name.to_lowercase().as_str())
-            || renamed
-                .iter()
-                .any(|(_, own)| own.eq_ignore_ascii_case(name))
+        let mut all = OWN_HEADERS.iter().chain(own);
+        all.any(|own| own.eq_ignore_ascii_case(name))
     };
     let problem = if name.parse::<HeaderName>().is_err() {
         "is not a header's name"

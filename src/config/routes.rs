@@ -177,7 +177,7 @@ pub(super) fn route(s: &mut Section<'_>, inherited: Inherited<'_>) -> RouteConfi
         ca_file: s
             .file("ca_file")
             .or_else(|| inherited.ca_file.map(Path::to_owned)),
-        extra_headers: extra_headers(s, &header_names),
+        extra_headers: extra_headers(s, provider, &header_names),
         header_style: s.or("header_style", HeaderStyle::Underscore),
         header_names,
         paths: s.section("paths", paths),
@@ -197,7 +197,7 @@ pub(super) fn routes(s: &mut Section<'_>, inherited: Inherited<'_>) -> Vec<Named
     let read = |(name, item): (String, Item)| {
         let key = format!("routes.{name}");
         if !is_a_name(&name) {
-            let problem = "is not a name: at most 32 letters, digits, - and _";
+            let problem = "is not a name: at most 32 letters, digits, - and _, and neither `default` nor `failover`";
             s.fault_at(&item.source, &key, problem, ROUTES_REMEDY);
             return None;
         }
@@ -222,7 +222,8 @@ pub(super) fn routes(s: &mut Section<'_>, inherited: Inherited<'_>) -> Vec<Named
 /// It becomes part of log fields and metric labels.
 fn is_a_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=32).contains(&name.len()) && name.bytes().all(plain)
+    let is_taken = ["default", "failover"].contains(&name);
+    (1..=32).contains(&name.len()) && name.bytes().all(plain) && !is_taken
 }
 
 fn public_key_file(
@@ -337,9 +338,10 @@ fn header_names(s: &mut Section<'_>) -> Vec<(String, String)> {
         };
         if name.parse::<HeaderName>().is_err() {
             s.fault_at(&item.source, &key, "is not a header's name", REMEDY);
-        } else if names
-            .iter()
-            .any(|(_, other)| other.eq_ignore_ascii_case(&name))
+        } else if is_of_another(&header, &name)
+            || names
+                .iter()
+                .any(|(_, other)| other.eq_ignore_ascii_case(&name))
         {
             let problem = "is the name of another header, too";
             s.fault_at(&item.source, &key, problem, REMEDY);
@@ -350,7 +352,31 @@ fn header_names(s: &mut Section<'_>) -> Vec<(String, String)> {
     names
 }
 
-fn extra_headers(s: &mut Section<'_>, own: &[(String, String)]) -> Vec<(String, Secret)> {
+/// Two of the portal's headers under one name would be one: a token could go out as a GSTIN.
+fn is_of_another(header: &str, name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    name != header && HEADERS.contains(&name.as_str())
+}
+
+/// What MasterGST's contract says in headers beside the portal's own.
+const OF_MASTERGST: [&str; 6] = [
+    "auth-token",
+    "docdate",
+    "docnum",
+    "ip_address",
+    "password",
+    "username",
+];
+
+fn extra_headers(
+    s: &mut Section<'_>,
+    provider: Provider,
+    renamed: &[(String, String)],
+) -> Vec<(String, Secret)> {
+    let mut own: Vec<&str> = renamed.iter().map(|(_, name)| name.as_str()).collect();
+    if provider == Provider::MasterGst {
+        own.extend(OF_MASTERGST);
+    }
     let entries = s.entries("extra_headers", "write { \"name\" = \"value\" }");
     entries
         .into_iter()
@@ -362,7 +388,7 @@ fn extra_headers(s: &mut Section<'_>, own: &[(String, String)]) -> Vec<(String, 
                 }),
                 _ => s.inline_secret(&key, &item, |_| true),
             }?;
-            addresses::header(s, &item.source, &key, (&name, &value), own).then_some((name, value))
+            addresses::header(s, &item.source, &key, (&name, &value), &own).then_some((name, value))
         })
         .collect()
 }

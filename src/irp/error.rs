@@ -284,7 +284,7 @@ impl fmt::Debug for Refusal {
 
 impl Refusal {
     /// Judges an answer's errors; `None` if there are none.
-    pub(super) fn judge(
+    pub fn judge(
         call: Call,
         operator: &[(String, UnknownCode)],
         retry_after: Option<Duration>,

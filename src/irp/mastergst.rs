@@ -166,7 +166,10 @@ impl Contract for MasterGst {
     }
 
     fn eway_bill_by_irn(&self, access: &Access<'_>, irn: &Irn) -> Result<RequestBuilder, IrpError> {
-        self.get(access, "GETEWAYBILLIRN", &[("param1", irn.as_str())])
+        // Unlike the look-ups of invoices it names the supplier always (WhiteBooks, "GETEWAYBILLIRN").
+        let supplier = access.account.gstin.as_str();
+        let query = [("param1", irn.as_str()), ("supplier_gstn", supplier)];
+        self.get(access, "GETEWAYBILLIRN", &query)
     }
 
     /// 403 is the provider's word for a pair or an address that it does not admit: a password must not be sent to it

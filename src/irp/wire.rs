@@ -170,7 +170,8 @@ pub(super) fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
 }
 
-/// `1`, `"1"`, `true` or `0`, `"0"`, `false`, or a service provider's word for it; anything else says nothing.
+/// `1`, `"1"`, `true` or `0`, `"0"`, `false`, or a service provider's word for success; anything else says nothing. A
+/// gateway's "failed" does not say that the portal refused.
 fn flag(raw: &RawValue) -> Option<bool> {
     let text = text_of(raw)?;
     let is = |words: &[&str]| {
@@ -181,7 +182,7 @@ fn flag(raw: &RawValue) -> Option<bool> {
     if is(&["1", "true", "success", "sucess"]) {
         return Some(true);
     }
-    is(&["0", "false", "failure", "failed"]).then_some(false)
+    is(&["0", "false"]).then_some(false)
 }
 
 /// Reads errors from an array, an object, a text, a text that holds JSON, or base64 of JSON.

@@ -56,7 +56,11 @@ pub(super) fn found(
     let has_tokens =
         !registration.signed_invoice.is_empty() && !registration.signed_qr_code.is_empty();
     if !has_tokens {
-        if registration.irn != wanted.irn() {
+        let is_it = match wanted {
+            Wanted::Irn(irn) => registration.irn == *irn,
+            Wanted::Document(document) => document.has_irn(&registration.irn),
+        };
+        if !is_it {
             let fields = vec!["irn"];
             return differs(case, &registration, &Mismatch { fields }, false);
         }

@@ -322,7 +322,8 @@ async fn submit(
 /// What the portal said of these very bytes within a day. One in doubt is looked up all the same: an earlier copy may
 /// have been registered before the refusal.
 pub(super) fn refused_earlier(worker: &Worker, case: &Case, gstin: &Gstin) -> Option<Ending> {
-    if case.in_doubt() {
+    // What changes nothing is not remembered, and may have the same bytes as what does.
+    if case.in_doubt() || !case.job.operation.changes_something() {
         return None;
     }
     let earlier = worker.refusals.earlier(gstin, case.job.body.as_bytes())?;

@@ -47,6 +47,8 @@ pub(super) struct Calls<'a> {
     room: Option<Reservation>,
     /// How far the portal's clock is ahead of ours.
     clock_ahead: Option<SignedDuration>,
+    /// An earlier request is not settled: what becomes of this one says nothing of it.
+    earlier_doubt: bool,
 }
 
 /// An answer, the portal's error, or the attempt is over.
@@ -71,7 +73,14 @@ impl<'a> Calls<'a> {
             reauthenticated: false,
             room: None,
             clock_ahead: None,
+            earlier_doubt: false,
         }
+    }
+
+    /// The next submit is made though nobody knows what became of an earlier one: that stays in doubt, whatever becomes of
+    /// this, until the portal's word on the matter itself ends it.
+    pub(super) fn keep_doubt(&mut self) {
+        self.earlier_doubt = true;
     }
 
     /// The same to its e-way-bill service, which may be down by itself.

@@ -32,7 +32,8 @@ pub(super) fn before(
 ) -> Option<Ending> {
     let client = account.map(|account| account.client.name.as_str());
     let (_, pause) = worker.paused.of(gstin, client)?;
-    if case.is_past_deadline() && case.was_never_sendable(pause.since) {
+    let changes = case.job.operation.changes_something();
+    if case.is_past_deadline() && (!changes || case.was_never_sendable(pause.since)) {
         return Some(Ending::Expired);
     }
     Some(deferred(worker, case, &pause))

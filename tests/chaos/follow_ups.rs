@@ -2,10 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::Instant;
 
 use crate::support::amqp::{Amqp, Job};
 use crate::support::ledger::{Entry, Ledger};
+
+/// A broker that is away comes back within this.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(90);
+
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Begins the ids of what follows.
 const PREFIXES: [(&str, &str); 3] = [
@@ -33,7 +41,10 @@ impl FollowUps {
         ledger.expect(new.iter().map(|(_, id, _)| id.clone()));
         let mut jobs: Vec<Job> = new.iter().map(|(.., job)| job.clone()).collect();
         // An unconfirmed one may be in a queue: said so, the second copy looks before it is sent.
-        while let Err(_unconfirmed) = publish(url, &jobs).await {
+        let end = Instant::now() + PUBLISHED_WITHIN;
+        while let Err(unconfirmed) = publish(url, &jobs).await {
+            ensure!(Instant::now() < end, "{unconfirmed:#}");
+            tokio::time::sleep(AGAIN_AFTER).await;
             let doubted = jobs.into_iter();
             jobs = doubted
                 .map(|job| job.text_header("x-irn-outcome", "unknown"))

@@ -132,6 +132,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("irp.header_names = { token = \"auth-token\" }", "irp.header_names.token", "not a header of the portal's contract", "authtoken"),
     ("irp.header_names = { authtoken = \"auth token\" }", "irp.header_names.authtoken", "is not a header's name", "auth-token"),
     ("irp.header_names = { authtoken = \"x\", gstin = \"X\" }", "irp.header_names.gstin", "name of another header", "auth-token"),
+    ("irp.header_names = { authtoken = \"Client-Secret\" }", "irp.header_names.authtoken", "name of another header", "auth-token"),
     ("irp.header_names = { authtoken = \"auth-token\" }\nirp.extra_headers = { \"Auth-Token\" = \"x\" }", "irp.extra_headers.Auth-Token", "sets itself", "header of your gateway"),
 ];
 

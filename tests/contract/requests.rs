@@ -120,6 +120,14 @@ fn bodies_that_the_worker_refuses_do_not_fit() -> Result<()> {
         ),
         ("get", json!({})),
         ("get", json!({"Typ": "INV", "No": "A/1"})),
+        (
+            "get",
+            json!({"Typ": "INV", "No": "A/23456789012345678", "Dt": "05/09/2025"}),
+        ),
+        (
+            "get",
+            json!({"Typ": "INV", "No": "0/1", "Dt": "05/09/2025"}),
+        ),
         ("get", json!({"Irn": irn, "Typ": "INV"})),
         ("ewb", json!({"Distance": 0})),
         ("ewb", json!({"Irn": irn})),

@@ -60,6 +60,9 @@ async fn asked(
         }),
         "GSTNDETAILS" => Call::Gstin(wanted),
         "SYNC_GSTIN_FROMCP" => Call::Sync(wanted),
+        "GETEWAYBILLIRN" if asking.supplier_gstn.is_none() => {
+            return StatusCode::BAD_REQUEST.into_response();
+        }
         "GETEWAYBILLIRN" => Call::EwbGet(wanted),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };

@@ -155,7 +155,7 @@ impl Code {
                 "with `irp.failover_url` the document is first fetched from that portal: `signed` if it is there",
             ),
             "401" => Some(
-                "an HTTP status, not a code of the portal: service providers answer so to a key that they refuse as well",
+                "an HTTP status, not a code of the portal: service providers answer so to a key that they refuse as well; over MasterGST's contract a submit that got it is in doubt, and is looked up",
             ),
             "301" | "302" => Some("a code of a service provider, not an HTTP status"),
             "403" | "429" | "500" | "502" | "503" | "504" => Some(
@@ -202,11 +202,11 @@ impl Code {
 
 /// Refusals of a document that may pass without a change of it: they depend on the day, on the portal's registers of
 /// taxpayers, PIN codes and distances, or on what a taxpayer declares there.
-const BEYOND_THE_DOCUMENT: [&str; 41] = [
+const BEYOND_THE_DOCUMENT: [&str; 45] = [
     "2143", "2163", "2169", "2190", "2195", "2218", "2226", "2230", "2231", "2237", "2246", "2247",
     "2248", "2256", "2257", "2270", "2300", "2305", "2324", "2325", "3030", "3039", "3042", "3052",
-    "3066", "3074", "3075", "3076", "3077", "3078", "3079", "3092", "3093", "4000", "4015", "4016",
-    "4025", "4030", "4037", "4038", "4074",
+    "3066", "3074", "3075", "3076", "3077", "3078", "3079", "3092", "3093", "4000", "4013", "4014",
+    "4015", "4016", "4018", "4025", "4029", "4030", "4037", "4038", "4074",
 ];
 
 /// The row of a code, written in any case.
@@ -287,7 +287,8 @@ fn dispose(call: Call, fault: &Fault, operator: &[(String, UnknownCode)]) -> Dis
         return Disposition::RefuseAccount;
     }
     let decided = operator.iter().find(|(code, _)| *code == fault.code);
-    if decided.is_none() && is_of_a_provider(&fault.code) {
+    // A login is not guessed about: a key that is refused must not be sent again and again.
+    if decided.is_none() && call != Call::Login && is_of_a_provider(&fault.code) {
         return uncertain(call);
     }
     match decided.map(|(_, meaning)| meaning) {
@@ -327,7 +328,7 @@ fn is_outage(message: &str) -> bool {
 
 /// Service providers put letters before codes of their own, which tell of themselves or of the way to the portal, not
 /// of the document, and may come before the portal acted or after.
-fn is_of_a_provider(code: &str) -> bool {
+pub fn is_of_a_provider(code: &str) -> bool {
     const PREFIXES: [&str; 4] = ["GSP", "GEN", "SYS", "ASP"];
     PREFIXES.iter().any(|prefix| {
         let start = code.get(..prefix.len());
@@ -336,8 +337,12 @@ fn is_of_a_provider(code: &str) -> bool {
 }
 
 /// Whether a code tells of the way to the portal, and not of what was asked of it: then it is down, or as good as down.
+/// Of a provider's codes that are in no table this is not known.
 pub(super) fn is_of_the_way(code: &str) -> bool {
-    is_of_a_provider(code) || matches!(code, "301" | "302" | "500" | "502" | "503" | "504")
+    explain(code).is_some_and(|row| {
+        let is_status = matches!(row.code, "301" | "302" | "500" | "502" | "503" | "504");
+        is_status || row.class == Class::Uncertain && is_of_a_provider(row.code)
+    })
 }
 
 /// A service provider's quota that is used up, as an error code.

@@ -217,7 +217,10 @@ async fn calls_go_to_the_addresses_of_the_provider() {
             ),
             format!("POST {} HTTP/1.1", type_of("CANCEL")),
             format!("POST {} HTTP/1.1", type_of("GENERATE_EWAYBILL")),
-            format!("GET {}&param1={IRN} HTTP/1.1", type_of("GETEWAYBILLIRN")),
+            format!(
+                "GET {}&param1={IRN}&supplier_gstn={gstin} HTTP/1.1",
+                type_of("GETEWAYBILLIRN")
+            ),
         ]
     );
     assert_eq!(requests[0].header("docnum"), ["SI/25-26/00417"]);
@@ -276,6 +279,15 @@ async fn refusals_oblige_to_the_same_as_the_portals_own() {
     ] {
         let (_, told, disposition) = refused("200 OK", &of(code)).await;
         assert_eq!((told.as_str(), disposition), (code, expected));
+    }
+}
+
+#[test]
+fn providers_code_in_no_table_is_guessed_about_on_a_call_and_never_on_a_login() {
+    for code in ["GSP752", "ASP101", "GEN1", "SYS_9"] {
+        let on = |call| crate::irp::codes::obliges_to(call, code, &[]);
+        assert_eq!(on(Call::Generate), Disposition::Resolve, "{code}");
+        assert_eq!(on(Call::Login), Disposition::Park, "{code}");
     }
 }
 

@@ -77,6 +77,8 @@ fn what_says_nothing_is_neither_success_nor_refusal() {
         "{}",
         r#"{"Status":0,"Data":null,"ErrorDetails":null,"InfoDtls":null}"#,
         r#"{"Status":0,"ErrorDetails":""}"#,
+        r#"{"status":"failed","error":"upstream timeout"}"#,
+        r#"{"status":"failure","message":"upstream timeout"}"#,
         r#"{"Status":0,"ErrorDetails":[]}"#,
         r#"{"Status":0,"ErrorDetails":[{}]}"#,
         r#"{"Status":2,"Data":"x","ErrorDetails":null,"error":"x"}"#,

@@ -123,13 +123,20 @@ impl Trial {
     pub(super) fn judge(&mut self, case: &Case, error: &IrpError, refused: Received) -> Next {
         let received = refused.kept(error);
         let is_expected = |code: &String| case.expected.contains(&code.as_str());
-        if received.codes.iter().any(is_expected) {
+        // A code may stand for an outage as well, as its text tells.
+        let will_pass = matches!(
+            error.disposition(),
+            Disposition::Retry { .. } | Disposition::Resolve
+        );
+        if !will_pass && received.codes.iter().any(is_expected) {
             return Next::Done(Box::new(received));
         }
         match error.disposition() {
             Disposition::Retry { .. } => match self.pause(error) {
                 Err(_) if refusal_of(error).is_some() => Next::Done(Box::new(received)),
                 Err(halt) => Next::Stop(halt),
+                // Even a refusal that will pass may have come after the portal acted.
+                Ok(_) if refusal_of(error).is_some() && leaves_a_trace(case) => Next::Look,
                 Ok(wait) => Next::Again(wait),
             },
             Disposition::Resolve => match self.pause(error) {
@@ -313,6 +320,25 @@ mod tests {
         assert!(
             matches!(asked(1200), Next::Stop(Halt::Unreachable(said)) if said.contains("20 minutes"))
         );
+    }
+
+    #[test]
+    fn outage_under_an_expected_code_is_no_expected_refusal() {
+        let fault = |message: &str| crate::irp::Fault {
+            code: "5002".to_owned(),
+            message: message.to_owned(),
+        };
+        let refused = |message: &str| {
+            let faults = vec![fault(message)];
+            let refusal =
+                Refusal::judge(codes::Call::Generate, &[], None, faults, Vec::new(), None);
+            IrpError::Refused(refusal.unwrap())
+        };
+        let mut case = generate();
+        case.expected = vec!["5002"];
+        let judge = |message: &str| judged(&mut Trial::default(), &case, &refused(message));
+        assert!(matches!(judge("The field No is invalid"), Next::Done(_)));
+        assert!(matches!(judge("Application error, issue"), Next::Look));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub async fn certify(
     stop: CancellationToken,
 ) -> Result<Outcome, CertifyError> {
     let account = account(credentials, request.gstin)?;
-    let route = route_of(&config.irp, &account);
+    let route = route_of(&config.irp, &account)?;
     let prefix = request.prefix.as_deref().map(checked_prefix).transpose()?;
     if route.environment == Environment::Production && !request.yes {
         return Err(CertifyError::Misused(PRODUCTION.to_owned()));
@@ -207,12 +207,16 @@ fn account(credentials: &Credentials, gstin: Option<Gstin>) -> Result<Arc<Accoun
 }
 
 /// The route that the account's client takes.
-fn route_of(irp: &IrpConfig, account: &Account) -> IrpConfig {
-    let routes = irp.each_route();
-    let taken = routes
-        .iter()
-        .find(|route| route.route == account.client.route);
-    taken.or(routes.first()).unwrap_or(irp).clone()
+fn route_of(irp: &IrpConfig, account: &Account) -> Result<IrpConfig, CertifyError> {
+    let mut routes = irp.each_route().into_iter();
+    let taken = routes.find(|route| route.route == account.client.route);
+    // What one gateway is to see, another is not.
+    taken.ok_or_else(|| {
+        CertifyError::Misused(format!(
+            "the client of {} takes a route that [irp.routes] does not have",
+            account.gstin
+        ))
+    })
 }
 
 fn environment(route: &IrpConfig) -> &'static str {

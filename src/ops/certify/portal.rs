@@ -249,6 +249,9 @@ impl Portal {
                         ..Received::new(sent, began.elapsed(), Answer::Accepted)
                     }));
                 }
+                Err(error) if error.disposition() == Disposition::RefuseAccount => {
+                    return Err(refused_account(&error));
+                }
                 Err(error) if error.disposition() != Disposition::NotRegistered => {
                     trial.pause(&error)?
                 }

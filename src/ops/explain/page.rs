@@ -140,7 +140,7 @@ fn title(class: Class) -> &'static str {
         Class::StaleGstin => "The portal's copy of a GSTIN",
         Class::Absent => "Nothing found",
         Class::TooOld => "Too old to be handed out",
-        Class::Passing => "It will pass, and nothing was done",
+        Class::Passing => "It will pass",
         Class::Uncertain => "It will pass, but the portal may have acted",
         Class::Document => "The document is refused",
     }

@@ -49,7 +49,11 @@ pub(super) fn unknown(code: &str, operator: &[(String, UnknownCode)]) -> Explana
         known: false,
         kind: Kind::Irp,
         class: None,
-        meaning: "no code that this version knows; nothing is guessed about it",
+        meaning: if codes::is_of_a_provider(code) {
+            "no code that this version knows; by its letters it is a service provider's, and may come before the portal acted or after"
+        } else {
+            "no code that this version knows; nothing is guessed about it"
+        },
         fixed_by: OPERATOR,
         remedy,
         worker_does: steps(&CALLS, |call| codes::obliges_to(call, code, operator)),

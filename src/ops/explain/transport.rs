@@ -124,7 +124,7 @@ const CALLS: &[Row] = &[
         meaning: "the request was turned away before the portal read it: 403 a key or an address that is not admitted, 404 a wrong path, 408 too slow",
         fixed_by: OPERATOR,
         remedy: "check irp.base_url, irp.extra_headers and the address that the portal has listed (irp.local_address); `irn-worker check` asks the portal",
-        does: "counts it in the error budget; after a submit the outcome is unknown and is looked up, after a login or a look-up it tries again",
+        does: "counts it in the error budget; after a submit the outcome is unknown and is looked up, after a login or a look-up it tries again; over MasterGST's contract 401 and 403 on a login stop the GSTIN",
     },
     Row {
         code: "HTTP 5xx",

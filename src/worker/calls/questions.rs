@@ -76,7 +76,7 @@ impl Calls<'_> {
         document: &Document,
     ) -> Result<Understood, Box<Ending>> {
         let question = Question::Document(document, document.date_text());
-        let answer = self.repeated(question).await?;
+        let answer = self.asked(question).await?;
         match self.understood(answer).await? {
             Ok(LookUp::Nothing) if document.number.chars().any(char::is_lowercase) => {
                 self.ask_for_irn(&document.irn()).await

@@ -112,6 +112,9 @@ impl Calls<'_> {
                 | IrpError::Undecipherable
                 | IrpError::Unintelligible { .. } => {}
             }
+            if self.earlier_doubt {
+                self.case.doubt_again();
+            }
             match &error {
                 IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}
                 // The token was refused at the gate: nothing was acted on, so the same request may go again.

@@ -309,13 +309,22 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
     }
 }
 
+/// The portal's codes for an e-way bill that is there already.
+const ISSUED_BEFORE: [&str; 2] = ["4002", "4026"];
+
 /// The code for `x-irn-error` and the log: never a text of the portal's.
 fn code_of(case: &Case, ending: &Ending) -> String {
     // Once the portal has said so, no later trouble may hide it: it keeps the document from being sent again.
     if case.is_known_duplicate() {
         return DUPLICATE.to_owned();
     }
+    // Nor may a wait hide that there is an e-way bill: the second time it settles the job.
+    let before = case.job.last_error.as_deref();
+    let is_issued = before.filter(|code| case.in_doubt() && ISSUED_BEFORE.contains(code));
     match ending {
+        Ending::Deferred { .. } | Ending::NotFoundYet if is_issued.is_some() => {
+            is_issued.unwrap_or_default().to_owned()
+        }
         Ending::Transient { code, .. }
         | Ending::Unknown { code }
         | Ending::SessionRefused { code } => code.clone(),

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Registered, failed, look, rejected};
 use crate::config::credentials::Account;
 use crate::irp::{IrpError, Registration};
-use crate::outcome::{Disposition, ErrorEntry, ErrorSource};
+use crate::outcome::{Disposition, ErrorEntry, ErrorSource, Reason};
 use crate::request::{Cancel, Wanted};
 use crate::worker::Worker;
 use crate::worker::accept::no_longer_valid;
@@ -26,6 +26,9 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 /// The portal rounds the acknowledgement to the minute, and clocks differ: nearer to its end than this, the portal
 /// decides.
 const LEFT_TO_THE_PORTAL: SignedDuration = SignedDuration::from_mins(2);
+
+/// The portal's code for a registration that is cancelled already.
+const NOT_ACTIVE: &str = "9999";
 
 /// The status of a registration that is cancelled.
 const CANCELLED: &str = "CNL";
@@ -42,7 +45,7 @@ pub(super) async fn run(
         Registered::TooOld(_) if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
         // Whether it was cancelled in time, only 9999 or 2270 can say now.
         Registered::TooOld(mut calls) if case.in_doubt() => {
-            return submit(case, order, None, &mut calls).await;
+            return ask_the_portal(case, order, &mut calls).await;
         }
         Registered::TooOld(_) => return Ok(too_late()),
         Registered::Nowhere if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
@@ -114,8 +117,10 @@ async fn submit(
         Err(error) => error,
     };
     match error.disposition() {
-        // Somebody else has cancelled it since the look-up.
-        Disposition::Adopt => Ok(cancelled(case, registration, None, true)),
+        // Somebody else has cancelled it since the look-up. Other codes of this kind speak of other things.
+        Disposition::Adopt if error.code() == Some(NOT_ACTIVE) => {
+            Ok(cancelled(case, registration, None, true))
+        }
         Disposition::TooOld => Ok(too_late()),
         // Done, in words that we cannot read: with a fresh session it is seen.
         Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
@@ -131,12 +136,39 @@ async fn submit(
         Disposition::Retry { .. }
         | Disposition::Resolve
         | Disposition::Reauth
+        | Disposition::Adopt
         | Disposition::Conflict
         | Disposition::SyncGstin
         | Disposition::Reject
         | Disposition::RefuseAccount
         | Disposition::NotRegistered
         | Disposition::Park => Ok(failed(case, calls, error).await),
+    }
+}
+
+/// In doubt, and too old to be looked up: only the portal's own 9999 or 2270 can say what became of the earlier request.
+async fn ask_the_portal(
+    case: &Case,
+    order: &Cancel,
+    calls: &mut Calls<'_>,
+) -> Result<Ending, Box<Ending>> {
+    calls.keep_doubt();
+    match submit(case, order, None, calls).await {
+        // `expired` would say that nothing was sent.
+        Err(ending) if matches!(*ending, Ending::Expired) => Ok(undecided(case)),
+        ended => ended,
+    }
+}
+
+/// Its deadline forbids to ask the one question that is left: a person has to.
+fn undecided(case: &Case) -> Ending {
+    let message = format!(
+        "its deadline has passed, and the registration is too old to be looked up; {}",
+        case.known()
+    );
+    Ending::GaveUp {
+        reason: Reason::RetriesExhausted,
+        errors: vec![ErrorEntry::worker(Reason::RetriesExhausted, message)],
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{failed, is_asked, portals, portals_of, rejected};
+use super::{failed, is_asked, portals, portals_of, rejected, worth_asking};
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::irn::Irn;
@@ -51,12 +51,14 @@ async fn look(
 ) -> Result<Option<Ending>, Box<Ending>> {
     let of = portals_of(worker, account)?;
     let portals = portals(of, case, account).await;
+    worth_asking(of, case, &portals, Scope::EwayBill)?;
     if !portals
         .iter()
         .all(|portal| is_asked(of, portal, Scope::EwayBill))
     {
         return Err(Box::new(one_is_down()));
     }
+    let mut is_too_old = false;
     for &portal in &portals {
         let mut calls = calls(worker, case, account, portal);
         let answer = match calls.ask_for_eway_bill(irn).await {
@@ -66,14 +68,18 @@ async fn look(
         worker.crash.at(Point::LookedUp);
         match answer {
             Ok(LookUp::Found(bill)) => return Ok(Some(issued(case, bill, true))),
-            Ok(LookUp::Nothing | LookUp::TooOld) => {}
+            Ok(LookUp::Nothing) => {}
+            // That says nothing of a bill: if there is one, the portal refuses another (4002).
+            Ok(LookUp::TooOld) => is_too_old = true,
             Err(refusal) => return Ok(Some(rejected(&refusal))),
         }
     }
     if case.doubt_is_young() {
         return Ok(Some(Ending::NotFoundYet));
     }
-    case.clear_doubt(false);
+    if !is_too_old {
+        case.clear_doubt(false);
+    }
     Ok(None)
 }
 
@@ -86,6 +92,7 @@ async fn ask_each(
 ) -> Result<Ending, Box<Ending>> {
     let of = portals_of(worker, account)?;
     let portals = portals(of, case, account).await;
+    worth_asking(of, case, &portals, Scope::EwayBill)?;
     let mut all_asked = true;
     for &portal in &portals {
         if !is_asked(of, portal, Scope::EwayBill) {
@@ -93,6 +100,9 @@ async fn ask_each(
             continue;
         }
         let mut calls = calls(worker, case, account, portal);
+        if case.in_doubt() {
+            calls.keep_doubt();
+        }
         match submit(worker, case, irn, &mut calls).await {
             Ok(Ending::NotFound) => {}
             Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => {}
@@ -176,7 +186,7 @@ async fn adopt(
             case.clear_doubt(true);
             Ok(rejected(&refused))
         }
-        Ok(LookUp::Nothing | LookUp::TooOld) if was_said_before(case, &refusal) => {
+        Ok(looked) if matches!(looked, LookUp::TooOld) || was_said_before(case, &refusal) => {
             case.clear_doubt(true);
             Ok(Ending::Conflict {
                 irn: Some(*irn),
@@ -184,12 +194,13 @@ async fn adopt(
                 info: refusal.info,
             })
         }
-        Ok(LookUp::Nothing | LookUp::TooOld) => Ok(Ending::Unknown {
+        Ok(_) => Ok(Ending::Unknown {
             code: label(&IrpError::Refused(refusal)),
         }),
     }
 }
 
+/// See `carry`: what waited in between on a limit does not hide it.
 fn was_said_before(case: &Case, refusal: &Refusal) -> bool {
     case.job.last_error.as_deref() == Some(refusal.code())
 }

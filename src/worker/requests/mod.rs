@@ -13,6 +13,7 @@ use super::Worker;
 use super::calls::{Calls, LookUp, entries, label, no_credentials};
 use super::case::Case;
 use super::doubt::{never_served, one_is_down};
+use super::portal;
 use super::portals::{Portal, Portals};
 use super::routes::Route;
 use super::settle::Ending;
@@ -61,6 +62,7 @@ async fn look<'w>(
     let mut all_asked = true;
     let of = portals_of(worker, account)?;
     let portals = portals(of, case, account).await;
+    worth_asking(of, case, &portals, Scope::Core)?;
     for &portal in &portals {
         if !is_asked(of, portal, Scope::Core) {
             all_asked = false;
@@ -112,6 +114,24 @@ fn portals_of<'w>(worker: &'w Worker, account: &Account) -> Result<&'w Portals, 
 /// Whether a portal is asked: of two, one that is down is not waited for while the other may have the answer.
 fn is_asked(of: &Portals, portal: &Portal, scope: Scope) -> bool {
     !of.are_two() || portal.answers(scope)
+}
+
+/// Before any call: where none answers, none is asked, and nobody pays for it. Where one was asked in vain while the other
+/// was down, it is not asked again before that one is back: each time costs the taxpayer an error.
+fn worth_asking(
+    of: &Portals,
+    case: &Case,
+    portals: &[&Portal],
+    scope: Scope,
+) -> Result<(), Box<Ending>> {
+    let asked = portals.iter().filter(|portal| is_asked(of, portal, scope));
+    match asked.count() {
+        0 if !portals.is_empty() => Err(Box::new(portal::NOT_ASKED)),
+        count if count < portals.len() && case.portal_was_down_before() => {
+            Err(Box::new(one_is_down()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The portal's readable refusal of a request.

@@ -76,6 +76,18 @@ async fn cancellation_in_doubt_for_days_is_settled_by_the_portals_own_word() -> 
     let outcome = stack.settle(doubted("c-3", &open)).await?;
     assert_eq!(outcome.status(), "rejected", "{}", outcome.json);
     assert_eq!(outcome.errors(), ["irp 2270"]);
+    // A request that never got there says nothing of the one before.
+    let busy = json!([{"endpoint": "cancel", "kind": "status", "status": 429, "times": 1}]);
+    stack.sandbox.faults(1, busy).await?;
+    let outcome = stack.settle(doubted("c-4", &done)).await?;
+    assert_eq!(outcome.status(), "cancelled", "{}", outcome.json);
+    // Nor does a deadline that forbids to ask.
+    let late = doubted("c-5", &done).text_header("x-irn-deadline", LONG_AGO);
+    let outcome = stack.settle(late).await?;
+    assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+    assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
+    let letter = stack.erp.drain("irn.dead").await?.remove(0);
+    assert_eq!(letter.header("x-irn-outcome").as_deref(), Some("unknown"));
     assert_nothing_blind(&stack.sandbox.stats().await?);
     Ok(())
 }

@@ -211,7 +211,7 @@ impl Ledger {
     pub(crate) fn ensure_each_ended(
         &self,
         status: impl Fn(&str) -> &'static str,
-        may: impl Fn(&str) -> bool,
+        may: impl Fn(&str, &Entry) -> bool,
     ) -> Result<()> {
         let missing: Vec<_> = self.missing().take(5).collect();
         ensure!(missing.is_empty(), "no result for {missing:?} and others");
@@ -219,7 +219,7 @@ impl Ledger {
             let first = &entries[0];
             ensure!(first.status() == status(job), "{}", first.summary());
             for entry in entries {
-                let contradicts = entry.contradicts(first).filter(|_| !may(job));
+                let contradicts = entry.contradicts(first).filter(|_| !may(job, entry));
                 ensure!(
                     contradicts.is_none(),
                     "the results of {job} contradict each other: {} and {}",
