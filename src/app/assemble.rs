@@ -143,7 +143,7 @@ fn ways(
     // All of them: other credentials may take another one tomorrow.
     let cap = share(irp, configs.len());
     let way = |config: &IrpConfig| {
-        let route = config.route.as_deref();
+        let route = config.route_name.as_deref();
         let slots = (configs.len() > 1)
             .then(|| Slots::of_route(cap, slow, route.unwrap_or(UNNAMED).into()));
         let portal = |config: &IrpConfig, is_failover| {
@@ -158,7 +158,7 @@ fn ways(
             )
         };
         Ok(Way {
-            name: config.route.clone(),
+            name: config.route_name.clone(),
             primary: portal(config, false)?,
             failover: match config.for_failover() {
                 Some(other) => Some(portal(&other, true)?),
@@ -198,7 +198,7 @@ fn portal(
     ));
     let slots = Arc::clone(slots);
     Ok(Portal::new(
-        &config.base_url,
+        &config.route.base_url,
         irp,
         sessions,
         breakers,

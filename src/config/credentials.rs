@@ -110,7 +110,7 @@ impl From<&IrpConfig> for Terms {
         });
         Self {
             environment: irp.environment,
-            unnamed: wants(irp.provider, irp.client_pair),
+            unnamed: wants(irp.route.provider, irp.route.client_pair),
             named: named.collect(),
         }
     }

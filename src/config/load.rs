@@ -20,7 +20,7 @@ use super::tree::{self, Item, Value};
 use super::{
     AdminConfig, BrokerConfig, BrokerSide, Config, CredentialsConfig, DeadLetterConfig,
     DeadLetterPayload, Environment, IrpConfig, LettersSide, LimitsConfig, LogConfig, LogFormat,
-    Preflight, Provider, Rate, RepliesConfig, RetryConfig, RouteConfig, Rung, ScalingConfig, Share,
+    Preflight, Provider, Rate, RepliesConfig, RetryConfig, Rung, ScalingConfig, Share,
     ShutdownConfig, SignaturePolicy, SigningKeyFile, TelemetryConfig, TopologyConfig, UnknownCode,
     ValidateConfig, ValidateSide, addresses, checks, files,
 };
@@ -292,35 +292,20 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         public_key_file: None,
         ca_file: None,
     };
-    let own = route(s, inherited);
-    inherited.provider = own.provider;
-    inherited.ca_file = own.ca_file.as_deref();
-    inherited.public_key_file = match own.provider {
+    let route = route(s, inherited);
+    inherited.provider = route.provider;
+    inherited.ca_file = route.ca_file.as_deref();
+    inherited.public_key_file = match route.provider {
         // Missing or unreadable it is one fault, and not one of every route.
-        Provider::Nic => Some(own.public_key_file.as_deref().unwrap_or(Path::new(""))),
-        Provider::MasterGst => own.public_key_file.as_deref(),
+        Provider::Nic => Some(route.public_key_file.as_deref().unwrap_or(Path::new(""))),
+        Provider::MasterGst => route.public_key_file.as_deref(),
     };
     let routes = routes(s, inherited);
-    let RouteConfig {
-        provider,
-        base_url,
-        public_key_file,
-        failover,
-        ca_file,
-        extra_headers,
-        header_style,
-        header_names,
-        paths,
-        client_pair,
-    } = own;
     IrpConfig {
         environment,
-        route: None,
+        route_name: None,
+        route,
         routes,
-        provider,
-        base_url,
-        failover,
-        public_key_file,
         signatures: s.or("signatures", default_policy(&signing_keys)),
         signing_keys,
         concurrency: s.or("concurrency", 64),
@@ -334,12 +319,6 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
         settle_time: s.or("settle_time", Duration::from_secs(30)),
         local_address: s.optional("local_address"),
         proxy: addresses::proxy(s),
-        ca_file,
-        extra_headers,
-        header_style,
-        header_names,
-        paths,
-        client_pair,
         unknown_codes: unknown_codes(s),
     }
 }

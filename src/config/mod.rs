@@ -20,8 +20,6 @@ pub use publishers::{PublisherConfig, PublishersConfig};
 pub use routes::{ClientPair, HEADERS, NamedRoute, PathsConfig, Provider, RouteConfig};
 pub use tree::VARIABLE_PREFIX;
 
-use credentials::Secret;
-
 mod addresses;
 mod checks;
 pub mod credentials;
@@ -208,17 +206,11 @@ pub struct IrpConfig {
     /// Which of the two worlds the address, keys and credentials are of.
     pub environment: Environment,
     /// The name of the route that this is; none for `[irp]` itself, which clients use that name no other.
-    pub route: Option<Arc<str>>,
+    pub route_name: Option<Arc<str>>,
+    /// How its portal is reached and spoken to.
+    pub route: RouteConfig,
     /// The routes that have a name.
     pub routes: Vec<NamedRoute>,
-    /// Whose contract is spoken.
-    pub provider: Provider,
-    /// Scheme and host, perhaps a path prefix; no trailing slash.
-    pub base_url: String,
-    /// PEM file of the RSA key that encrypts logins; a contract that seals nothing needs none.
-    pub public_key_file: Option<PathBuf>,
-    /// `irp.failover_url`: the portal to turn to while the one at `base_url` is down.
-    pub failover: Option<FailoverConfig>,
     /// PEM files of signing keys or certificates, globs expanded. With an optional `kid` named beside the file:
     /// an entry is `"path"` or `{ file = "path", kid = "…" }`.
     pub signing_keys: Vec<SigningKeyFile>,
@@ -238,18 +230,6 @@ pub struct IrpConfig {
     pub local_address: Option<IpAddr>,
     /// May hold a password.
     pub proxy: Option<SecretUrl>,
-    /// PEM file of roots to trust for the portal in place of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Sent with every call, for gateways in front of the portal; their values may be keys.
-    pub extra_headers: Vec<(String, Secret)>,
-    /// How the client pair's headers are spelt.
-    pub header_style: HeaderStyle,
-    /// Headers that a gateway calls otherwise: which of [`HEADERS`], and its name there.
-    pub header_names: Vec<(String, String)>,
-    /// Where a gateway has the portal's endpoints.
-    pub paths: PathsConfig,
-    /// Whether client id and secret are sent.
-    pub client_pair: ClientPair,
     /// Codes of the portal that this build does not know, and what the operator decided they mean:
     /// `irp.unknown_codes = { "4711" = "retry" }` with `retry`, `reject` or `dead_letter` (the default for all others).
     pub unknown_codes: Vec<(String, UnknownCode)>,
@@ -270,11 +250,15 @@ impl IrpConfig {
         let FailoverConfig {
             base_url,
             public_key_file,
-        } = self.failover.clone()?;
-        Some(Self {
+        } = self.route.failover.clone()?;
+        let route = RouteConfig {
             base_url,
             public_key_file,
             failover: None,
+            ..self.route.clone()
+        };
+        Some(Self {
+            route,
             ..self.clone()
         })
     }

@@ -110,30 +110,9 @@ pub(super) struct Inherited<'a> {
 impl IrpConfig {
     /// The same settings for another of its routes.
     fn over(&self, named: &NamedRoute) -> Self {
-        let RouteConfig {
-            provider,
-            base_url,
-            public_key_file,
-            failover,
-            ca_file,
-            extra_headers,
-            header_style,
-            header_names,
-            paths,
-            client_pair,
-        } = named.route.clone();
         Self {
-            route: Some(named.name.as_str().into()),
-            provider,
-            base_url,
-            public_key_file,
-            failover,
-            ca_file,
-            extra_headers,
-            header_style,
-            header_names,
-            paths,
-            client_pair,
+            route_name: Some(named.name.as_str().into()),
+            route: named.route.clone(),
             routes: Vec::new(),
             ..self.clone()
         }
@@ -151,7 +130,7 @@ impl IrpConfig {
 
     /// The dotted name of one of a route's own settings.
     pub fn key(&self, name: &str) -> String {
-        match &self.route {
+        match &self.route_name {
             None => format!("irp.{name}"),
             Some(route) => format!("irp.routes.{route}.{name}"),
         }

@@ -67,7 +67,7 @@ pub(super) fn client(config: &IrpConfig) -> Result<Client, IrpConfigFault> {
     let builder = with_proxy(builder, config)?;
     with_roots(builder, config)?.build().map_err(|error| IrpConfigFault {
         key: config.key("ca_file"),
-        file: config.ca_file.clone(),
+        file: config.route.ca_file.clone(),
         problem: format!("TLS cannot be set up: {}", root_cause(&error)),
         remedy: "install the system's CA certificates (Debian: ca-certificates), or name a PEM file of roots",
     })
@@ -88,9 +88,9 @@ fn with_proxy(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
 }
 
 fn with_roots(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilder, IrpConfigFault> {
-    let Some(file) = &config.ca_file else {
+    let Some(file) = &config.route.ca_file else {
         // A sandbox on this machine speaks plain HTTP: no reason to fail where no roots are installed.
-        let plain = config.base_url.starts_with("http://");
+        let plain = config.route.base_url.starts_with("http://");
         return Ok(if plain {
             builder.tls_certs_only([])
         } else {
@@ -112,7 +112,7 @@ fn with_roots(builder: ClientBuilder, config: &IrpConfig) -> Result<ClientBuilde
 
 fn extra_headers(config: &IrpConfig) -> Result<HeaderMap, IrpConfigFault> {
     let mut headers = HeaderMap::new();
-    for (name, value) in &config.extra_headers {
+    for (name, value) in &config.route.extra_headers {
         let parsed = HeaderName::try_from(name)
             .ok()
             .zip(HeaderValue::try_from(value.expose()).ok());
@@ -130,7 +130,7 @@ fn extra_headers(config: &IrpConfig) -> Result<HeaderMap, IrpConfigFault> {
 
 /// The base URL, without a trailing slash.
 pub(super) fn base_url(config: &IrpConfig) -> Result<String, IrpConfigFault> {
-    let url = address(config, &config.base_url)?;
+    let url = address(config, &config.route.base_url)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(bad_address(config, "not an http or https URL"));
     }
@@ -140,7 +140,7 @@ pub(super) fn base_url(config: &IrpConfig) -> Result<String, IrpConfigFault> {
             "it has a query or fragment, and paths are appended to it",
         ));
     }
-    Ok(config.base_url.trim_end_matches('/').to_owned())
+    Ok(config.route.base_url.trim_end_matches('/').to_owned())
 }
 
 /// A URL under `base_url`.

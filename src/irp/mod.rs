@@ -63,7 +63,7 @@ impl Irp {
     /// Reads the files that the route's settings name and builds the client.
     pub fn try_new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
         Ok(Self {
-            contract: match config.provider {
+            contract: match config.route.provider {
                 Provider::Nic => Box::new(Nic::new(config)?),
                 Provider::MasterGst => Box::new(MasterGst::new(config)?),
             },

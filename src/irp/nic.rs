@@ -47,12 +47,16 @@ struct Headers {
 
 impl Headers {
     fn new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
-        let (id, secret) = match config.header_style {
+        let (id, secret) = match config.route.header_style {
             HeaderStyle::Underscore => ("client_id", "client_secret"),
             HeaderStyle::Hyphen => ("client-id", "client-secret"),
         };
         let named = |header: &str, usual: &str| {
-            let renamed = config.header_names.iter().find(|(of, _)| of == header);
+            let renamed = config
+                .route
+                .header_names
+                .iter()
+                .find(|(of, _)| of == header);
             let name = renamed.map_or(usual, |(_, name)| name);
             HeaderName::try_from(name).map_err(|_| IrpConfigFault {
                 key: config.key("header_names"),
@@ -75,7 +79,7 @@ impl Headers {
 impl Nic {
     pub(super) fn new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
         let base_url = http::base_url(config)?;
-        let key_file = config.public_key_file.as_deref();
+        let key_file = config.route.public_key_file.as_deref();
         let missing = || IrpConfigFault {
             key: config.key("public_key_file"),
             file: None,
@@ -90,16 +94,16 @@ impl Nic {
             problem: error.to_string(),
             remedy: "use the key for API logins that the portal gave you for this environment",
         })?;
-        let core = format!("{base_url}{}", config.paths.eicore);
+        let core = format!("{base_url}{}", config.route.paths.eicore);
         Ok(Self {
             http: http::client(config)?,
             login_key,
             generate: http::address(config, &format!("{core}/v1.03/Invoice"))?,
-            vital: format!("{base_url}{}", config.paths.eivital),
-            eway_bills: format!("{base_url}{}", config.paths.eiewb),
+            vital: format!("{base_url}{}", config.route.paths.eivital),
+            eway_bills: format!("{base_url}{}", config.route.paths.eiewb),
             core,
             headers: Headers::new(config)?,
-            client_pair: config.client_pair,
+            client_pair: config.route.client_pair,
         })
     }
 

@@ -225,17 +225,17 @@ fn configuration(
     Some(loaded.config)
 }
 
-fn portal(route: &IrpConfig) -> String {
-    let environment = match route.environment {
+fn portal(irp: &IrpConfig) -> String {
+    let environment = match irp.environment {
         Environment::Sandbox => "sandbox",
         Environment::Production => "production",
     };
-    let address = &route.base_url;
-    let contract = match route.provider {
+    let address = &irp.route.base_url;
+    let contract = match irp.route.provider {
         Provider::Nic => "",
         Provider::MasterGst => ", by the contract of MasterGST",
     };
-    match &route.route {
+    match &irp.route_name {
         None => format!("portal: {environment} at {address}{contract}"),
         Some(name) => format!("route {name}: {environment} at {address}{contract}"),
     }
@@ -304,11 +304,11 @@ fn named_files(config: &Config) -> impl Iterator<Item = Finding> {
         .map(|(key, file)| file_finding(&key, &file))
 }
 
-fn route_file(route: &IrpConfig, key: &str) -> Option<PathBuf> {
+fn route_file(irp: &IrpConfig, key: &str) -> Option<PathBuf> {
     if key == "ca_file" {
-        route.ca_file.clone()
+        irp.route.ca_file.clone()
     } else {
-        route.public_key_file.clone()
+        irp.route.public_key_file.clone()
     }
 }
 
@@ -320,14 +320,14 @@ fn certificates(config: &Config) -> Vec<Finding> {
             "broker.client_cert_file",
             broker.client_cert_file.as_deref(),
         ),
-        ("irp.ca_file", irp.ca_file.as_deref()),
+        ("irp.ca_file", irp.route.ca_file.as_deref()),
     ];
     let named = named
         .into_iter()
         .filter_map(|(key, file)| Some((key.to_owned(), file?)));
     let of_routes = irp.routes.iter().filter_map(|named| {
         let file = named.route.ca_file.as_deref();
-        let own = file.filter(|file| Some(*file) != irp.ca_file.as_deref())?;
+        let own = file.filter(|file| Some(*file) != irp.route.ca_file.as_deref())?;
         Some((format!("irp.routes.{}.ca_file", named.name), own))
     });
     let keys = irp

@@ -66,7 +66,7 @@ async fn check_one(
 
 /// For comparing with what the portal publishes, whatever form the key came in.
 fn fingerprint(config: &IrpConfig) -> Option<Finding> {
-    let file = config.public_key_file.as_ref()?;
+    let file = config.route.public_key_file.as_ref()?;
     let bytes = std::fs::read(file).ok()?;
     let pem = Pem::iter_from_buffer(&bytes).flatten().next()?;
     let sha256 = hex(digest(&SHA256, &pem.contents).as_ref());
@@ -81,13 +81,13 @@ fn fingerprint(config: &IrpConfig) -> Option<Finding> {
 
 /// Which route is meant, where it has a name.
 fn of_route(config: &IrpConfig) -> String {
-    let name = config.route.as_deref();
+    let name = config.route_name.as_deref();
     name.map(|name| format!(" of route {name}"))
         .unwrap_or_default()
 }
 
 fn clock(config: &IrpConfig, skew: Option<SignedDuration>) -> Finding {
-    let portal = format!("portal{} {}", of_route(config), config.base_url);
+    let portal = format!("portal{} {}", of_route(config), config.route.base_url);
     let Some(skew) = skew else {
         let remedy = "keep this machine's clock right (NTP)";
         let what = format!("{portal}: reached; it does not say what time it is");
@@ -114,7 +114,7 @@ fn unreachable(config: &IrpConfig, error: &IrpError) -> Finding {
     let what = format!(
         "portal{} {}: {error}: {cause}",
         of_route(config),
-        config.base_url
+        config.route.base_url
     );
     let remedy = remedy_for(&cause, "irp.ca_file").unwrap_or(
         "correct irp.base_url (of a route, its base_url), irp.proxy or irp.local_address, and see that the portal admits this machine's address",
@@ -123,7 +123,7 @@ fn unreachable(config: &IrpConfig, error: &IrpError) -> Finding {
 }
 
 async fn logins(config: &IrpConfig, irp: &Irp, credentials: &Credentials) -> Vec<Finding> {
-    let takes_it = |account: &&Arc<Account>| account.client.route == config.route;
+    let takes_it = |account: &&Arc<Account>| account.client.route == config.route_name;
     let accounts = credentials.accounts.values().filter(takes_it);
     let mut accounts: Vec<_> = accounts.map(Arc::clone).collect();
     accounts.sort_by_key(|account| account.gstin);
@@ -171,7 +171,7 @@ fn login_remedy(config: &IrpConfig, error: &IrpError) -> String {
         | IrpError::Throttled { .. }
         | IrpError::Unintelligible { .. } => false,
     };
-    if let Some(key) = config.public_key_file.as_ref().filter(|_| wrong_key) {
+    if let Some(key) = config.route.public_key_file.as_ref().filter(|_| wrong_key) {
         return format!(
             "name the key of this portal in {} (now {}): sandbox and production have different ones, and they rotate",
             config.key("public_key_file"),

@@ -44,24 +44,24 @@ fn route_has_what_its_gateway_needs_of_its_own_and_the_rest_from_irp() -> Result
         panic!("{} routes", routes.len());
     };
     assert_eq!(
-        (own.route.as_deref(), own.key("ca_file").as_str()),
+        (own.route_name.as_deref(), own.key("ca_file").as_str()),
         (None, "irp.ca_file")
     );
-    assert_eq!(cleartax.route.as_deref(), Some("cleartax"));
+    assert_eq!(cleartax.route_name.as_deref(), Some("cleartax"));
     assert_eq!(cleartax.key("base_url"), "irp.routes.cleartax.base_url");
-    assert_eq!(cleartax.base_url, "https://gsp.example.in");
-    assert_eq!(cleartax.paths.eicore, "/einv-gsp/core");
-    assert_eq!(cleartax.paths.eiewb, "/eiewb");
+    assert_eq!(cleartax.route.base_url, "https://gsp.example.in");
+    assert_eq!(cleartax.route.paths.eicore, "/einv-gsp/core");
+    assert_eq!(cleartax.route.paths.eiewb, "/eiewb");
     assert_eq!(
-        cleartax.header_names,
+        cleartax.route.header_names,
         [("authtoken".to_owned(), "auth-token".to_owned())]
     );
     assert_eq!(
-        (cleartax.header_style, cleartax.client_pair),
+        (cleartax.route.header_style, cleartax.route.client_pair),
         (HeaderStyle::Hyphen, ClientPair::Omit)
     );
     let headers = |route: &IrpConfig| -> Vec<(String, String)> {
-        let pairs = route.extra_headers.iter();
+        let pairs = route.route.extra_headers.iter();
         pairs
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect()
@@ -73,18 +73,18 @@ fn route_has_what_its_gateway_needs_of_its_own_and_the_rest_from_irp() -> Result
     assert_eq!(headers(whitebooks), []);
     // What is this machine's, or the portal's whatever the way, is [irp]'s.
     for route in [cleartax, whitebooks] {
-        assert_eq!(route.public_key_file, own.public_key_file);
-        assert_eq!(route.ca_file, own.ca_file);
+        assert_eq!(route.route.public_key_file, own.route.public_key_file);
+        assert_eq!(route.route.ca_file, own.route.ca_file);
         assert_eq!(route.request_timeout, own.request_timeout);
     }
     let failover = cleartax.for_failover().context("a second portal")?;
-    assert_eq!(failover.base_url, "https://gsp2.example.in");
-    assert_eq!(failover.paths, cleartax.paths);
+    assert_eq!(failover.route.base_url, "https://gsp2.example.in");
+    assert_eq!(failover.route.paths, cleartax.route.paths);
     assert_eq!(
-        (own.provider, whitebooks.provider),
+        (own.route.provider, whitebooks.route.provider),
         (Provider::Nic, Provider::MasterGst)
     );
-    assert!(own.failover.is_none() && whitebooks.failover.is_none());
+    assert!(own.route.failover.is_none() && whitebooks.route.failover.is_none());
     Ok(())
 }
 
@@ -93,8 +93,8 @@ fn mastergst_for_everybody_needs_no_key() -> Result<()> {
     let folder = Folder::new()?;
     let text = "irp.provider = \"mastergst\"\n#irp.public_key_file";
     let config = folder.load(text)??.config;
-    assert_eq!(config.irp.provider, Provider::MasterGst);
-    assert_eq!(config.irp.public_key_file, None);
+    assert_eq!(config.irp.route.provider, Provider::MasterGst);
+    assert_eq!(config.irp.route.public_key_file, None);
     // A route that does need one says so.
     let text = format!(
         "{OWN}#irp.public_key_file\nirp.provider = \"mastergst\"\nirp.routes.a = {{ base_url = \"https://a.example.in\", provider = \"nic\" }}"

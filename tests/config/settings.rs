@@ -38,9 +38,9 @@ const ROWS: &[Row] = rows! {
     "credentials.path", c => c.credentials.path, r#""config/credentials.toml""#, "/etc/creds" => r#""/etc/creds""#;
     "credentials.replay_dead_letters", c => c.credentials.replay_dead_letters, "false", "true" => "true";
     "irp.environment", c => c.irp.environment, "Production", "sandbox" => "Sandbox";
-    "irp.provider", c => c.irp.provider, "Nic", "mastergst" => "MasterGst";
-    "irp.base_url", c => c.irp.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;
-    "irp.failover_url", c => c.irp.failover.as_ref().map(|f| &f.base_url), "None", "https://irp2.example.in/" => r#"Some("https://irp2.example.in")"#;
+    "irp.provider", c => c.irp.route.provider, "Nic", "mastergst" => "MasterGst";
+    "irp.base_url", c => c.irp.route.base_url, r#""https://irp.example.in""#, "https://other.example.in/gsp/" => r#""https://other.example.in/gsp""#;
+    "irp.failover_url", c => c.irp.route.failover.as_ref().map(|f| &f.base_url), "None", "https://irp2.example.in/" => r#"Some("https://irp2.example.in")"#;
     "irp.signing_keys", c => c.irp.signing_keys, "[]", "[]" => "[]";
     "irp.signatures", c => c.irp.signatures, "Warn", "off" => "Off";
     "irp.concurrency", c => c.irp.concurrency, "64", "16" => "16";
@@ -50,12 +50,12 @@ const ROWS: &[Row] = rows! {
     "irp.settle_time", c => c.irp.settle_time, "30s", "0s" => "0ns";
     "irp.local_address", c => c.irp.local_address, "None", "203.0.113.7" => "Some(203.0.113.7)";
     "irp.proxy", c => c.irp.proxy.as_ref().map(|p| p.expose()), "None", "http://u:p@proxy:3128" => r#"Some("http://u:p@proxy:3128")"#;
-    "irp.ca_file", c => c.irp.ca_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
-    "irp.extra_headers", c => c.irp.extra_headers.iter().map(|(n, v)| (n, v.expose())).collect::<Vec<_>>(), "[]", r#"{ "X-Key" = "k" }"# => r#"[("X-Key", "k")]"#;
-    "irp.header_style", c => c.irp.header_style, "Underscore", "hyphen" => "Hyphen";
-    "irp.header_names", c => c.irp.header_names, "[]", r#"{ authtoken = "auth-token" }"# => r#"[("authtoken", "auth-token")]"#;
-    "irp.paths", c => c.irp.paths.eicore, r#""/eicore""#, r#"{ eicore = "/core" }"# => r#""/core""#;
-    "irp.client_pair", c => c.irp.client_pair, "Send", "omit" => "Omit";
+    "irp.ca_file", c => c.irp.route.ca_file, "None", "/dev/null" => r#"Some("/dev/null")"#;
+    "irp.extra_headers", c => c.irp.route.extra_headers.iter().map(|(n, v)| (n, v.expose())).collect::<Vec<_>>(), "[]", r#"{ "X-Key" = "k" }"# => r#"[("X-Key", "k")]"#;
+    "irp.header_style", c => c.irp.route.header_style, "Underscore", "hyphen" => "Hyphen";
+    "irp.header_names", c => c.irp.route.header_names, "[]", r#"{ authtoken = "auth-token" }"# => r#"[("authtoken", "auth-token")]"#;
+    "irp.paths", c => c.irp.route.paths.eicore, r#""/eicore""#, r#"{ eicore = "/core" }"# => r#""/core""#;
+    "irp.client_pair", c => c.irp.route.client_pair, "Send", "omit" => "Omit";
     "irp.unknown_codes", c => c.irp.unknown_codes, "[]", r#"{ "4711" = "retry" }"# => r#"[("4711", Retry)]"#;
     "limits.per_gstin", c => c.limits.per_gstin, "Rate { count: 10, period: 1s }", "5/h" => "Rate { count: 5, period: 3600s }";
     "limits.total", c => c.limits.total, "Rate { count: 100, period: 1s }", "20/s" => "Rate { count: 20, period: 1s }";
@@ -200,7 +200,7 @@ fn secret_header_is_read_from_its_file() -> Result<()> {
     folder.write("gateway-key", "k-123\r\n")?;
     let text =
         r#"irp.extra_headers = { "X-Key" = { value_file = "{dir}/gateway-key" }, "X-Id" = "7" }"#;
-    let headers = folder.load(text)??.config.irp.extra_headers;
+    let headers = folder.load(text)??.config.irp.route.extra_headers;
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.expose()))

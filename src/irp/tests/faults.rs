@@ -276,11 +276,9 @@ async fn refused_connection_and_failed_handshake_are_not_sent() {
         format!("https://{not_tls}"),
         "http://portal.invalid".to_owned(),
     ] {
-        let config = crate::config::IrpConfig {
-            base_url,
-            ca_file: Some(ca_file.clone()),
-            ..portal.config()
-        };
+        let mut config = portal.config();
+        config.route.base_url = base_url;
+        config.route.ca_file = Some(ca_file.clone());
         let irp = Irp::try_new(&config).unwrap();
         let error = irp.generate(&taxpayer.access(), b"{}").await.unwrap_err();
         assert!(matches!(error, IrpError::NotSent(_)), "{error:?}");
@@ -445,27 +443,27 @@ async fn configuration_faults_name_key_and_remedy() {
     let faults = [
         (
             "irp.base_url",
-            with(&|config| config.base_url = "portal.example".to_owned()),
+            with(&|config| config.route.base_url = "portal.example".to_owned()),
         ),
         (
             "irp.base_url",
-            with(&|config| config.base_url = "ftp://portal.example".to_owned()),
+            with(&|config| config.route.base_url = "ftp://portal.example".to_owned()),
         ),
         (
             "irp.base_url",
-            with(&|config| config.base_url = "https://portal.example/?a=b".to_owned()),
+            with(&|config| config.route.base_url = "https://portal.example/?a=b".to_owned()),
         ),
         (
             "irp.public_key_file",
-            with(&|config| config.public_key_file = Some("does/not/exist.pem".into())),
+            with(&|config| config.route.public_key_file = Some("does/not/exist.pem".into())),
         ),
         (
             "irp.public_key_file",
-            with(&|config| config.public_key_file = Some(nonsense.clone())),
+            with(&|config| config.route.public_key_file = Some(nonsense.clone())),
         ),
         (
             "irp.ca_file",
-            with(&|config| config.ca_file = Some(nonsense.clone())),
+            with(&|config| config.route.ca_file = Some(nonsense.clone())),
         ),
         (
             "irp.proxy",
@@ -474,7 +472,7 @@ async fn configuration_faults_name_key_and_remedy() {
         (
             "irp.extra_headers",
             with(&|config| {
-                config.extra_headers = vec![("a b".to_owned(), Secret::new("c".to_owned()))]
+                config.route.extra_headers = vec![("a b".to_owned(), Secret::new("c".to_owned()))]
             }),
         ),
     ];

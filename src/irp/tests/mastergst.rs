@@ -33,11 +33,9 @@ fn access(taxpayer: &Taxpayer) -> Access<'_> {
 }
 
 fn irp(portal: &Portal) -> Irp {
-    let config = crate::config::IrpConfig {
-        provider: Provider::MasterGst,
-        public_key_file: None,
-        ..portal.config()
-    };
+    let mut config = portal.config();
+    config.route.provider = Provider::MasterGst;
+    config.route.public_key_file = None;
     Irp::try_new(&config).unwrap()
 }
 

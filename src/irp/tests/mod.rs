@@ -359,8 +359,8 @@ async fn eway_bill_is_asked_for_byte_for_byte_and_its_members_stay_as_sent() {
 async fn header_style_and_extra_headers_follow_the_configuration() {
     let portal = Portal::start(|_| http("200 OK", "", &success(&registration())));
     let mut config = portal.config();
-    config.header_style = HeaderStyle::Hyphen;
-    config.extra_headers = vec![("X-Asp-Id".to_owned(), Secret::new("42".to_owned()))];
+    config.route.header_style = HeaderStyle::Hyphen;
+    config.route.extra_headers = vec![("X-Asp-Id".to_owned(), Secret::new("42".to_owned()))];
     let irp = Irp::try_new(&config).unwrap();
     irp.generate(&Taxpayer::new().access(), b"{}")
         .await

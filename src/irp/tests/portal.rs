@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::config::credentials::{Account, Client, Secret};
 use crate::config::{
-    ClientPair, Environment, HeaderStyle, IrpConfig, PathsConfig, Provider, SignaturePolicy,
+    ClientPair, Environment, HeaderStyle, IrpConfig, PathsConfig, Provider, RouteConfig,
+    SignaturePolicy,
 };
 use crate::crypto::SessionKey;
 use crate::irp::{Access, AuthToken, Irp};
@@ -185,13 +186,21 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
 
 pub(super) fn config(base_url: String, public_key_file: PathBuf) -> IrpConfig {
     IrpConfig {
-        failover: None,
         environment: Environment::Sandbox,
-        route: None,
+        route_name: None,
+        route: RouteConfig {
+            provider: Provider::Nic,
+            base_url,
+            public_key_file: Some(public_key_file),
+            failover: None,
+            ca_file: None,
+            extra_headers: Vec::new(),
+            header_style: HeaderStyle::Underscore,
+            header_names: Vec::new(),
+            paths: PathsConfig::default(),
+            client_pair: ClientPair::Send,
+        },
         routes: Vec::new(),
-        provider: Provider::Nic,
-        base_url,
-        public_key_file: Some(public_key_file),
         signing_keys: Vec::new(),
         signatures: SignaturePolicy::Warn,
         concurrency: 4,
@@ -201,12 +210,6 @@ pub(super) fn config(base_url: String, public_key_file: PathBuf) -> IrpConfig {
         settle_time: Duration::from_secs(30),
         local_address: None,
         proxy: None,
-        ca_file: None,
-        extra_headers: Vec::new(),
-        header_style: HeaderStyle::Underscore,
-        header_names: Vec::new(),
-        paths: PathsConfig::default(),
-        client_pair: ClientPair::Send,
         unknown_codes: Vec::new(),
     }
 }

@@ -29,7 +29,7 @@ async fn sent(change: impl Fn(&mut IrpConfig)) -> Vec<Request> {
 #[tokio::test]
 async fn each_family_of_calls_has_a_path_of_its_own() {
     let requests = sent(|config| {
-        config.paths = PathsConfig {
+        config.route.paths = PathsConfig {
             eivital: "/einv-gsp/vital".to_owned(),
             eicore: "/einv-gsp/core".to_owned(),
             eiewb: "/einv-gsp/eiewb".to_owned(),
@@ -60,7 +60,7 @@ async fn headers_are_sent_under_the_names_of_the_gateway_and_under_no_other() {
         ("sup_gstin", "sup-gstin"),
     ];
     let requests = sent(|config| {
-        config.header_names = renamed
+        config.route.header_names = renamed
             .map(|(of, name)| (of.to_owned(), name.to_owned()))
             .into();
     })
@@ -85,7 +85,7 @@ async fn client_pair_is_sent_left_out_or_left_empty() {
         (ClientPair::Omit, vec![], vec![]),
         (ClientPair::Empty, vec![""], vec![""]),
     ] {
-        for request in sent(|config| config.client_pair = pair).await {
+        for request in sent(|config| config.route.client_pair = pair).await {
             let values = |name: &str| -> Vec<String> {
                 let lines = request
                     .head

@@ -209,7 +209,7 @@ fn account(credentials: &Credentials, gstin: Option<Gstin>) -> Result<Arc<Accoun
 /// The route that the account's client takes.
 fn route_of(irp: &IrpConfig, account: &Account) -> Result<IrpConfig, CertifyError> {
     let mut routes = irp.each_route().into_iter();
-    let taken = routes.find(|route| route.route == account.client.route);
+    let taken = routes.find(|route| route.route_name == account.client.route);
     // What one gateway is to see, another is not.
     taken.ok_or_else(|| {
         CertifyError::Misused(format!(
@@ -219,8 +219,8 @@ fn route_of(irp: &IrpConfig, account: &Account) -> Result<IrpConfig, CertifyErro
     })
 }
 
-fn environment(route: &IrpConfig) -> &'static str {
-    match route.environment {
+fn environment(irp: &IrpConfig) -> &'static str {
+    match irp.environment {
         Environment::Sandbox => "sandbox",
         Environment::Production => "production",
     }
@@ -228,7 +228,7 @@ fn environment(route: &IrpConfig) -> &'static str {
 
 /// A new run.
 fn begun(
-    route: &IrpConfig,
+    irp: &IrpConfig,
     account: &Account,
     request: &Request,
     prefix: Option<String>,
@@ -236,7 +236,7 @@ fn begun(
     let at = now();
     let buyer = match request.buyer {
         Some(buyer) => buyer,
-        None => default_buyer(route, account.gstin)?,
+        None => default_buyer(irp, account.gstin)?,
     };
     if buyer == account.gstin {
         return Err(CertifyError::Misused(
@@ -245,9 +245,9 @@ fn begun(
     }
     Ok(Begun {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        portal: route.base_url.clone(),
-        environment: environment(route).to_owned(),
-        route: route.route.as_deref().map(str::to_owned),
+        portal: irp.route.base_url.clone(),
+        environment: environment(irp).to_owned(),
+        route: irp.route_name.as_deref().map(str::to_owned),
         terms: Terms {
             gstin: account.gstin,
             buyer,
@@ -255,15 +255,15 @@ fn begun(
             prefix: prefix.unwrap_or_else(|| base36(at.as_second())),
             cases: request.cases.unwrap_or(WANTED),
             failed_logins: request.failed_logins.unwrap_or(WANTED),
-            sends_client_pair: route.provider == Provider::MasterGst
-                || route.client_pair == ClientPair::Send,
+            sends_client_pair: irp.route.provider == Provider::MasterGst
+                || irp.route.client_pair == ClientPair::Send,
         },
         at,
     })
 }
 
 /// Nobody is invoiced in production who was not named.
-fn default_buyer(route: &IrpConfig, seller: Gstin) -> Result<Gstin, CertifyError> {
+fn default_buyer(irp: &IrpConfig, seller: Gstin) -> Result<Gstin, CertifyError> {
     let known: Vec<Gstin> = TEST_BUYERS
         .iter()
         .filter_map(|gstin| gstin.parse().ok())
@@ -272,7 +272,7 @@ fn default_buyer(route: &IrpConfig, seller: Gstin) -> Result<Gstin, CertifyError
         .into_iter()
         .find(|buyer| buyer.state_code() != seller.state_code());
     buyer
-        .filter(|_| route.environment == Environment::Sandbox)
+        .filter(|_| irp.environment == Environment::Sandbox)
         .ok_or_else(|| {
             CertifyError::Misused("name the buyer of the documents with --buyer".to_owned())
         })
@@ -283,7 +283,7 @@ fn default_buyer(route: &IrpConfig, seller: Gstin) -> Result<Gstin, CertifyError
 fn agree(
     begun: &Begun,
     request: &Request,
-    route: &IrpConfig,
+    irp: &IrpConfig,
     account: &Account,
 ) -> Result<(), CertifyError> {
     let Begun { terms, .. } = begun;
@@ -297,7 +297,7 @@ fn agree(
     if begun.version != env!("CARGO_PKG_VERSION") {
         return differs("version", &begun.version);
     }
-    if begun.portal != route.base_url || begun.environment != environment(route) {
+    if begun.portal != irp.route.base_url || begun.environment != environment(irp) {
         return differs(
             "the portal",
             &format!("{} ({})", begun.portal, begun.environment),

@@ -56,7 +56,7 @@ impl Portal {
     ) -> Result<Self, IrpConfigFault> {
         let irp = Arc::new(Irp::try_new(route)?);
         let limits = Arc::new(Limits::new(&config.limits));
-        let breakers = Breakers::named(1, route.route.as_deref(), false);
+        let breakers = Breakers::named(1, route.route_name.as_deref(), false);
         let sessions = Sessions::new(
             Arc::clone(&irp),
             Arc::clone(&limits),

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::places::in_state;
-use super::{Terms, written};
+use super::{Terms, eway_bills, questions, written};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 
@@ -28,14 +28,19 @@ pub(super) struct Documents {
     pub(super) cancelled: Vec<Document>,
     /// Invoices of goods: for each an e-way bill is issued.
     pub(super) carried: Vec<Document>,
-    /// An invoice of goods with which nothing succeeds afterwards.
-    pub(super) kept: Document,
+    /// Invoices of goods, each for one e-way bill that is refused for what it says: a portal that issues it all the same
+    /// answers the other cases no differently.
+    pub(super) not_billed: Vec<Document>,
+    /// The same for cancellations.
+    pub(super) not_cancelled: Vec<Document>,
     /// A service and two notes, for which no e-way bill can be issued.
     pub(super) not_carried: Vec<Document>,
 }
 
 impl Documents {
     pub(super) fn of(terms: &Terms) -> Self {
+        let not_billed = eway_bills::misformed(terms);
+        let not_cancelled = questions::misformed(terms);
         let mut numbers = 1_u32..;
         let mut make = |shape: Shape| document(terms, shape, numbers.next().unwrap_or_default());
         let cancelled = SHAPES.into_iter().cycle().take(terms.cases as usize);
@@ -45,7 +50,8 @@ impl Documents {
         Self {
             cancelled,
             carried,
-            kept: make(GOODS),
+            not_billed: (0..not_billed).map(|_| make(GOODS)).collect(),
+            not_cancelled: (0..not_cancelled).map(|_| make(GOODS)).collect(),
             not_carried: [SERVICE, CREDIT_NOTE, DEBIT_NOTE].map(make).into(),
         }
     }
@@ -55,7 +61,8 @@ impl Documents {
         self.cancelled
             .iter()
             .chain(&self.carried)
-            .chain([&self.kept])
+            .chain(&self.not_billed)
+            .chain(&self.not_cancelled)
             .chain(&self.not_carried)
     }
 }

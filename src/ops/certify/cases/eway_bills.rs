@@ -321,15 +321,21 @@ fn rest() -> Vec<Row> {
     ]
 }
 
+/// How many are refused for what they say.
+pub(super) fn misformed(terms: &Terms) -> usize {
+    rows(terms).len().min(terms.cases as usize)
+}
+
 pub(super) fn refusals(terms: &Terms, documents: &Documents) -> Vec<Draft> {
     let rows = rows(terms);
+    let rows: Vec<_> = rows.iter().zip(&documents.not_billed).collect();
     let others = refused_irns(terms, documents);
     let different = rows.len() + others.len();
     (0..enough(terms.cases, different))
         .map(|at| match rows.get(at % different) {
-            Some(row) => {
-                let payload = changed(terms, documents.kept.irn, row);
-                let action = ewb(documents.kept.irn, &payload, true);
+            Some((row, document)) => {
+                let payload = changed(terms, document.irn, row);
+                let action = ewb(document.irn, &payload, true);
                 Draft::failure(row.title, row.expected, action)
             }
             None => {

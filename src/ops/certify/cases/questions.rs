@@ -3,7 +3,7 @@
 use jiff::ToSpan as _;
 
 use super::documents::{Document, Documents, irn, number};
-use super::{Action, Draft, LoginAs, Terms, enough, written};
+use super::{Action, Draft, LoginAs, Terms, WANTED, enough, written};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn};
 
@@ -221,8 +221,8 @@ fn cancel(irn: Irn, reason: &str, remark: &str, may_cancel: bool) -> Action {
 }
 
 pub(super) fn refused_cancellations(terms: &Terms, documents: &Documents) -> Vec<Draft> {
-    let mut drafts = misformed_cancellations(documents.kept.irn);
-    let different = (50 - drafts.len()).div_ceil(3);
+    let mut drafts = misformed_cancellations(documents);
+    let different = (WANTED as usize - drafts.len()).div_ceil(3);
     let again = documents.cancelled.iter().take(different).map(|document| {
         let action = cancel(document.irn, "1", "Certification test", false);
         Draft::failure(
@@ -254,25 +254,39 @@ pub(super) fn refused_cancellations(terms: &Terms, documents: &Documents) -> Vec
     (0..count).map(|at| all[at % all.len()].again()).collect()
 }
 
-fn misformed_cancellations(irn: Irn) -> Vec<Draft> {
-    let long = "A".repeat(101);
-    let reasons = ["0", "5", "9", "A", "12", ""];
-    let remarks = [
-        ("no remark", ""),
-        ("a remark of 101 characters", &long),
-        ("a remark with a quotation mark", "a \"test\""),
-        ("a remark with a backslash", "a \\ test"),
-    ];
-    let reasons = reasons.into_iter().map(|reason| {
+/// Reasons that there are not, and what a remark may not be.
+const REASONS: [&str; 6] = ["0", "5", "9", "A", "12", ""];
+const REMARKS: [(&str, &str); 4] = [
+    ("no remark", ""),
+    ("a remark of 101 characters", LONG),
+    ("a remark with a quotation mark", "a \"test\""),
+    ("a remark with a backslash", "a \\ test"),
+];
+
+/// 101 characters.
+const LONG: &str = "Certification test of 101 characters AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How many cancellations are refused for what they say: those of a whole report, each of which costs a registration.
+pub(super) fn misformed(terms: &Terms) -> usize {
+    if terms.cases >= WANTED {
+        REASONS.len() + REMARKS.len()
+    } else {
+        0
+    }
+}
+
+fn misformed_cancellations(documents: &Documents) -> Vec<Draft> {
+    let reasons = REASONS.into_iter().map(|reason| {
         let title = format!("a reason that there is not: {reason:?}");
-        Draft::failure(
-            title,
-            &["5002", "2142"],
-            cancel(irn, reason, "Certification test", true),
-        )
+        (title, reason, "Certification test")
     });
-    let remarks = remarks.into_iter().map(|(title, remark)| {
-        Draft::failure(title, &["5002", "2142"], cancel(irn, "1", remark, true))
-    });
-    reasons.chain(remarks).collect()
+    let remarks = REMARKS
+        .into_iter()
+        .map(|(title, remark)| (title.to_owned(), "1", remark));
+    let all = reasons.chain(remarks).zip(&documents.not_cancelled);
+    all.map(|((title, reason, remark), document)| {
+        let action = cancel(document.irn, reason, remark, true);
+        Draft::failure(title, &["5002", "2142"], action)
+    })
+    .collect()
 }

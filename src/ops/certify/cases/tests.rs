@@ -145,6 +145,36 @@ fn registrations_have_numbers_and_irns_of_their_own() {
 }
 
 #[test]
+fn what_a_lenient_portal_accepts_changes_no_other_case() {
+    for cases in [3, 30, WANTED] {
+        let plan = plan(&Terms { cases, ..inter() });
+        let mut changed = HashSet::new();
+        for case in plan.iter().filter(|case| case.kind == Kind::Failure) {
+            let irn = match &case.action {
+                Action::EwayBill {
+                    irn,
+                    may_issue: true,
+                    ..
+                }
+                | Action::Cancel {
+                    irn,
+                    may_cancel: true,
+                    ..
+                } => irn,
+                _ => continue,
+            };
+            assert!(changed.insert(*irn), "{} of {cases}", case.id);
+        }
+        let registered = documents_of(&plan, Kind::Success);
+        let registered: HashSet<Irn> = registered
+            .iter()
+            .map(|(case, ..)| crate::ops::certify::answers::irn_of(case).unwrap())
+            .collect();
+        assert!(changed.is_subset(&registered), "{cases}");
+    }
+}
+
+#[test]
 fn documents_that_are_to_be_refused_differ_from_a_valid_one_in_one_place() {
     for terms in [inter(), intra()] {
         let plan = plan(&terms);
