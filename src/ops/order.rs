@@ -43,10 +43,10 @@ pub enum OrderError {
 
 /// How often and how long the broker is asked to take an order.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-const TRIED_FOR: Duration = Duration::from_secs(10);
+const TRIED_FOR: Duration = Duration::from_secs(30);
 
 /// After this long the broker is not there.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Where an order has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +112,8 @@ async fn publish(publisher: &Publisher, message: &str, ways: Ways) -> Result<(),
     Ok(())
 }
 
-/// A stream whose leader has just been lost refuses what it gets until it has another, within seconds. An order that is
-/// given twice is one order.
+/// A stream whose leader has just been lost refuses what it gets until it has another: within seconds, or half a minute on
+/// a busy machine. An order that is given twice is one order.
 async fn published(
     publisher: &Publisher,
     exchange: &str,

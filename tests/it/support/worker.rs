@@ -14,7 +14,7 @@ use super::route::Way;
 use super::sandbox::Sandbox;
 use super::{eventually, http, process::Process};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A configuration file in a folder of its own, with waits short enough for tests.
 #[derive(Debug)]
