@@ -152,7 +152,7 @@ pub fn load_admin(
 }
 
 /// `part` takes what `need` covers; the rest of the whole may be stand-ins.
-fn load_part<T>(
+pub(super) fn load_part<T>(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
     need: Need,

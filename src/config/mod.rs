@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use accounts::load_accounts_if_any;
 pub use fault::{ConfigFaults, Fault, Source};
 pub use files::mode as file_mode;
 pub use load::{
@@ -20,6 +21,7 @@ pub use publishers::{PublisherConfig, PublishersConfig};
 pub use routes::{ClientPair, HEADERS, NamedRoute, PathsConfig, Provider, RouteConfig};
 pub use tree::VARIABLE_PREFIX;
 
+mod accounts;
 mod addresses;
 mod checks;
 pub mod credentials;

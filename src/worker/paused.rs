@@ -68,6 +68,10 @@ fn comes_back_in(pause: &Pause, now: Timestamp, ladder: &Ladder) -> Duration {
     let shortest = rungs.next().unwrap_or_default();
     let below = rungs.take_while(|delay| *delay <= wait).last();
     let wait = below.unwrap_or(shortest) + LONGER;
+    // A queue lets its messages go only at its head: behind a retry on a longer rung it would stay as long as that.
+    let rungs = ladder.rungs().iter().map(|rung| rung.delay);
+    let longest = rungs.take_while(|delay| *delay <= LOOKS_WITHIN).last();
+    let wait = longest.map_or(wait, |longest| wait.min(longest));
     wait.min(pause.left(now) + LONGER)
 }
 
@@ -86,17 +90,18 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let reason = "audit".parse().unwrap();
         let pause = Pause::try_new(reason, at(0), at(7200)).unwrap();
-        for (now, rung, seconds) in [
-            (0, 60, 15),
-            (100, 60, 15),
-            (120, 300, 60),
-            (599, 300, 60),
-            (600, 900, 300),
-            (6000, 900, 300),
-            (7190, 15, 10),
+        for (now, rung, seconds, more) in [
+            (0, 60, 15, LONGER),
+            (100, 60, 15, LONGER),
+            (120, 300, 60, LONGER),
+            (599, 300, 60, LONGER),
+            // Not on the next rung: there it would wait behind retries, for a quarter of an hour.
+            (600, 300, 300, Duration::ZERO),
+            (6000, 300, 300, Duration::ZERO),
+            (7190, 15, 10, LONGER),
         ] {
             let wait = comes_back_in(&pause, at(now), &ladder);
-            assert_eq!(wait, Duration::from_secs(seconds) + LONGER, "after {now} s");
+            assert_eq!(wait, Duration::from_secs(seconds) + more, "after {now} s");
             let on = ladder.at_least(wait).delay;
             assert_eq!(on, Duration::from_secs(rung), "after {now} s");
         }

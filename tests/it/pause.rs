@@ -271,6 +271,13 @@ async fn pause_that_cannot_be_given_says_why() -> Result<()> {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8(output.stderr)?.contains("topology apply"));
     ordered(&stack, "topology", &["apply"]).await?;
+    for (whom, is_warned) in [(&[SELLER][..], false), (&["--client", "nobody"], true)] {
+        let arguments = [whom, &arguments[1..]].concat();
+        let output = config.output("pause", &arguments).await?;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stderr)?;
+        assert_eq!(text.contains("not in the credentials"), is_warned, "{text}");
+    }
     let url = stack.broker.add_user("^$", "^irn.jobs$", ".*").await?;
     let config = config.set("broker.url", url)?;
     let output = config.output("pause", &arguments).await?;
