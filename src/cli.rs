@@ -129,6 +129,7 @@ enum Command {
 }
 
 /// A command that failed: what to say, and the exit code.
+#[derive(Debug)]
 struct Failure {
     code: u8,
     message: String,

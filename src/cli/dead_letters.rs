@@ -1,16 +1,15 @@
 //! `dead-letters`: looking at what the worker gave up on, and replaying, exporting or dropping it.
 
 mod args;
+mod new_file;
 mod report;
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, Failure, MISUSED, UNREACHABLE, print, warned};
@@ -19,10 +18,11 @@ use crate::config::{self, LettersSide};
 use crate::ops::dead_letters::audit::Audit;
 use crate::ops::dead_letters::{
     self as letters, Canary, Discarded, Ended, LetterQueue, LettersError, Looked, ReplayRequest,
-    Shown,
+    Replayed, Shown,
 };
 
 use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs};
+use new_file::NewFile;
 use report::{dropped_text, replayed_json, replayed_text};
 
 /// Looking marks letters: a letter that was looked at is looked up at the portal before it is sent again.
@@ -125,28 +125,29 @@ async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Res
     let (queue, filter) = arguments.filter.read();
     let options = json!({ "limit": arguments.limit, "out": arguments.out });
     let audit = Audit::of("export", config, queue, &filter, options);
+    let new_file = arguments.out.as_deref().map(NewFile::begin).transpose()?;
     audit.begins();
-    let mut out: Box<dyn Write + Send> = match &arguments.out {
-        Some(path) => Box::new(BufWriter::new(private_file(path)?)),
+    let mut out: Box<dyn Write + Send> = match &new_file {
+        Some(new_file) => Box::new(BufWriter::new(new_file.writer())),
         None => Box::new(BufWriter::new(io::stdout())),
     };
     let looked = letters::export(config, queue, &filter, arguments.limit, &mut out).await;
-    if let Ok(looked) = &looked {
-        let (exported, queue) = (looked.matched, queue.name());
+    drop(out);
+    let (did, ended) = looked_at(looked);
+    let ended = ended.and_then(|code| {
+        new_file.map_or(Ok(()), NewFile::finish)?;
         if json {
-            eprintln!("{}", json!({ "exported": exported, "queue": queue }));
+            eprintln!(
+                "{}",
+                json!({ "exported": did["letters"], "queue": queue.name() })
+            );
         } else {
+            let (exported, queue) = (&did["letters"], queue.name());
             eprintln!("{exported} letters of {queue} exported; they are still there");
         }
-    }
-    audited(&audit, looked_at(looked))
-}
-
-/// A new file: what is there is not written over, and its mode would not change.
-fn private_file(path: &Path) -> Result<std::fs::File, Failure> {
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    opened.map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))
+        Ok(code)
+    });
+    audited(&audit, (did, ended))
 }
 
 async fn plan(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
@@ -195,9 +196,13 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
         "limit": arguments.limit, "per_second": rate, "canary": arguments.canary, "force": arguments.force,
     });
     let audit = Audit::of("replay", config, queue, &request.filter, options);
+    let mut signals = Signals::install()?;
     audit.begins();
     let stop = CancellationToken::new();
-    let replayed = until_stopped(&stop, letters::replay(config, &request, &stop)).await?;
+    let mut replayed = Replayed::default();
+    let replaying = letters::replay(config, &request, &stop, &mut replayed);
+    // What it came to is told however it ended.
+    let _: Option<()> = until_stopped(&stop, async || signals.next().await, replaying).await;
     let did = replayed_json(&replayed);
     let printed = if json {
         print(&did)
@@ -207,7 +212,7 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
     let ended = match replayed.ended {
         Ended::Done => printed,
         // The sentence is in what was printed.
-        Ended::Interrupted | Ended::CanariesDied(_) | Ended::CanariesSilent(_) => {
+        Ended::Interrupted | Ended::Left | Ended::CanariesDied(_) | Ended::CanariesSilent(_) => {
             printed.map(|_| FAILED)
         }
         Ended::Failed(error) => Err(failure(error)),
@@ -215,32 +220,44 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
     audited(&audit, (did, ended))
 }
 
-/// Does the work; SIGINT and SIGTERM ask it to end, and it ends when everything is in its place.
+/// SIGINT and SIGTERM.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        let install = |kind| signal(kind).map_err(|error| Failure::new(FAILED, error));
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Does the work. Told to stop, it ends when everything is in its place; told twice, it is left as it is: none.
 async fn until_stopped<T>(
     stop: &CancellationToken,
+    mut told: impl AsyncFnMut(),
     work: impl Future<Output = T>,
-) -> Result<T, Failure> {
-    let install = |kind| signal(kind).map_err(|error| Failure::new(FAILED, error));
-    let mut terminate = install(SignalKind::terminate())?;
-    let mut interrupt = install(SignalKind::interrupt())?;
+) -> Option<T> {
     let heed = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        told().await;
         eprintln!("irn-worker: stopping; once more to leave what is under way");
         stop.cancel();
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        told().await;
     };
     tokio::select! {
-        done = work => Ok(done),
-        () = heed => Err(Failure::new(
-            FAILED,
-            "stopped at the second signal: what was under way is still a letter, and may be a job as well, which is looked up before it is sent",
-        )),
+        done = work => Some(done),
+        () = heed => None,
     }
 }
 
@@ -266,12 +283,17 @@ async fn discard(config: &LettersSide, json: bool, arguments: &DropArgs) -> Resu
         &filter,
         json!({ "limit": arguments.limit }),
     );
+    let mut signals = Signals::install()?;
     audit.begins();
     let stop = CancellationToken::new();
-    let dropping = letters::discard(config, queue, &filter, arguments.limit, &stop);
-    let done = match until_stopped(&stop, dropping).await? {
-        Ok(discarded) => dropped(queue, discarded, json),
-        Err(error) => (Value::Null, Err(failure(error))),
+    let mut discarded = Discarded::default();
+    let limit = arguments.limit;
+    let dropping = letters::discard(config, queue, &filter, limit, &stop, &mut discarded);
+    let ended = until_stopped(&stop, async || signals.next().await, dropping).await;
+    discarded.left = ended.is_none();
+    let done = match ended {
+        Some(Ok(())) | None => dropped(queue, discarded, json),
+        Some(Err(error)) => (json!(discarded), Err(failure(error))),
     };
     audited(&audit, done)
 }
@@ -283,7 +305,10 @@ fn dropped(queue: LetterQueue, discarded: Discarded, json: bool) -> Done {
     } else {
         print(dropped_text(queue, discarded))
     };
-    let ended = printed.map(|code| if discarded.interrupted { FAILED } else { code });
+    let ended = printed.map(|code| match discarded.interrupted || discarded.left {
+        true => FAILED,
+        false => code,
+    });
     (did, ended)
 }
 
@@ -301,5 +326,55 @@ fn failure(error: LettersError) -> Failure {
             UNREACHABLE,
             format!("the broker: {error}; is it running, and is broker.url right?"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twice, once the work has begun, and then no more.
+    async fn told_twice<T>(work: impl AsyncFnOnce(&CancellationToken) -> T) -> Option<T> {
+        let (stop, mut left) = (CancellationToken::new(), 2);
+        let told = async || match left {
+            0 => std::future::pending().await,
+            _ => {
+                tokio::task::yield_now().await;
+                left -= 1;
+            }
+        };
+        until_stopped(&stop, told, work(&stop)).await
+    }
+
+    #[tokio::test]
+    async fn what_was_done_by_the_second_signal_is_known() {
+        let mut discarded = Discarded::default();
+        let ended = told_twice(async |_| {
+            discarded.dropped = 3;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        assert_eq!(ended, None);
+        discarded.left = true;
+        let (did, ended) = dropped(LetterQueue::Dead, discarded, true);
+        assert_eq!((&did["dropped"], &did["left"]), (&json!(3), &json!(true)));
+        assert!(matches!(ended, Ok(FAILED)));
+        let text = dropped_text(LetterQueue::Dead, discarded);
+        assert!(text.starts_with("3 letters dropped") && text.contains("one more may be gone"));
+        assert!(!text.contains("still a letter"), "{text}");
+    }
+
+    #[test]
+    fn replay_that_was_left_says_what_is_under_way() {
+        let left = Replayed {
+            replayed: 7,
+            ..Replayed::default()
+        };
+        let json = replayed_json(&left);
+        assert_eq!(
+            (&json["replayed"], &json["stopped"]),
+            (&json!(7), &json!("left"))
+        );
+        assert!(replayed_text(&left).contains("may be a job as well"));
     }
 }

@@ -9,6 +9,7 @@ pub(super) fn replayed_json(replayed: &Replayed) -> Value {
     let (stopped, why) = match &replayed.ended {
         Ended::Done => (Value::Null, Value::Null),
         Ended::Interrupted => ("interrupted".into(), Value::Null),
+        Ended::Left => ("left".into(), Value::Null),
         Ended::CanariesDied(deaths) => (
             "canaries_died".into(),
             json!({ "of_the_same": deaths.of_the_same, "of_another": deaths.of_another, "reasons": deaths.causes }),
@@ -73,6 +74,11 @@ fn stopped_text(ended: &Ended) -> Option<String> {
     match ended {
         Ended::Done | Ended::Failed(_) => None,
         Ended::Interrupted => Some("stopped as asked; replay again to go on".to_owned()),
+        Ended::Left => Some(
+            "stopped at the second signal: what was under way is still a letter, and may be a job as well, which is looked \
+             up before it is sent"
+                .to_owned(),
+        ),
         Ended::CanariesDied(deaths) => {
             let same = match (deaths.of_the_same, deaths.of_another) {
                 (same, 0) => format!("{same} canaries died of the same cause again"),
@@ -100,8 +106,14 @@ pub(super) fn dropped_text(queue: LetterQueue, discarded: Discarded) -> String {
             "; the documents of {count} of them may be registered: ask the portal, or keep what `export` wrote"
         ),
     };
+    let left = match discarded.left {
+        false => "",
+        true => {
+            "; stopped at the second signal: the last of them may be there still, and one more may be gone: see with `list`"
+        }
+    };
     format!(
-        "{} letters dropped from {}{in_doubt}",
+        "{} letters dropped from {}{in_doubt}{left}",
         discarded.dropped,
         queue.name()
     )

@@ -59,10 +59,36 @@ pub(super) struct Canaries {
     _channel: Channel,
     receipts: Consumer,
     queue: String,
-    /// What each died of before.
-    sent: HashMap<String, String>,
-    /// Status and code of each that has a result.
-    settled: HashMap<String, (String, String)>,
+    sent: HashMap<String, Sent>,
+    heard: HashMap<String, HeardOf>,
+}
+
+/// A canary that is out.
+#[derive(Clone, Debug)]
+struct Sent {
+    died_of: String,
+    /// It is a batch of so many, each of which has a result; otherwise one.
+    documents: usize,
+}
+
+/// What is known of a canary.
+#[derive(Clone, Debug, Default)]
+struct HeardOf {
+    results: usize,
+    status: String,
+    code: String,
+}
+
+impl HeardOf {
+    fn is_dead(&self) -> bool {
+        self.status == Status::Failed.as_str()
+    }
+}
+
+/// How many results a job with this body has: one for each document, if it is a batch.
+pub(super) fn documents_in(body: &[u8]) -> usize {
+    let documents = serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(body);
+    documents.map_or(1, |documents| documents.len().max(1))
 }
 
 impl Canaries {
@@ -92,14 +118,15 @@ impl Canaries {
             receipts,
             queue,
             sent: HashMap::new(),
-            settled: HashMap::new(),
+            heard: HashMap::new(),
         })
     }
 
-    /// The name of one more, which died of this before.
-    pub(super) fn name(&mut self, died_of: &str) -> String {
+    /// The name of one more, which died of this before and has so many results.
+    pub(super) fn name(&mut self, died_of: &str, documents: usize) -> String {
         let name = format!("{}#{}", self.queue, self.sent.len() + 1);
-        self.sent.insert(name.clone(), died_of.to_owned());
+        let died_of = died_of.to_owned();
+        self.sent.insert(name.clone(), Sent { died_of, documents });
         name
     }
 
@@ -110,8 +137,8 @@ impl Canaries {
     /// How many results there are of each status.
     pub(super) fn statuses(&self) -> BTreeMap<String, u32> {
         let mut statuses = BTreeMap::new();
-        for (status, _) in self.settled.values() {
-            *statuses.entry(status.clone()).or_default() += 1;
+        for heard in self.heard.values() {
+            *statuses.entry(heard.status.clone()).or_default() += 1;
         }
         statuses
     }
@@ -120,7 +147,7 @@ impl Canaries {
     pub(super) async fn wait(&mut self, patience: Duration, stop: &CancellationToken) -> Omen {
         let mut until = Instant::now() + patience;
         let mut has_died = false;
-        while self.settled.len() < self.sent.len() {
+        while silent(&self.sent, &self.heard) > 0 {
             let receipt = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Omen::Interrupted,
@@ -130,57 +157,65 @@ impl Canaries {
             // The end of the stream is the end of the connection: nothing will be heard any more.
             let Some(Ok(receipt)) = receipt else { break };
             self.hear(receipt.properties.correlation_id(), &receipt.data);
-            if !has_died && matches!(omen(&self.sent, &self.settled), Omen::Died(_)) {
+            if !has_died && self.heard.values().any(HeardOf::is_dead) {
                 has_died = true;
                 until = until.min(Instant::now() + OTHERS_WITHIN);
             }
         }
-        omen(&self.sent, &self.settled)
+        omen(&self.sent, &self.heard)
     }
 
-    /// A result may be published twice, and so may its receipt.
     fn hear(&mut self, name: &Option<lapin::types::ShortString>, body: &[u8]) {
         let name = name.as_ref().map(|name| name.as_str()).unwrap_or_default();
         let receipt = serde_json::from_slice::<Receipt<'_>>(body);
         if let (true, Ok(receipt)) = (self.sent.contains_key(name), receipt) {
-            let said = (receipt.status.into_owned(), receipt.code.into_owned());
-            note(&mut self.settled, name, said);
+            note(&mut self.heard, name, &receipt);
         }
     }
 }
 
 /// A canary that was a batch has a result for each of its documents: it died if one of them did.
-fn note(settled: &mut HashMap<String, (String, String)>, name: &str, said: (String, String)) {
-    let died = Status::Failed.as_str();
-    let is_dead = settled.get(name).is_some_and(|(status, _)| status == died);
-    if !is_dead {
-        settled.insert(name.to_owned(), said);
+fn note(heard: &mut HashMap<String, HeardOf>, name: &str, said: &Receipt<'_>) {
+    let heard = heard.entry(name.to_owned()).or_default();
+    heard.results += 1;
+    if !heard.is_dead() {
+        heard.status = said.status.to_string();
+        heard.code = said.code.to_string();
     }
 }
 
-fn omen(sent: &HashMap<String, String>, settled: &HashMap<String, (String, String)>) -> Omen {
-    let failed = settled
-        .iter()
-        .filter(|(_, (status, _))| status == Status::Failed.as_str());
+/// How many have neither died nor all their results.
+fn silent(sent: &HashMap<String, Sent>, heard: &HashMap<String, HeardOf>) -> usize {
+    let is_silent = |(name, sent): &(&String, &Sent)| {
+        let heard = heard.get(*name);
+        heard.is_none_or(|heard| !heard.is_dead() && heard.results < sent.documents)
+    };
+    sent.iter().filter(is_silent).count()
+}
+
+fn omen(sent: &HashMap<String, Sent>, heard: &HashMap<String, HeardOf>) -> Omen {
     let mut deaths = Deaths {
         of_the_same: 0,
         of_another: 0,
         causes: Vec::new(),
     };
-    for (name, (_, code)) in failed {
-        if sent.get(name) == Some(code) {
+    for (name, heard) in heard.iter().filter(|(_, heard)| heard.is_dead()) {
+        let is_same = sent
+            .get(name)
+            .is_some_and(|sent| sent.died_of == heard.code);
+        if is_same {
             deaths.of_the_same += 1;
         } else {
             deaths.of_another += 1;
         }
-        deaths.causes.push(code.clone());
+        deaths.causes.push(heard.code.clone());
     }
     deaths.causes.sort_unstable();
     deaths.causes.dedup();
     if !deaths.causes.is_empty() {
         return Omen::Died(deaths);
     }
-    match sent.len().saturating_sub(settled.len()) {
+    match silent(sent, heard) {
         0 => Omen::Good,
         silent => Omen::Silent(u32::try_from(silent).unwrap_or(u32::MAX)),
     }
@@ -200,30 +235,51 @@ fn refused(error: lapin::Error) -> BrokerError {
 mod tests {
     use super::*;
 
-    fn told(settled: &[(&str, &str)]) -> Omen {
-        let died_of = |(index, _): (usize, &(&str, &str))| {
-            (index.to_string(), "RETRIES_EXHAUSTED".to_owned())
-        };
-        let mut sent: HashMap<_, _> = settled.iter().enumerate().map(died_of).collect();
-        let said = |(index, (status, code)): (usize, &(&str, &str))| {
-            (
-                index.to_string(),
-                ((*status).to_owned(), (*code).to_owned()),
-            )
-        };
-        let heard = settled.iter().enumerate().filter(|(_, said)| said.0 != "-");
-        let settled = heard.map(said).collect();
-        sent.shrink_to_fit();
-        omen(&sent, &settled)
+    fn receipt(status: &str, code: &str) -> Receipt<'static> {
+        Receipt {
+            status: status.to_owned().into(),
+            code: code.to_owned().into(),
+        }
+    }
+
+    fn sent(documents: usize) -> Sent {
+        Sent {
+            died_of: "RETRIES_EXHAUSTED".to_owned(),
+            documents,
+        }
+    }
+
+    fn told(said: &[(&str, &str)]) -> Omen {
+        let (mut out, mut heard) = (HashMap::new(), HashMap::new());
+        for (number, (status, code)) in said.iter().enumerate() {
+            out.insert(number.to_string(), sent(1));
+            if *status != "-" {
+                note(&mut heard, &number.to_string(), &receipt(status, code));
+            }
+        }
+        omen(&out, &heard)
     }
 
     #[test]
-    fn batch_of_which_one_document_died_has_died_whatever_comes_after() {
-        let mut settled = HashMap::new();
-        for status in ["signed", "failed", "signed"] {
-            note(&mut settled, "a#1", (status.to_owned(), String::new()));
+    fn batch_is_heard_of_when_all_its_documents_are_or_one_died() {
+        let out = HashMap::from([("a#1".to_owned(), sent(3))]);
+        let told = |statuses: &[&str]| {
+            let mut heard = HashMap::new();
+            for status in statuses {
+                note(&mut heard, "a#1", &receipt(status, "X"));
+            }
+            omen(&out, &heard)
+        };
+        assert_eq!(told(&["signed"]), Omen::Silent(1));
+        assert_eq!(told(&["signed", "signed"]), Omen::Silent(1));
+        assert_eq!(told(&["signed", "rejected", "signed"]), Omen::Good);
+        for died in [&["failed"][..], &["signed", "failed", "signed"]] {
+            assert!(matches!(told(died), Omen::Died(_)), "{died:?}");
         }
-        assert_eq!(settled["a#1"].0, "failed");
+        assert_eq!(documents_in(b" [{}, {}, {}]"), 3);
+        for one in [&b"{}"[..], b"[]", b"not JSON", b""] {
+            assert_eq!(documents_in(one), 1);
+        }
     }
 
     #[test]

@@ -24,9 +24,12 @@ pub struct Discarded {
     pub in_doubt: u32,
     /// Whether it was told to stop before the end.
     pub interrupted: bool,
+    /// Whether it was left in its middle.
+    pub left: bool,
 }
 
 /// Takes the letters that the filter means out of their queue, into nothing. Only those that died before it began.
+/// Dropped in its middle, it leaves in `discarded` what it came to by then.
 ///
 /// # Errors
 /// When the broker or the queue is lost; what is gone by then is gone.
@@ -36,10 +39,10 @@ pub async fn discard(
     filter: &Filter,
     limit: Option<u32>,
     stop: &CancellationToken,
-) -> Result<Discarded, LettersError> {
+    discarded: &mut Discarded,
+) -> Result<(), LettersError> {
     let began = Timestamp::now();
     let endpoint = Endpoint::try_new(&config.broker_side.broker, "dead-letters")?;
-    let mut discarded = Discarded::default();
     let mut at_most = None;
     loop {
         let mut cursor = Cursor::open(&endpoint, queue.name(), WINDOW, at_most).await?;
@@ -48,14 +51,14 @@ pub async fn discard(
             let is_late = letter.dead_at().is_some_and(|dead_at| dead_at >= began);
             filter.admits(letter, began) && !is_late
         };
-        let walked = walk(&mut cursor, means, limit, stop, &progress, &mut discarded).await;
+        let walked = walk(&mut cursor, means, limit, stop, &progress, discarded).await;
         at_most = Some(cursor.remaining());
         let closed = cursor.close().await;
         progress.finish();
         let is_over = walked?;
         closed?;
         if is_over {
-            return Ok(discarded);
+            return Ok(());
         }
     }
 }

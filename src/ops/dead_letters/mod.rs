@@ -11,6 +11,7 @@ mod filter;
 mod groups;
 mod judge;
 mod look;
+mod pace;
 mod plan;
 mod progress;
 mod replay;

@@ -11,11 +11,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::canary::{Canaries, Canary, Deaths, Omen};
+use super::canary::{Canaries, Canary, Deaths, Omen, documents_in};
 use super::judge::{Judged, Rules, as_canary, judge};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::{Filter, HELD_FOR, LetterQueue, LettersError};
 use crate::broker::{
@@ -36,8 +36,9 @@ const IN_FLIGHT: usize = 16;
 /// A publishing connection that is not there after so long will not come.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// What was late is made up for, but only so much of it.
-const CATCHES_UP: Duration = Duration::from_millis(100);
+/// Canaries wait on the ladder first: nothing is heard of them before, and within this long after it, or as long again where
+/// that is less.
+const HEARD_WITHIN: Duration = Duration::from_secs(300);
 
 /// What to replay, and how.
 #[derive(Clone, Debug)]
@@ -99,24 +100,32 @@ pub enum Ended {
     CanariesSilent(u32),
     /// It could not go on.
     Failed(LettersError),
+    /// It was left in its middle, with letters under way.
+    Left,
+}
+
+impl Default for Replayed {
+    fn default() -> Self {
+        Self {
+            replayed: 0,
+            kept: Kept::default(),
+            canaries: 0,
+            canary_statuses: BTreeMap::new(),
+            ended: Ended::Left,
+        }
+    }
 }
 
 /// Replays letters that died before it began, until all are done, `stop` is cancelled or something is in the way.
+/// Dropped in its middle, it leaves in `replayed` what it came to by then.
 pub async fn replay(
     config: &LettersSide,
     request: &ReplayRequest,
     stop: &CancellationToken,
-) -> Replayed {
-    let mut replayed = Replayed {
-        replayed: 0,
-        kept: Kept::default(),
-        canaries: 0,
-        canary_statuses: BTreeMap::new(),
-        ended: Ended::Done,
-    };
-    let ended = replay_into(&mut replayed, config, request, stop).await;
+    replayed: &mut Replayed,
+) {
+    let ended = replay_into(replayed, config, request, stop).await;
     replayed.ended = ended.unwrap_or_else(Ended::Failed);
-    replayed
 }
 
 async fn replay_into(
@@ -129,7 +138,8 @@ async fn replay_into(
     let side = &config.broker_side;
     let endpoint = Endpoint::try_new(&side.broker, "dead-letters")?;
     let ladder = Ladder::try_new(side.retry.delays.clone()).ok_or(LettersError::NoRungs)?;
-    let doubted = retry_exchange(ladder.at_least(config.settle_time));
+    let rung = ladder.at_least(config.settle_time);
+    let doubted = retry_exchange(rung);
     takes_jobs(&endpoint).await?;
     let canaries = match request.canary {
         Some(_) => Some(Canaries::open(&endpoint).await?),
@@ -148,6 +158,7 @@ async fn replay_into(
         },
         stop,
         pace: Pace::of(request.rate),
+        shortest_patience: rung.delay + rung.delay.min(HEARD_WITHIN),
         canaries,
         sending: FuturesUnordered::new(),
         replayed,
@@ -179,6 +190,8 @@ enum Step {
     Ended(Ended),
     /// Letters have been held for as long as they may be.
     HeldLongEnough,
+    /// The next one may go when they have been held for too long.
+    TurnIsFar,
     /// As many canaries are out as were asked for.
     CanariesOut,
     /// All letters have been looked at, or as many replayed as were asked for.
@@ -194,6 +207,7 @@ struct Run<'a> {
     rules: Rules<'a>,
     stop: &'a CancellationToken,
     pace: Pace,
+    shortest_patience: Duration,
     /// Until they have been heard of.
     canaries: Option<Canaries>,
     sending: FuturesUnordered<Sending<'a>>,
@@ -225,6 +239,7 @@ impl Run<'_> {
             let ended = match step {
                 Step::Ended(ended) => Some(ended),
                 Step::HeldLongEnough => None,
+                Step::TurnIsFar => self.until_turn().await,
                 Step::CanariesOut => self.hear_canaries().await,
                 Step::Through => Some(self.hear_canaries().await.unwrap_or(Ended::Done)),
             };
@@ -259,7 +274,9 @@ impl Run<'_> {
             let Some((letter, hold)) = next else {
                 return Ok(Step::Through);
             };
-            self.treat(letter, hold).await?;
+            if !self.treat(letter, hold, cursor.age()).await? {
+                return Ok(Step::TurnIsFar);
+            }
             progress.seen(self.replayed.replayed, "replayed");
         }
     }
@@ -280,7 +297,13 @@ impl Run<'_> {
         out.zip(wanted).is_some_and(|(out, wanted)| out >= wanted)
     }
 
-    async fn treat(&mut self, letter: Letter, hold: Hold) -> Result<(), LettersError> {
+    /// False if it is to go, and its turn comes later than it may be held.
+    async fn treat(
+        &mut self,
+        letter: Letter,
+        hold: Hold,
+        held: Duration,
+    ) -> Result<bool, LettersError> {
         let kept = &mut self.replayed.kept;
         match judge(&letter, &self.rules) {
             Judged::NotMeant => kept.not_asked_for += 1,
@@ -289,17 +312,30 @@ impl Run<'_> {
             Judged::NoDocument => kept.no_document += 1,
             Judged::NoOperation => kept.no_operation += 1,
             Judged::Replayed(replay) => {
+                if self.pace.is_far(held) {
+                    return Ok(false);
+                }
                 if self.has_turn().await? {
                     self.send(replay, letter, hold);
                 }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Waits for the next turn with no letter in hand.
+    async fn until_turn(&self) -> Option<Ended> {
+        let turn = tokio::time::sleep_until(self.pace.turn());
+        match self.stop.run_until_cancelled(turn).await {
+            Some(()) => None,
+            None => Some(Ended::Interrupted),
+        }
     }
 
     fn send(&mut self, mut replay: Replay, letter: Letter, hold: Hold) {
         if let Some(canaries) = &mut self.canaries {
-            let name = canaries.name(DeadLetter::new(&letter.properties).cause());
+            let cause = DeadLetter::new(&letter.properties).cause();
+            let name = canaries.name(cause, documents_in(&letter.body));
             replay = as_canary(replay, &name);
             self.replayed.canaries = canaries.sent();
         }
@@ -347,7 +383,8 @@ impl Run<'_> {
         let (Some(mut canaries), Some(canary)) = (self.canaries.take(), self.request.canary) else {
             return None;
         };
-        let omen = canaries.wait(canary.patience, self.stop).await;
+        let patience = canary.patience.max(self.shortest_patience);
+        let omen = canaries.wait(patience, self.stop).await;
         self.replayed.canary_statuses = canaries.statuses();
         match omen {
             Omen::Good => None,
@@ -355,51 +392,5 @@ impl Run<'_> {
             Omen::Silent(count) => Some(Ended::CanariesSilent(count)),
             Omen::Interrupted => Some(Ended::Interrupted),
         }
-    }
-}
-
-/// When the next one may go.
-struct Pace {
-    gap: Duration,
-    next: Instant,
-}
-
-impl Pace {
-    fn of(rate: Option<Rate>) -> Self {
-        Self {
-            gap: rate.map_or(Duration::ZERO, |rate| rate.period / rate.count.get()),
-            next: Instant::now(),
-        }
-    }
-
-    fn next(&mut self) -> Instant {
-        let now = Instant::now();
-        let at = self.next.max(now.checked_sub(CATCHES_UP).unwrap_or(now));
-        self.next = at + self.gap;
-        at
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pace_keeps_the_rate_and_makes_up_for_a_moment_at_most() {
-        let rate = "50/s".parse().expect("a rate");
-        let mut pace = Pace::of(Some(rate));
-        let began = Instant::now();
-        let mut go = async |count: u32| {
-            for _ in 0..count {
-                tokio::time::sleep_until(pace.next()).await;
-            }
-            began.elapsed()
-        };
-        assert_eq!(go(51).await, Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_secs(9)).await;
-        // Nine seconds late, and five of them at once.
-        assert_eq!(go(6).await, Duration::from_secs(10));
-        let then = go(50).await;
-        assert!(then >= Duration::from_millis(10_980), "{then:?}");
     }
 }
