@@ -158,7 +158,7 @@ async fn replay_into(
         },
         stop,
         pace: Pace::of(request.rate),
-        shortest_patience: rung.delay + rung.delay.min(HEARD_WITHIN),
+        shortest_patience: shortest_patience(rung.delay),
         canaries,
         sending: FuturesUnordered::new(),
         replayed,
@@ -391,6 +391,24 @@ impl Run<'_> {
             Omen::Died(deaths) => Some(Ended::CanariesDied(deaths)),
             Omen::Silent(count) => Some(Ended::CanariesSilent(count)),
             Omen::Interrupted => Some(Ended::Interrupted),
+        }
+    }
+}
+
+/// For how long canaries that wait on a rung of this delay are listened for, at least.
+fn shortest_patience(rung: Duration) -> Duration {
+    rung + rung.min(HEARD_WITHIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_are_listened_for_beyond_the_rung_that_they_wait_on() {
+        for (rung, patience) in [(60, 120), (900, 1_200), (3_600, 3_900)] {
+            let shortest = shortest_patience(Duration::from_secs(rung));
+            assert_eq!(shortest, Duration::from_secs(patience), "{rung}");
         }
     }
 }
