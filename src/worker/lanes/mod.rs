@@ -25,7 +25,7 @@ use crate::limits::Slots;
 use crate::retry::Ladder;
 
 use course::{HANGING_PART, HANGING_SPACING};
-use lane::{Common, Counts, Held, Lane, Place, Wish};
+use lane::{Common, Counts, Held, Lane, Place, Standing, Wish};
 use room::{Look, Others, QUICK, Room};
 
 /// How long a job may wait in its lane while it holds its delivery.
@@ -212,6 +212,9 @@ impl Lanes {
     fn waits(&self, lane: &Lane, class: Class, around: Around) -> Option<Waits> {
         let now = Instant::now();
         let standing = lane.standing(class);
+        if let Some(until) = standing.closed_until {
+            return Some(self.waits_outside(&standing, class, around, until));
+        }
         let mut look = Look {
             position: standing.waiting,
             held: standing.held,
@@ -232,6 +235,29 @@ impl Lanes {
             Room::Edge => Some(Waits::Until(self.next_probe(around.replicas, now))),
             Room::Full => None,
         }
+    }
+
+    /// The lane is closed, which no sweep opens: those within its share wait for that, and the others go to the ladder one
+    /// by one, so that whoever stands behind them is seen.
+    fn waits_outside(
+        &self,
+        standing: &Standing,
+        class: Class,
+        around: Around,
+        until: Instant,
+    ) -> Waits {
+        let now = Instant::now();
+        let left = self.window.saturating_sub(self.common.held.get(class));
+        if standing.held < self.share && standing.held < left {
+            Waits::ForNow(until)
+        } else {
+            Waits::Until(self.next_probe(around.replicas, now))
+        }
+    }
+
+    /// Nobody of this GSTIN can go on for so long: it has no session, and no login is left.
+    pub(super) fn close(&self, gstin: &Gstin, wait: Duration) {
+        self.lane(gstin).close(Instant::now() + wait.min(PATIENCE));
     }
 
     /// Whether they have not existed for long: nobody was seen yet who does not come often.
@@ -343,6 +369,7 @@ impl Entry<'_> {
             stand,
             held,
         } = self;
+        let entered = Instant::now();
         let mut turn = lanes.claim(irn)?;
         let mut place = match stand {
             Stand::InPlace(place) => place,
@@ -352,9 +379,15 @@ impl Entry<'_> {
                     // The lane is held, and it drops nobody who stands in line.
                     break place.map_err(|_| NoTurn::Full)?;
                 }
+                // Nobody serves a lane that opens again.
+                held.lane().serve();
+                if let Ok(place) = line.try_recv() {
+                    break place;
+                }
+                let is_patient = Instant::now() < entered + PATIENCE;
                 let next = match waits {
-                    Waits::Until(_) => None,
-                    Waits::ForNow(_) => lanes.waits(held.lane(), class, around),
+                    Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around),
+                    Waits::Until(_) | Waits::ForNow(_) => None,
                 };
                 waits = next.ok_or(NoTurn::Full)?;
             },

@@ -317,3 +317,51 @@ async fn bulk_that_fills_its_window_defers_no_urgent_job() {
         .collect();
     assert_eq!(urgent.len(), 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_lane_lets_nobody_go_on_and_opens_again_for_those_in_line() {
+    let lanes = Arc::new(lanes(64, 8));
+    lanes.see_another().await;
+    lanes.close(&gstin(), Duration::from_secs(2));
+    let began = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let lanes = Arc::clone(&lanes);
+        waiting.spawn(async move {
+            lanes
+                .turn(&gstin(), irn(n))
+                .await
+                .map(|_turn| began.elapsed())
+        });
+    }
+    for waited in waiting.join_all().await {
+        let waited = waited.unwrap();
+        assert!(waited >= Duration::from_secs(2), "{waited:?}");
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stays_closed_is_swept_slowly_and_holds_nobody_for_long() {
+    let lanes = Arc::new(lanes(64, 8));
+    lanes.see_another().await;
+    let began = Instant::now();
+    let mut left = 0;
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..128 {
+        let lanes = Arc::clone(&lanes);
+        lanes.close(&gstin(), PATIENCE);
+        waiting.spawn(async move { lanes.turn(&gstin(), irn(n)).await.map(drop) });
+    }
+    while let Some(ended) = waiting.join_next().await {
+        assert_eq!(ended.unwrap(), Err(NoTurn::Full));
+        lanes.close(&gstin(), PATIENCE);
+        left += 1;
+        if left == 60 {
+            // A probe of 300 a second each, and not all at once.
+            let took = began.elapsed();
+            assert!(took >= Duration::from_millis(190), "{took:?}");
+        }
+    }
+    assert!(began.elapsed() <= PATIENCE * 2, "{:?}", began.elapsed());
+}
