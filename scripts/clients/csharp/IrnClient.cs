@@ -35,9 +35,12 @@ static class IrnClient
     static string Publish(IModel channel, string path)
     {
         var body = File.ReadAllBytes(path); // sent byte for byte: amounts are never parsed and printed again
-        var document = (JObject)Json(body)["DocDtls"];
-        // Your own id: the same for the same invoice.
-        var id = $"{Text(document, "Typ")} {Text(document, "No")} {Text(document, "Dt")}";
+        var invoice = Json(body);
+        JObject seller = (JObject)invoice["SellerDtls"], document = (JObject)invoice["DocDtls"];
+        string digest;
+        using (var sha = SHA256.Create()) digest = BitConverter.ToString(sha.ComputeHash(body), 0, 4).Replace("-", "");
+        // Your own id: the same for the same bytes, another one once the invoice has been corrected.
+        var id = $"{Text(seller, "Gstin")} {Text(document, "Typ")} {Text(document, "No")} {Text(document, "Dt")} {digest}";
         var properties = channel.CreateBasicProperties();
         properties.MessageId = id;
         properties.ReplyTo = ReplyTo;

@@ -57,7 +57,7 @@ public class IrnClient {
                 rs256.initVerify(key);
                 rs256.update((parts[0] + "." + parts[1]).getBytes(StandardCharsets.US_ASCII));
                 String payload = new String(Base64.getUrlDecoder().decode(parts[1]), StandardCharsets.UTF_8);
-                if (!text(json(header), "alg").equals("RS256") || !rs256.verify(Base64.getUrlDecoder().decode(parts[2]))
+                if (parts.length != 3 || !text(json(header), "alg").equals("RS256") || !rs256.verify(Base64.getUrlDecoder().decode(parts[2]))
                     || !text(json(text(json(payload), "data")), "Irn").equals(text(result, "irn"))) {
                     return false;
                 }

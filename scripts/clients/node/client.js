@@ -38,9 +38,9 @@ function publish(channel, path) {
 
 /** What a token says, if the portal signed it. */
 function verified(token, key) {
-  const [header, payload, signature] = token.split('.');
+  const [header, payload, signature, ...more] = token.split('.');
   const { alg } = JSON.parse(Buffer.from(header, 'base64url'));
-  const good = alg === 'RS256' &&
+  const good = more.length === 0 && alg === 'RS256' &&
     crypto.verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature ?? '', 'base64url'));
   return good ? JSON.parse(JSON.parse(Buffer.from(payload, 'base64url')).data) : null;
 }

@@ -46,7 +46,11 @@ function from_base64url(string $text): string
 function genuine(array $result, OpenSSLAsymmetricKey $key): bool
 {
     foreach (['signed_invoice', 'signed_qr_code'] as $name) {
-        [$header, $payload, $signature] = explode('.', $result[$name] . '..');
+        $parts = explode('.', $result[$name]);
+        if (count($parts) !== 3) {
+            return false;
+        }
+        [$header, $payload, $signature] = $parts;
         $alg = json_decode(from_base64url($header), true)['alg'] ?? null;
         $signed = openssl_verify("$header.$payload", from_base64url($signature), $key, OPENSSL_ALGO_SHA256) === 1;
         $data = json_decode(json_decode(from_base64url($payload), true)['data'] ?? '', true);
