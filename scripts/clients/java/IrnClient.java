@@ -10,7 +10,7 @@ import java.security.*;
 import java.security.spec.X509EncodedKeySpec;
 import java.util.*;
 import java.util.concurrent.*;
-import javax.net.ssl.SSLContext;
+import javax.net.ssl.*;
 
 /**
  * Publishes invoices as jobs for irn-worker, waits for their results and checks what the portal signed. Library: amqp-client.
@@ -145,7 +145,11 @@ public class IrnClient {
         factory.setUri(env("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f"));
         if (factory.isSSL()) { // as it is, it would trust anybody
             factory.useSslProtocol(SSLContext.getDefault());
-            factory.enableHostnameVerification();
+            factory.setSocketConfigurator(socket -> {
+                SSLParameters parameters = ((SSLSocket) socket).getSSLParameters();
+                parameters.setEndpointIdentificationAlgorithm("HTTPS"); // the certificate has to be the host's
+                ((SSLSocket) socket).setSSLParameters(parameters);
+            });
         }
         int code = 3;
         try (Connection connection = factory.newConnection()) {
