@@ -14,6 +14,9 @@ use super::course::{Course, Return};
 use crate::job::Class;
 use crate::limits::{Line, Slots};
 
+/// A login that has to ask the other replicas first takes no longer to be refused.
+const REOPENS_WITHIN: Duration = Duration::from_secs(3);
+
 /// A number of each class.
 #[derive(Debug, Default)]
 pub(super) struct Counts([AtomicU32; 2]);
@@ -104,6 +107,13 @@ impl State {
         self.closed_until.filter(|until| *until > now)
     }
 
+    /// The first to go on again show only after a moment whether a login is left now.
+    fn closed_or_reopening_until(&self, now: Instant) -> Option<Instant> {
+        let opens = self.closed_until?;
+        let knows = opens + REOPENS_WITHIN;
+        [opens, knows].into_iter().find(|until| *until > now)
+    }
+
     /// Whether one of this class that stands first in its line could go on now.
     fn has_place(&self, class: Class, places: u32, now: Instant) -> bool {
         let share = self.line.share(class, index(places), now);
@@ -178,6 +188,7 @@ pub(super) struct Standing {
     pub(super) held: u32,
     /// The time between two turns.
     pub(super) pace: Duration,
+    /// Until then it is closed, or nobody knows yet whether it still is.
     pub(super) closed_until: Option<Instant>,
 }
 
@@ -274,7 +285,7 @@ impl Lane {
             waiting: self.waiting_in(&mut state, class),
             held: self.held.get(class),
             pace: state.course.pace(places, now),
-            closed_until: state.closed_until(now),
+            closed_until: state.closed_or_reopening_until(now),
         }
     }
 

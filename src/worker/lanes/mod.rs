@@ -31,6 +31,10 @@ use room::{Look, Others, QUICK, Room};
 /// How long a job may wait in its lane while it holds its delivery.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it may wait while its lane is closed: the login rate has mostly room for another within a minute, and on the
+/// ladder it would be in the way of those replicas that have a session.
+const CLOSED_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Who was seen within this time may come again.
 const LATELY: Duration = Duration::from_secs(60);
 
@@ -237,8 +241,8 @@ impl Lanes {
         }
     }
 
-    /// The lane is closed, which no sweep opens: those within its share wait for that, and the others go to the ladder one
-    /// by one, so that whoever stands behind them is seen.
+    /// The lane is closed, which no sweep opens: another replica may have a session, and do the work. Those within its share
+    /// wait; the others go to the ladder one by one where somebody wants for work who may stand behind them.
     fn waits_outside(
         &self,
         standing: &Standing,
@@ -248,7 +252,8 @@ impl Lanes {
     ) -> Waits {
         let now = Instant::now();
         let left = self.window.saturating_sub(self.common.held.get(class));
-        if standing.held < self.share && standing.held < left {
+        let in_share = standing.held < self.share && standing.held < left;
+        if in_share || around.alone || !self.is_wanted(class, now) {
             Waits::ForNow(until)
         } else {
             Waits::Until(self.next_probe(around.replicas, now))
@@ -384,7 +389,7 @@ impl Entry<'_> {
                 if let Ok(place) = line.try_recv() {
                     break place;
                 }
-                let is_patient = Instant::now() < entered + PATIENCE;
+                let is_patient = Instant::now() < entered + CLOSED_PATIENCE;
                 let next = match waits {
                     Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around),
                     Waits::Until(_) | Waits::ForNow(_) => None,
