@@ -2,6 +2,7 @@
 
 mod certify;
 mod dead_letters;
+mod duration;
 mod explain;
 mod health;
 mod pause;

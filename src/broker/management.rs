@@ -50,6 +50,14 @@ pub struct Seen {
     exchanges: BTreeMap<String, SeenExchange>,
     queues: BTreeMap<String, SeenQueue>,
     bindings: Vec<SeenBinding>,
+    /// What each policy says.
+    policies: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeenPolicy {
+    name: String,
+    definition: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,10 +132,14 @@ impl Management {
         let queues: Vec<SeenQueue> = self.get("queues").await?;
         let exchanges = exchanges.into_iter().map(|e| (e.name.clone(), e));
         let queues = queues.into_iter().map(|q| (q.name.clone(), q));
+        // The list: a single one is shown to whoever may change it.
+        let policies: Vec<SeenPolicy> = self.get("policies").await?;
+        let policies = policies.into_iter().map(|p| (p.name, p.definition));
         Ok(Seen {
             exchanges: exchanges.collect(),
             queues: queues.collect(),
             bindings: self.get("bindings").await?,
+            policies: policies.collect(),
         })
     }
 
@@ -251,11 +263,10 @@ impl Topology {
             }
             let alternate = exchange.arguments.iter().map(|(_, value)| value.plain());
             let alternate = alternate.into_iter().next();
-            let set = there.arguments.get("alternate-exchange").map(plain);
-            // What the exchange says itself prevails; where it says nothing, a policy may, which this list does not tell.
-            if alternate != set && (set.is_some() || there.policy.is_none()) {
+            let (set, policy) = seen.alternate_of(there);
+            if alternate != set {
                 let name = "alternate-exchange";
-                note(argument(name, alternate.as_deref(), set.as_deref(), None));
+                note(argument(name, alternate.as_deref(), set.as_deref(), policy));
             }
         }
         for queue in &self.queues {
@@ -282,6 +293,20 @@ impl Topology {
             deviation(Kind::Queue, &binding.queue, how)
         }));
         deviations
+    }
+}
+
+impl Seen {
+    /// The alternate exchange of this one, and the policy that sets it, if one does: what the exchange says itself
+    /// prevails. Operator policies set none.
+    fn alternate_of<'a>(&self, exchange: &'a SeenExchange) -> (Option<String>, Option<&'a str>) {
+        const NAME: &str = "alternate-exchange";
+        if let Some(set) = exchange.arguments.get(NAME) {
+            return (Some(plain(set)), None);
+        }
+        let policy = exchange.policy.as_deref();
+        let of_policy = policy.and_then(|policy| self.policies.get(policy)?.get(NAME));
+        (of_policy.map(plain), policy.filter(|_| of_policy.is_some()))
     }
 }
 
@@ -360,37 +385,4 @@ impl SeenQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_policy_lowers_numbers_and_fills_in_what_the_queue_does_not_say() {
-        let queue: SeenQueue = serde_json::from_value(json!({
-            "name": "irn.jobs", "type": "quorum", "durable": true, "policy": "p",
-            "arguments": {"x-delivery-limit": 20, "x-message-ttl": 5, "x-overflow": "reject-publish"},
-            "effective_policy_definition":
-                {"delivery-limit": 3, "message-ttl": 9, "overflow": "drop-head", "max-length": 10},
-        }))
-        .unwrap();
-        for (argument, seen, by_policy) in [
-            ("x-delivery-limit", Some("3"), true),
-            ("x-message-ttl", Some("5"), false),
-            ("x-overflow", Some("drop-head"), true),
-            ("x-max-length", Some("10"), true),
-            ("x-expires", None, false),
-        ] {
-            assert_eq!(
-                queue.effective(argument),
-                (seen.map(str::to_owned), by_policy),
-                "{argument}"
-            );
-        }
-    }
-
-    #[test]
-    fn escapes_of_a_url_are_undone() {
-        assert_eq!(decoded("p%40ss%2fw%zz%"), "p@ss/w%zz%");
-    }
-}
+mod tests;

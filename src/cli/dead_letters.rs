@@ -22,7 +22,7 @@ use crate::ops::dead_letters::{
     Shown,
 };
 
-use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs, positive};
+use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs};
 use report::{dropped_text, replayed_json, replayed_text};
 
 /// Looking marks letters: a letter that was looked at is looked up at the portal before it is sent again.
@@ -70,7 +70,7 @@ fn audited(audit: &Audit, (did, ended): Done) -> Result<u8, Failure> {
 }
 
 async fn list(config: &LettersSide, json: bool, arguments: &FilterArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.read()?;
+    let (queue, filter) = arguments.read();
     let audit = Audit::of("list", config, queue, &filter, Value::Null);
     let done = match letters::list(config, queue, &filter).await {
         Ok(listing) => {
@@ -90,7 +90,7 @@ async fn list(config: &LettersSide, json: bool, arguments: &FilterArgs) -> Resul
 }
 
 async fn show(config: &LettersSide, json: bool, arguments: &ShowArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.filter.read()?;
+    let (queue, filter) = arguments.filter.read();
     let options = json!({ "limit": arguments.limit, "body": arguments.body });
     let audit = Audit::of("show", config, queue, &filter, options);
     if arguments.body {
@@ -122,7 +122,7 @@ fn looked_at(looked: Result<Looked, LettersError>) -> Done {
 }
 
 async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.filter.read()?;
+    let (queue, filter) = arguments.filter.read();
     let options = json!({ "limit": arguments.limit, "out": arguments.out });
     let audit = Audit::of("export", config, queue, &filter, options);
     audit.begins();
@@ -150,7 +150,7 @@ fn private_file(path: &Path) -> Result<std::fs::File, Failure> {
 }
 
 async fn plan(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.filter.read()?;
+    let (queue, filter) = arguments.filter.read();
     let options = json!({ "dry_run": true, "limit": arguments.limit, "force": arguments.force });
     let audit = Audit::of("replay", config, queue, &filter, options);
     let planned = letters::plan(config, queue, &filter, arguments.limit, arguments.force).await;
@@ -171,7 +171,7 @@ async fn plan(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Resul
 }
 
 async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.filter.read()?;
+    let (queue, filter) = arguments.filter.read();
     if queue == LetterQueue::Poison && !arguments.force {
         return Err(Failure::new(
             MISUSED,
@@ -179,7 +179,7 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
              and give --force if it can be read now",
         ));
     }
-    let patience = positive("--canary-timeout", arguments.canary_timeout)?;
+    let patience = arguments.canary_timeout;
     let request = ReplayRequest {
         queue,
         filter,
@@ -245,7 +245,7 @@ async fn until_stopped<T>(
 }
 
 async fn discard(config: &LettersSide, json: bool, arguments: &DropArgs) -> Result<u8, Failure> {
-    let (queue, filter) = arguments.filter.read()?;
+    let (queue, filter) = arguments.filter.read();
     if filter.is_everything() {
         return Err(Failure::new(
             MISUSED,

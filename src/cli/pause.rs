@@ -1,10 +1,12 @@
 //! `pause`: nothing is sent to the portal for a GSTIN, a client or everybody, for a while.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::Timestamp;
 
+use super::duration::duration;
 use super::whom::{WhomArgs, failure};
 use super::{Failure, MISUSED, broker_side, print};
 use crate::control::{Order, Pause, Reason};
@@ -20,7 +22,7 @@ pub(super) struct PauseArgs {
     reason: Reason,
     /// For how long at most, for example 2h, 90m or 3d; at most 30d.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    length: SignedDuration,
+    length: Duration,
 }
 
 impl PauseArgs {
@@ -48,34 +50,6 @@ impl PauseArgs {
             print(serde_json::json!({ "paused": name, "until": until, "reason": reason }))
         } else {
             print(told)
-        }
-    }
-}
-
-/// A day has 24 hours here.
-fn duration(text: &str) -> Result<SignedDuration, String> {
-    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
-    span.to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn length_is_given_in_days_hours_minutes() {
-        for (text, hours) in [
-            ("2h", 2),
-            ("3d", 72),
-            ("90m", 1),
-            ("1d 6h", 30),
-            ("PT2H", 2),
-        ] {
-            assert_eq!(duration(text).map(|d| d.as_hours()), Ok(hours), "{text}");
-        }
-        for text in ["", "2", "soon", "1 month"] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

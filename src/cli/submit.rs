@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::duration::duration;
 use super::{FAILED, Failure, MISUSED, UNREACHABLE, broker_side};
 use crate::gstin::Gstin;
 use crate::job::Operation;
@@ -28,8 +29,8 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_name = "FILE", requires = "wait")]
     out: Option<PathBuf>,
     /// Stop waiting after this long, for example 10m.
-    #[arg(long, value_name = "DURATION", requires = "wait")]
-    timeout: Option<SignedDuration>,
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration)]
+    timeout: Option<Duration>,
     /// Ahead of the other jobs.
     #[arg(long)]
     urgent: bool,
@@ -48,9 +49,6 @@ impl SubmitArgs {
     /// Publishes, waits if asked to, and gives the exit code.
     pub(super) async fn run(self, path: &Path, json: bool) -> Result<u8, Failure> {
         let config = broker_side(path)?;
-        let timeout = self.timeout.map(Duration::try_from).transpose();
-        let timeout =
-            timeout.map_err(|_| Failure::new(MISUSED, "--timeout must not be negative"))?;
         let operation = self.operation;
         if operation != Operation::Generate && self.gstin.is_none() {
             let needs = format!(
@@ -68,7 +66,7 @@ impl SubmitArgs {
             reply_to: self.reply_to,
             wait: self.wait.then_some(Wait {
                 out: self.out,
-                timeout,
+                timeout: self.timeout,
             }),
         };
         let summary = submit(&config, &request).await.map_err(failure)?;

@@ -79,6 +79,7 @@ pub fn load_letters_side(
 ) -> Result<Loaded<LettersSide>, ConfigFaults> {
     load_part(path, environment, Need::LettersSide, |config| LettersSide {
         settle_time: config.irp.settle_time,
+        portals: config.irp.most_portals(),
         limits: config.limits,
         broker_side: broker_side(config),
     })

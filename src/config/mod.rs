@@ -92,6 +92,8 @@ pub struct LettersSide {
     pub broker_side: BrokerSide,
     /// `irp.settle_time`: how long what is in doubt waits before it is looked up.
     pub settle_time: Duration,
+    /// At how many portals what is in doubt is looked up, at most: two, where a route has a `failover_url`.
+    pub portals: u64,
     /// What replays may cost.
     pub limits: LimitsConfig,
 }

@@ -128,6 +128,15 @@ impl IrpConfig {
         std::iter::once(unnamed).chain(named).collect()
     }
 
+    /// How many portals a route has, at most.
+    pub(super) fn most_portals(&self) -> u64 {
+        let named = self.routes.iter().map(|named| &named.route);
+        let has_two = std::iter::once(&self.route)
+            .chain(named)
+            .any(|route| route.failover.is_some());
+        1 + u64::from(has_two)
+    }
+
     /// The dotted name of one of a route's own settings.
     pub fn key(&self, name: &str) -> String {
         match &self.route_name {

@@ -149,7 +149,8 @@ impl Pause {
 pub struct Pauses(BTreeMap<Whom, Pause>);
 
 impl Pauses {
-    /// Heeds one more order. False if it changes nothing: the pause is over already, or one too many, or there is none.
+    /// Heeds one more order, which prevails over those before it. False if it changes nothing: a pause that is over
+    /// already and ends none, one too many, or nothing to lift.
     pub fn heed(&mut self, order: Order, now: Timestamp) -> bool {
         match order {
             Order::Pause(whom, pause) => self.pause(whom, pause, now),
@@ -160,8 +161,12 @@ impl Pauses {
     /// A pause that goes on began when it did.
     fn pause(&mut self, whom: Whom, mut pause: Pause, now: Timestamp) -> bool {
         self.0.retain(|_, pause| !pause.is_over(now));
+        if pause.is_over(now) {
+            // Read late, one that was shortened: the longer one before it must not come back.
+            return self.lift(&whom, now);
+        }
         let running = self.0.get(&whom);
-        if pause.is_over(now) || (running.is_none() && self.0.len() >= MOST) {
+        if running.is_none() && self.0.len() >= MOST {
             return false;
         }
         if let Some(running) = running {
@@ -259,6 +264,15 @@ mod tests {
         assert!(!pauses.lift(&whom, at(6)));
         assert!(pauses.pause(whom, pause(6, 30), at(6)));
         assert_eq!(since(&pauses), Some(at(6)));
+    }
+
+    #[test]
+    fn pause_that_was_shortened_is_over_also_for_whoever_reads_of_it_later() {
+        let mut pauses = Pauses::default();
+        assert!(pauses.pause(Whom::Portal, pause(0, 1000), at(20)));
+        assert!(pauses.pause(Whom::Portal, pause(5, 10), at(20)));
+        assert_eq!(pauses.portal(at(20)), None);
+        assert!(!pauses.pause(Whom::Portal, pause(5, 10), at(20)));
     }
 
     #[test]

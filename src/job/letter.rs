@@ -67,7 +67,7 @@ impl<'a> DeadLetter<'a> {
     }
 
     /// Whether a worker has said when it first saw it.
-    pub fn was_seen(self) -> bool {
+    fn was_seen(self) -> bool {
         let seen = parsed::<Timestamp>(self.headers(), header::FIRST_SEEN, "");
         seen.ok().flatten().is_some()
     }
@@ -160,10 +160,10 @@ impl<'a> DeadLetter<'a> {
         header_text(self.headers(), header::PUBLISHER).map(str::to_owned)
     }
 
-    /// Properties under which it becomes a job again. `in_doubt`: a copy of it may have been replayed before, so the
-    /// worker has to look before it sends, whatever the letter says, and at every portal. `exchange`: the one it was
-    /// published to.
-    pub fn replayed(self, in_doubt: bool, exchange: &str) -> Properties {
+    /// Properties under which it becomes a job again. `doubted`: since when a copy of it may be a job, so that the worker
+    /// has to look before it sends, whatever the letter says, and at every portal. `exchange`: the one it was published
+    /// to.
+    pub fn replayed(self, doubted: Option<Timestamp>, exchange: &str) -> Properties {
         let mut headers = FieldTable::default();
         for (name, value) in carried_headers(self.0).inner() {
             let name_text = name.as_str();
@@ -179,16 +179,22 @@ impl<'a> DeadLetter<'a> {
             AMQPValue::LongLongInt(replays),
         );
         let portal = header_text(self.headers(), header::PORTAL);
-        if let Some(portal) = portal.filter(|_| self.is_unknown() && !in_doubt) {
+        if let Some(portal) = portal.filter(|_| self.is_unknown() && doubted.is_none()) {
             set(&mut headers, header::PORTAL, long(portal));
         }
         set(&mut headers, header::DIED_OF, long(&self.all_it_died_of()));
         if let Some(publisher) = self.publisher(exchange) {
             set(&mut headers, header::PUBLISHER, long(&publisher));
         }
-        if in_doubt {
+        if let Some(since) = doubted {
             let unknown = PriorOutcome::Unknown.as_str();
             set(&mut headers, header::OUTCOME, long(unknown));
+            // Its doubt is as old as its job only if the job died of it: watched are doubts that do not end, and of
+            // this one nobody has been in doubt before. Where no worker says when it saw it, the doubt would count as
+            // one that has waited nowhere, and would be looked up twice.
+            if !(self.is_unknown() && self.was_seen()) {
+                set(&mut headers, header::FIRST_SEEN, long(&since.to_string()));
+            }
         }
         carried(self.0, headers)
     }

@@ -70,10 +70,11 @@ impl Renewed {
         match dead.routing_key(&letter.routing_key) {
             Some(routing_key) if !letter.body.is_empty() => {
                 let in_doubt = letter.redelivered || dead.is_unknown();
+                let doubted = letter.redelivered.then_some(way.now);
                 Judged::Replayed(Verdict::Replay(Replay {
                     exchange: if in_doubt { way.doubted } else { JOBS_EXCHANGE }.to_owned(),
                     routing_key,
-                    properties: Box::new(dead.replayed(letter.redelivered, &letter.exchange)),
+                    properties: Box::new(dead.replayed(doubted, &letter.exchange)),
                 }))
             }
             Some(_) | None => Judged::Impossible,
@@ -307,6 +308,24 @@ mod tests {
             Some("unknown")
         );
         assert_eq!(text(&properties, header::PORTAL), None);
+    }
+
+    #[test]
+    fn doubt_of_a_letter_that_was_handed_out_before_begins_with_its_replay() {
+        let seen = "2025-12-01T00:00:00Z";
+        let first_seen = |redelivered, outcome: &str| {
+            let mut letter = letter(|headers| {
+                set(headers, header::OUTCOME, long(outcome));
+                set(headers, header::FIRST_SEEN, long(seen));
+            });
+            letter.redelivered = redelivered;
+            text(&replayed(&letter).2, header::FIRST_SEEN)
+        };
+        let now = way(10).now.to_string();
+        assert_eq!(first_seen(true, "not_sent").as_deref(), Some(now.as_str()));
+        for (redelivered, outcome) in [(true, "unknown"), (false, "not_sent")] {
+            assert_eq!(first_seen(redelivered, outcome).as_deref(), Some(seen));
+        }
     }
 
     #[test]

@@ -94,6 +94,21 @@ fn broker_side_does_not_ask_for_the_portals_files() -> Result<()> {
 }
 
 #[test]
+fn letters_side_knows_of_the_second_portal_of_any_route() -> Result<()> {
+    let folder = Folder::new()?;
+    let two = r#"irp.failover_url = "https://two.example.in""#;
+    let named = r#"
+irp.routes.gsp.base_url = "https://gsp.example.in"
+irp.routes.gsp.failover_url = "https://two.example.in"
+"#;
+    for (more, portals) in [("", 1), (two, 2), (named, 2)] {
+        let path = folder.write("worker.toml", format!("{PORTAL_FILES}\n{more}"))?;
+        assert_eq!(config::load_letters_side(&path, [])?.config.portals, portals);
+    }
+    Ok(())
+}
+
+#[test]
 fn signing_keys_load_alone() -> Result<()> {
     let folder = Folder::new()?;
     let key = folder.write("signing.pem", "key")?;

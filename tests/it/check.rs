@@ -231,15 +231,44 @@ async fn each_misconfiguration_of_the_broker_is_named_with_its_remedy() -> Resul
     stack.broker.delete_exchange("irn.jobs").await?;
     let exchange = json!({"type": "topic", "durable": true});
     stack.broker.put("exchanges", "irn.jobs", &exchange).await?;
-    loses("exchange irn.jobs: alternate-exchange is not set", anew)
-        .is_named(&config, &[])
-        .await?;
+    let unset = loses("exchange irn.jobs: alternate-exchange is not set", anew);
+    unset.is_named(&config, &[]).await?;
+    // A policy that says nothing of it hides nothing.
+    let policy = json!({"pattern": "^irn", "apply-to": "all", "definition": {"delivery-limit": 1_000_000}});
+    stack.broker.put("policies", "limits", &policy).await?;
+    exchange_has_policy(&stack, "limits").await?;
+    unset.is_named(&config, &[]).await?;
+    stack.broker.remove("policies", "limits").await?;
+    let policy = json!({
+        "pattern": "^irn\\.jobs$", "apply-to": "exchanges",
+        "definition": {"alternate-exchange": "amq.fanout"},
+    });
+    stack.broker.put("policies", "elsewhere", &policy).await?;
+    exchange_has_policy(&stack, "elsewhere").await?;
+    loses(
+        "exchange irn.jobs: alternate-exchange is amq.fanout by the policy elsewhere",
+        "the policy elsewhere",
+    )
+    .is_named(&config, &[])
+    .await?;
+    stack.broker.remove("policies", "elsewhere").await?;
     fails(
         "queue irn.jobs: not bound to exchange irn.jobs under the key generate",
         anew,
     )
     .is_named(&config, &[])
     .await
+}
+
+/// The management API tells of a policy some seconds later.
+async fn exchange_has_policy(stack: &Stack, policy: &str) -> Result<()> {
+    let told = async || {
+        let exchanges = stack.broker.list("exchanges").await?;
+        let is_it = |exchange: &Value| exchange["name"] == "irn.jobs";
+        let told = exchanges.iter().find(|exchange| is_it(exchange));
+        Ok(told.filter(|exchange| exchange["policy"] == policy).map(|_| ()))
+    };
+    eventually(Duration::from_secs(20), "the policy to be told of", told).await
 }
 
 #[tokio::test]

@@ -255,7 +255,7 @@ fn kept(troubles: &mut Vec<Trouble>, status: &Status) {
         let messages = Grouped(queue.messages);
         let (what, remedy) = match queue.queue.as_str() {
             "irn.poison" => (
-                format!("{messages} in irn.poison: they could not be read"),
+                format!("{messages} in irn.poison: they could not be read, routed or kept"),
                 "see what they are with irn-worker dead-letters list --queue poison",
             ),
             name => (

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::SignedDuration;
 
-use crate::cli::{Failure, MISUSED};
+use crate::cli::duration::duration;
 use crate::config::Rate;
 use crate::gstin::Gstin;
 use crate::ops::dead_letters::{Filter, LetterQueue};
@@ -37,9 +36,9 @@ pub(in crate::cli) struct FilterArgs {
     /// With this job id; may be repeated.
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
-    /// Dead for at least this long, for example 15m.
-    #[arg(long, value_name = "DURATION")]
-    older_than: Option<SignedDuration>,
+    /// Dead for at least this long, for example 15m or 1d.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    older_than: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -70,14 +69,16 @@ pub(in crate::cli) struct ReplayArgs {
     /// Replay so many first, wait for their results, and go on only if none of them died.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) canary: Option<u32>,
-    /// How long to wait for the results of the canaries.
+    /// How long to wait for the results of the canaries; never shorter than they wait on the ladder before they are
+    /// looked up.
     #[arg(
         long,
         value_name = "DURATION",
+        value_parser = duration,
         default_value = "10m",
         requires = "canary"
     )]
-    pub(super) canary_timeout: SignedDuration,
+    pub(super) canary_timeout: Duration,
     /// Also replay what died twice of the same cause, and what is in irn.poison.
     #[arg(long)]
     pub(super) force: bool,
@@ -108,7 +109,7 @@ pub(in crate::cli) struct DropArgs {
 }
 
 impl FilterArgs {
-    pub(super) fn read(&self) -> Result<(LetterQueue, Filter), Failure> {
+    pub(super) fn read(&self) -> (LetterQueue, Filter) {
         let queue = match self.queue {
             QueueArg::Dead => LetterQueue::Dead,
             QueueArg::Poison => LetterQueue::Poison,
@@ -118,17 +119,27 @@ impl FilterArgs {
             codes: self.codes.clone(),
             gstins: self.gstins.clone(),
             ids: self.ids.clone(),
-            older_than: self
-                .older_than
-                .map(|age| positive("--older-than", age))
-                .transpose()?,
+            older_than: self.older_than,
         };
-        Ok((queue, filter))
+        (queue, filter)
     }
 }
 
-/// A duration, which is signed on the command line.
-pub(super) fn positive(name: &str, duration: SignedDuration) -> Result<Duration, Failure> {
-    Duration::try_from(duration)
-        .map_err(|_| Failure::new(MISUSED, format!("{name} must not be negative")))
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn times_may_be_given_in_days() {
+        for line in [
+            "irn-worker dead-letters list --older-than 1d",
+            "irn-worker dead-letters replay --canary 1 --canary-timeout 1d",
+            "irn-worker submit - --wait --timeout 1d",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
 }

@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::ops::check::{Finding, Verdict};
 
 /// Crashes and lost connections that a job should survive before it counts as poison.
-const DELIVERIES: u64 = 5;
+const DELIVERIES: i64 = 5;
 
 /// Letters are looked at by people and by commands, each time handed out once more.
-const LETTERS_DELIVERIES: u64 = 1_000;
+const LETTERS_DELIVERIES: i64 = 1_000;
 
 /// From this release on, a quorum queue has a delivery limit of 20 where it states none (RabbitMQ, "Quorum Queues").
 const LIMITS_DELIVERIES: (u32, u32) = (4, 0);
@@ -85,6 +85,8 @@ enum Harm {
     Disturbs(&'static str),
     /// It can be lived with.
     Odd(&'static str),
+    /// It is as safe as what was expected.
+    Nothing,
 }
 
 impl Harm {
@@ -94,7 +96,7 @@ impl Harm {
             Self::Loses(_) if Role::of(name) == Role::Control => {
                 Self::Disturbs("a worker that starts later may not know what was ordered")
             }
-            harm @ (Self::Loses(_) | Self::Disturbs(_) | Self::Odd(_)) => harm,
+            harm @ (Self::Loses(_) | Self::Disturbs(_) | Self::Odd(_) | Self::Nothing) => harm,
         }
     }
 }
@@ -121,12 +123,12 @@ pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding>
     })
 }
 
-/// The finding that a deviation makes, unless it is one of [`missing`].
+/// The finding that a deviation makes, unless it is one of [`missing`] or does no harm.
 pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
     let Deviation { kind, name, how } = deviation;
     let thing = format!("{} {name}", kind.as_str());
-    Some(match how {
-        How::Missing => return None,
+    match how {
+        How::Missing => None,
         How::NotDurable => {
             let harm =
                 Harm::Loses("it is gone, with what it holds, when the broker restarts").to(name);
@@ -165,19 +167,19 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
                 word(expected)
             );
             let harm = match kind {
-                Kind::Exchange => harm_of_exchange(argument),
+                Kind::Exchange => harm_of_exchange(argument, expected),
                 Kind::Queue => harm_of_queue(Role::of(name), argument, expected, seen, needs),
             }
             .to(name);
             let remedy = match policy {
                 Some(policy) => {
-                    format!("take it out of the policy {policy}, or let that not match this queue")
+                    format!("take it out of the policy {policy}, or let that not match this {}", kind.as_str())
                 }
                 None => anew(*kind),
             };
             found(what, harm, remedy)
         }
-    })
+    }
 }
 
 fn anew(kind: Kind) -> String {
@@ -187,20 +189,21 @@ fn anew(kind: Kind) -> String {
     }
 }
 
-fn found(what: String, harm: Harm, remedy: String) -> Finding {
-    match harm {
+fn found(what: String, harm: Harm, remedy: String) -> Option<Finding> {
+    Some(match harm {
         Harm::Loses(why) => {
             Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy).losing_messages()
         }
         Harm::Disturbs(why) => Finding::new(Verdict::Failed, format!("{what}: {why}"), remedy),
         Harm::Odd(why) => Finding::new(Verdict::Warning, format!("{what}: {why}"), remedy),
-    }
+        Harm::Nothing => return None,
+    })
 }
 
-fn harm_of_exchange(argument: &str) -> Harm {
+fn harm_of_exchange(argument: &str, expected: &Option<String>) -> Harm {
     match argument {
         "type" => Harm::Loses("what is published to it goes elsewhere, or nowhere"),
-        "alternate-exchange" => Harm::Loses(
+        "alternate-exchange" if expected.is_some() => Harm::Loses(
             "a job with a mistyped routing key is dropped, where `mandatory` is not set",
         ),
         _ => Harm::Odd("it was declared by somebody else"),
@@ -214,9 +217,12 @@ fn harm_of_queue(
     seen: &Option<String>,
     needs: Needs,
 ) -> Harm {
-    let number = |value: &Option<String>| value.as_ref().and_then(|text| text.parse::<u64>().ok());
+    // Signed: a delivery limit may be -1, which is none (RabbitMQ, "Quorum Queues", "Disabling the Limit").
+    let number = |value: &Option<String>| value.as_ref().and_then(|text| text.parse::<i64>().ok());
+    let is_set = seen.is_some();
     let (expected, seen) = (number(expected), number(seen));
-    let below = |least: u64| seen.is_some_and(|seen| seen < least);
+    let below = |least: i64| seen.is_some_and(|seen| seen < least);
+    let has_no_limit = argument == "x-delivery-limit" && below(0);
     match (argument, role) {
         (_, Role::Control) => {
             Harm::Disturbs("orders to all workers may not be kept for those that start later")
@@ -252,18 +258,22 @@ fn harm_of_queue(
         ("x-message-ttl", Role::Results) => {
             Harm::Loses("results that nobody has read by then are dropped")
         }
+        (_, Role::Jobs) if has_no_limit => {
+            Harm::Odd("a job that takes its worker down with it comes back without end")
+        }
+        (_, _) if has_no_limit => Harm::Nothing,
         ("x-delivery-limit", Role::Jobs) if below(DELIVERIES) => {
             Harm::Loses("so many crashes and lost connections, and a sound job is taken for poison")
         }
         ("x-delivery-limit", Role::Dead | Role::Poison | Role::Results)
-            if below(LETTERS_DELIVERIES) || seen.is_none() && needs.limits_deliveries =>
+            if below(LETTERS_DELIVERIES) || !is_set && needs.limits_deliveries =>
         {
             Harm::Loses(
                 "what is looked at so often, or handed out and not acknowledged, is dropped",
             )
         }
         ("x-consumer-timeout", Role::Jobs)
-            if below(u64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(u64::MAX)) =>
+            if below(i64::try_from(needs.consumer_timeout.as_millis()).unwrap_or(i64::MAX)) =>
         {
             Harm::Loses(
                 "the broker takes jobs back that are being worked on, and their results with them",
@@ -283,167 +293,4 @@ fn harm_of_queue(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NEEDS: Needs = Needs {
-        consumer_timeout: Duration::from_secs(300),
-        declare: false,
-        limits_deliveries: true,
-    };
-
-    fn judged(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>) -> Finding {
-        let deviation = Deviation {
-            kind: Kind::Queue,
-            name: name.to_owned(),
-            how: How::Argument {
-                name: argument.to_owned(),
-                expected: expected.map(str::to_owned),
-                seen: seen.map(str::to_owned),
-                policy: None,
-            },
-        };
-        judge(&deviation, NEEDS).unwrap()
-    }
-
-    #[test]
-    fn what_loses_messages_is_told_apart_from_what_is_odd() {
-        for (queue, argument, expected, seen, loses) in [
-            (
-                "irn.jobs",
-                "x-queue-type",
-                Some("quorum"),
-                Some("classic"),
-                true,
-            ),
-            (
-                "irn.results",
-                "x-queue-type",
-                Some("quorum"),
-                Some("classic"),
-                true,
-            ),
-            (
-                "irn.jobs",
-                "x-dead-letter-exchange",
-                Some("irn.poison"),
-                None,
-                true,
-            ),
-            (
-                "irn.retry.15s",
-                "x-dead-letter-strategy",
-                Some("at-least-once"),
-                None,
-                true,
-            ),
-            (
-                "irn.retry.15s",
-                "x-message-ttl",
-                Some("15000"),
-                Some("20000"),
-                false,
-            ),
-            (
-                "irn.dead",
-                "x-message-ttl",
-                Some("20000"),
-                Some("15000"),
-                true,
-            ),
-            (
-                "irn.dead",
-                "x-message-ttl",
-                Some("15000"),
-                Some("20000"),
-                false,
-            ),
-            ("irn.dead", "x-message-ttl", Some("15000"), None, false),
-            ("irn.jobs", "x-delivery-limit", Some("20"), Some("4"), true),
-            ("irn.jobs", "x-delivery-limit", Some("20"), Some("5"), false),
-            (
-                "irn.dead",
-                "x-delivery-limit",
-                Some("1000000"),
-                Some("20"),
-                true,
-            ),
-            (
-                "irn.jobs.urgent",
-                "x-consumer-timeout",
-                None,
-                Some("299999"),
-                true,
-            ),
-            (
-                "irn.jobs.urgent",
-                "x-consumer-timeout",
-                None,
-                Some("300000"),
-                false,
-            ),
-            ("irn.results", "x-max-length", None, Some("10"), true),
-            ("irn.results", "x-message-ttl", None, Some("10"), true),
-            (
-                "irn.results",
-                "x-delivery-limit",
-                Some("1000000"),
-                Some("999"),
-                true,
-            ),
-            (
-                "irn.results",
-                "x-delivery-limit",
-                Some("1000000"),
-                Some("1000"),
-                false,
-            ),
-            (
-                "irn.results",
-                "x-delivery-limit",
-                Some("1000000"),
-                None,
-                true,
-            ),
-            ("irn.jobs", "x-delivery-limit", Some("20"), None, false),
-            (
-                "irn.retry.15s",
-                "x-dead-letter-routing-key",
-                None,
-                Some("irn.dead"),
-                true,
-            ),
-            (
-                "irn.jobs",
-                "x-single-active-consumer",
-                None,
-                Some("true"),
-                false,
-            ),
-            (
-                "irn.control.log",
-                "x-queue-type",
-                Some("stream"),
-                Some("quorum"),
-                false,
-            ),
-            ("irn.control.log", "x-expires", None, Some("10"), false),
-            ("irn.jobs", "x-max-length", None, Some("10"), false),
-            ("irn.poison", "x-expires", None, Some("10"), true),
-            ("irn.results", "x-message-ttl", None, Some("10"), true),
-            ("irn.results", "x-delivery-limit", None, Some("1"), true),
-            (
-                "irn.control.log",
-                "x-max-length-bytes",
-                Some("1"),
-                Some("2"),
-                false,
-            ),
-        ] {
-            let finding = judged(queue, argument, expected, seen);
-            assert_eq!(finding.loses_messages, loses, "{finding:?}");
-            assert!(finding.remedy.is_some(), "{finding:?}");
-            assert!(finding.what.contains(queue) && finding.what.contains(argument));
-        }
-    }
-}
+mod tests;

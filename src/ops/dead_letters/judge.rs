@@ -56,14 +56,7 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     let Some(routing_key) = dead.routing_key(&letter.routing_key) else {
         return Judged::NoOperation;
     };
-    let mut properties = dead.replayed(true, &letter.exchange);
-    if !dead.was_seen() {
-        // A doubt that no worker has seen counts as one that has waited nowhere, and would be looked up twice.
-        let mut headers = properties.headers().clone().unwrap_or_default();
-        let began = rules.began.to_string();
-        set(&mut headers, header::FIRST_SEEN, long(&began));
-        properties = properties.with_headers(headers);
-    }
+    let properties = dead.replayed(Some(rules.began), &letter.exchange);
     Judged::Replayed(Replay {
         exchange: rules.doubted.to_owned(),
         routing_key,
@@ -187,6 +180,21 @@ mod tests {
             assert_eq!(text(&replay, header::PORTAL), None);
             assert!(text(&replay, header::FIRST_SEEN).is_some());
         }
+    }
+
+    #[test]
+    fn doubt_that_the_replay_makes_begins_with_it_and_one_that_was_there_keeps_its_age() {
+        let seen = "2025-12-01T00:00:00Z";
+        let first_seen = |outcome: &str| {
+            let letter = letter(|headers| {
+                set(headers, header::OUTCOME, long(outcome));
+                set(headers, header::FIRST_SEEN, long(seen));
+            });
+            text(&replayed(&letter, false), header::FIRST_SEEN)
+        };
+        assert_eq!(first_seen("not_sent").as_deref(), Some(BEGAN));
+        assert_eq!(first_seen("refused").as_deref(), Some(BEGAN));
+        assert_eq!(first_seen("unknown").as_deref(), Some(seen));
     }
 
     #[test]

@@ -49,9 +49,18 @@ pub struct Plan {
     pub others: u64,
     /// By GSTIN.
     pub costs: BTreeMap<String, Cost>,
+    /// At how many portals each is looked up.
+    portals: u64,
 }
 
 impl Plan {
+    fn of(portals: u64) -> Self {
+        Self {
+            portals,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, judged: &Judged, letter: &Letter, now: Timestamp) {
         match judged {
             Judged::NotMeant | Judged::TooLate => self.others += 1,
@@ -71,12 +80,16 @@ impl Plan {
         let gstin = dead.gstin().map(|gstin| gstin.to_string());
         let cost = self.costs.entry(gstin.unwrap_or_default()).or_default();
         cost.letters += 1;
-        // The look at it marks it, so it is looked up first; then it is submitted, unless its deadline has passed.
-        cost.errors += if is_past { 1 } else { 2 };
+        // It is looked up first, at each portal; then it is submitted, unless its deadline has passed.
+        cost.errors += self.portals + u64::from(!is_past);
     }
 
     fn errors(&self) -> u64 {
         self.costs.values().map(|cost| cost.errors).sum()
+    }
+
+    fn look_ups(&self) -> u64 {
+        self.groups.count() * self.portals
     }
 
     /// The costliest GSTINs first.
@@ -118,13 +131,22 @@ impl Plan {
         if count == 0 {
             return Ok(());
         }
-        let per_gstin = limits.error_budget_per_gstin;
+        let (per_gstin, total) = (limits.error_budget_per_gstin, limits.error_budget_total);
         writeln!(
             out,
             "error budget: at most {} errors, if nothing is registered and all is refused again ({} look-ups, because \
-             every letter that was looked at is looked up before it is sent)",
+             every letter is looked up before it is sent{})",
             self.errors(),
-            count
+            self.look_ups(),
+            if self.portals > 1 { ", at each portal" } else { "" }
+        )?;
+        let percent_of_total = percent(self.errors(), total);
+        writeln!(
+            out,
+            "  if they are all of one client: {percent_of_total} % of its {} in {}{}",
+            total.count,
+            period(total),
+            warning(percent_of_total)
         )?;
         for (gstin, cost) in self.costliest().into_iter().take(LISTED) {
             let gstin = if gstin.is_empty() {
@@ -148,7 +170,7 @@ impl Plan {
 
     /// For a script.
     pub fn json(&self, limits: &LimitsConfig) -> Value {
-        let budget = limits.error_budget_per_gstin;
+        let (budget, total) = (limits.error_budget_per_gstin, limits.error_budget_total);
         let costs = self.costliest().into_iter().map(|(gstin, cost)| {
             json!({
                 "gstin": (!gstin.is_empty()).then_some(gstin), "letters": cost.letters,
@@ -162,7 +184,11 @@ impl Plan {
             "oldest": oldest, "newest": newest,
             "past_deadline": self.past_deadline, "deadline_soon": self.deadline_soon,
             "died_twice": self.died_twice, "impossible": self.impossible, "others": self.others,
-            "look_ups": self.groups.count(), "errors_at_most": self.errors(),
+            "look_ups": self.look_ups(), "errors_at_most": self.errors(),
+            "if_one_client": {
+                "errors_at_most": self.errors(), "budget": total.count,
+                "budget_seconds": total.period.as_secs(),
+            },
             "costs": costs.collect::<Vec<_>>(),
         })
     }
@@ -207,7 +233,7 @@ pub async fn plan(
         force,
         doubted: "",
     };
-    let mut plan = Plan::default();
+    let mut plan = Plan::of(config.portals);
     let everything = Filter::default();
     let consider = |letter: &Letter| {
         let mut judged = judge(letter, &rules);
@@ -238,10 +264,9 @@ mod tests {
         Properties::default().with_headers(headers)
     }
 
-    #[test]
-    fn deadlines_and_the_worst_cost_are_counted() {
+    fn plan_of_four(portals: u64) -> Plan {
         let now = "2026-01-02T00:00:00Z".parse().expect("a time");
-        let mut plan = Plan::default();
+        let mut plan = Plan::of(portals);
         for deadline in [
             None,
             Some("2026-01-01T23:59:59Z"),
@@ -250,12 +275,44 @@ mod tests {
         ] {
             plan.add_replayed(DeadLetter::new(&letter(deadline)), now);
         }
+        plan
+    }
+
+    #[test]
+    fn deadlines_and_the_worst_cost_are_counted() {
+        let plan = plan_of_four(1);
         assert_eq!((plan.past_deadline, plan.deadline_soon), (1, 1));
         let cost = Cost {
             letters: 4,
             errors: 7,
         };
         assert_eq!(plan.costs["29AAGCE4783K1Z1"], cost);
-        assert_eq!(plan.errors(), 7);
+        assert_eq!((plan.look_ups(), plan.errors()), (4, 7));
+    }
+
+    #[test]
+    fn each_portal_costs_a_look_up() {
+        let plan = plan_of_four(2);
+        assert_eq!((plan.look_ups(), plan.errors()), (8, 11));
+    }
+
+    #[test]
+    fn all_together_are_compared_with_the_budget_of_one_client() {
+        let rate = |text: &str| text.parse::<Rate>().expect("a rate");
+        let limits = LimitsConfig {
+            error_budget_per_gstin: rate("100/day"),
+            error_budget_total: rate("10/day"),
+            per_gstin: rate("10/s"),
+            total: rate("100/s"),
+            auth_per_gstin: rate("2/m"),
+        };
+        let mut text = Vec::new();
+        plan_of_four(1).write(&limits, &mut text).expect("written");
+        let text = String::from_utf8(text).expect("UTF-8");
+        let line = "if they are all of one client: 70 % of its 10 in a day, and it is slowed";
+        assert!(text.contains(line), "{text}");
+        let json = plan_of_four(1).json(&limits);
+        let expected = json!({"errors_at_most": 7, "budget": 10, "budget_seconds": 86_400});
+        assert_eq!(json["if_one_client"], expected);
     }
 }
