@@ -103,7 +103,10 @@ irp.routes.gsp.failover_url = "https://two.example.in"
 "#;
     for (more, portals) in [("", 1), (two, 2), (named, 2)] {
         let path = folder.write("worker.toml", format!("{PORTAL_FILES}\n{more}"))?;
-        assert_eq!(config::load_letters_side(&path, [])?.config.portals, portals);
+        assert_eq!(
+            config::load_letters_side(&path, [])?.config.portals,
+            portals
+        );
     }
     Ok(())
 }

@@ -234,7 +234,8 @@ async fn each_misconfiguration_of_the_broker_is_named_with_its_remedy() -> Resul
     let unset = loses("exchange irn.jobs: alternate-exchange is not set", anew);
     unset.is_named(&config, &[]).await?;
     // A policy that says nothing of it hides nothing.
-    let policy = json!({"pattern": "^irn", "apply-to": "all", "definition": {"delivery-limit": 1_000_000}});
+    let policy =
+        json!({"pattern": "^irn", "apply-to": "all", "definition": {"delivery-limit": 1_000_000}});
     stack.broker.put("policies", "limits", &policy).await?;
     exchange_has_policy(&stack, "limits").await?;
     unset.is_named(&config, &[]).await?;
@@ -266,7 +267,9 @@ async fn exchange_has_policy(stack: &Stack, policy: &str) -> Result<()> {
         let exchanges = stack.broker.list("exchanges").await?;
         let is_it = |exchange: &Value| exchange["name"] == "irn.jobs";
         let told = exchanges.iter().find(|exchange| is_it(exchange));
-        Ok(told.filter(|exchange| exchange["policy"] == policy).map(|_| ()))
+        Ok(told
+            .filter(|exchange| exchange["policy"] == policy)
+            .map(|_| ()))
     };
     eventually(Duration::from_secs(20), "the policy to be told of", told).await
 }

@@ -173,7 +173,10 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
             .to(name);
             let remedy = match policy {
                 Some(policy) => {
-                    format!("take it out of the policy {policy}, or let that not match this {}", kind.as_str())
+                    format!(
+                        "take it out of the policy {policy}, or let that not match this {}",
+                        kind.as_str()
+                    )
                 }
                 None => anew(*kind),
             };

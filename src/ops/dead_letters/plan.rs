@@ -138,7 +138,11 @@ impl Plan {
              every letter is looked up before it is sent{})",
             self.errors(),
             self.look_ups(),
-            if self.portals > 1 { ", at each portal" } else { "" }
+            if self.portals > 1 {
+                ", at each portal"
+            } else {
+                ""
+            }
         )?;
         let percent_of_total = percent(self.errors(), total);
         writeln!(

@@ -10,12 +10,7 @@ fn judged(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>
     judge(&of_queue(name, argument, expected, seen), NEEDS).unwrap()
 }
 
-fn of_queue(
-    name: &str,
-    argument: &str,
-    expected: Option<&str>,
-    seen: Option<&str>,
-) -> Deviation {
+fn of_queue(name: &str, argument: &str, expected: Option<&str>, seen: Option<&str>) -> Deviation {
     Deviation {
         kind: Kind::Queue,
         name: name.to_owned(),
