@@ -73,6 +73,10 @@ pub(super) trait Contract: fmt::Debug + Send + Sync {
     /// An HTTP status without a readable answer that is a refusal in itself: its code in our table.
     fn refusal_of(&self, call: Call, status: u16) -> Option<&'static str>;
 
+    /// Whether a refusal with this code leaves open what became of the call: whoever says it stands before the portal
+    /// and behind it.
+    fn leaves_open(&self, call: Call, code: &str) -> bool;
+
     /// Whether the `data` of a success says that nothing was found.
     fn is_nothing(&self, data: &RawValue) -> bool;
 }

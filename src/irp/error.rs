@@ -87,6 +87,9 @@ pub enum Unreadable {
     /// JSON that is neither a success nor says what was refused.
     #[error("an answer that is neither a success nor a refusal")]
     NoVerdict,
+    /// A success that says nothing, or a refusal by somebody on the way who cannot know what the portal did.
+    #[error("an answer that leaves open what was done")]
+    Inconclusive,
 }
 
 impl Unreadable {
@@ -141,6 +144,14 @@ impl IrpError {
         match self {
             Self::Unsendable { .. } => None,
             Self::NotSent(_) => Some(PortalSign::Unreached),
+            Self::Unconfirmed {
+                why: Unreadable::Inconclusive,
+                ..
+            }
+            | Self::Server {
+                why: Unreadable::Inconclusive,
+                ..
+            } => Some(PortalSign::Answered),
             Self::Unconfirmed { retry_after, .. } | Self::Server { retry_after, .. } => {
                 Some(PortalSign::Silent {
                     retry_after: *retry_after,
@@ -343,9 +354,15 @@ impl Refusal {
     /// What it says of the portal: a service provider may answer in its stead.
     fn sign(&self) -> PortalSign {
         let retry_after = self.disposition.not_before();
+        let tells_an_outage = || {
+            let fault = self.faults.get(self.decisive);
+            fault.is_some_and(|fault| codes::is_outage(&fault.message))
+        };
         match self.code() {
             codes::QUOTA => PortalSign::Throttled { retry_after },
-            code if codes::is_of_the_way(code) => PortalSign::Silent { retry_after },
+            code if codes::is_of_the_way(code) || tells_an_outage() => {
+                PortalSign::Silent { retry_after }
+            }
             _ => PortalSign::Answered,
         }
     }

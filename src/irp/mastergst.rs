@@ -183,14 +183,20 @@ impl Contract for MasterGst {
         }
     }
 
-    /// An empty list stands for the portal's "not found".
+    /// As statuses, so as codes.
+    fn leaves_open(&self, call: Call, code: &str) -> bool {
+        call.changes_something() && matches!(code, "401" | "403")
+    }
+
+    /// An empty list, or an empty text, stands for the portal's "not found".
     fn is_nothing(&self, data: &RawValue) -> bool {
-        let text = data.get().trim_matches('"');
-        [('[', ']'), ('{', '}')].iter().any(|(opens, closes)| {
-            let inside = text.strip_prefix(*opens);
-            let inside = inside.and_then(|rest| rest.strip_suffix(*closes));
+        let text = data.get().trim_matches('"').trim();
+        let is_empty = |(opens, closes): (char, char)| {
+            let inside = text.strip_prefix(opens);
+            let inside = inside.and_then(|rest| rest.strip_suffix(closes));
             inside.is_some_and(|inside| inside.trim().is_empty())
-        })
+        };
+        text.is_empty() || [('[', ']'), ('{', '}')].into_iter().any(is_empty)
     }
 }
 

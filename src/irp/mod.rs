@@ -15,6 +15,8 @@ mod wire;
 
 use std::fmt;
 
+use serde_json::value::RawValue;
+
 use crate::config::credentials::Account;
 use crate::config::{IrpConfig, Provider, UnknownCode};
 use crate::crypto::SessionKey;
@@ -91,7 +93,22 @@ impl Irp {
     pub async fn login(&self, account: &Account, force: bool) -> Result<Login, IrpError> {
         let login = self.contract.login(account, force)?;
         let answer = http::exchange(Call::Login, login.request).await?;
-        let envelope = self.judge(Call::Login, &answer)?;
+        let judged = self.judge(Call::Login, &answer);
+        let says_nothing = matches!(
+            judged,
+            Err(IrpError::Server {
+                why: Unreadable::NoVerdict,
+                ..
+            })
+        );
+        // A token at the top, and not a word besides, is a login all the same.
+        if says_nothing
+            && login.app_key.is_none()
+            && let Some(login) = Login::read_plain(None, &answer)
+        {
+            return Ok(login);
+        }
+        let envelope = judged?;
         match login.app_key {
             Some(app_key) => {
                 let data = envelope.data.ok_or(IrpError::Unintelligible {
@@ -218,6 +235,10 @@ impl Irp {
     ) -> Result<T, IrpError> {
         let answer = http::exchange(call, request).await?;
         let envelope = self.judge(call, &answer)?;
+        let is_nothing = |data: &RawValue| call.asks() && self.contract.is_nothing(data);
+        if envelope.data.is_some_and(is_nothing) {
+            return Err(IrpError::Refused(Refusal::nothing_found()));
+        }
         // An empty text is no data, and no proof that our key is wrong.
         let data = envelope.data.filter(|data| data.get() != "\"\"");
         let Some(data) = data else {
@@ -225,12 +246,9 @@ impl Irp {
                 call,
                 Some(answer.status),
                 answer.retry_after,
-                Unreadable::NoVerdict,
+                Unreadable::Inconclusive,
             ));
         };
-        if call.asks() && self.contract.is_nothing(data) {
-            return Err(IrpError::Refused(Refusal::nothing_found()));
-        }
         // A gateway that unseals for us hands the object over as it is.
         let Some(text) = string(data) else {
             return read(data.get(), envelope.info);
@@ -283,7 +301,13 @@ impl Irp {
                 let operator = &self.unknown_codes;
                 let refusal =
                     Refusal::judge(call, operator, answer.retry_after, faults, info, duplicate);
-                Err(refusal.map_or_else(|| lost(Unreadable::NoVerdict), IrpError::Refused))
+                Err(match refusal {
+                    None => lost(Unreadable::NoVerdict),
+                    Some(refusal) if self.contract.leaves_open(call, refusal.code()) => {
+                        lost(Unreadable::Inconclusive)
+                    }
+                    Some(refusal) => IrpError::Refused(refusal),
+                })
             }
         }
     }

@@ -277,6 +277,10 @@ impl Contract for Nic {
         (status == 401).then_some("401")
     }
 
+    fn leaves_open(&self, _: Call, _: &str) -> bool {
+        false
+    }
+
     fn is_nothing(&self, _: &RawValue) -> bool {
         false
     }

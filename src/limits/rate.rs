@@ -1,8 +1,7 @@
 //! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
-use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -92,11 +91,32 @@ impl Limits {
         class: Class,
         patience: Duration,
     ) -> Admission {
-        let own = self.rate_of(account);
-        match self.wait_for(own, account.gstin, class, patience).await {
-            Admission::Granted => self.wait_for(&self.total, (), class, patience).await,
-            refused @ Admission::Wait(_) => refused,
-        }
+        let (own, gstin) = (self.rate_of(account), account.gstin);
+        let of_total = AtomicBool::new(false);
+        let (mut ahead, mut ahead_of_all) = (None, None);
+        // Its own is kept until the GSTIN's next one is due, and then void: those that had theirs and waited for the total
+        // would all go together.
+        let mut void_from = None;
+        let take = || {
+            let replicas = self.replicas();
+            let now = Instant::now();
+            if void_from.is_none_or(|from| from <= now) {
+                of_total.store(false, Ordering::Relaxed);
+                own.take(gstin, replicas, class)?;
+                void_from = Some(now + own.spacing(replicas));
+            }
+            of_total.store(true, Ordering::Relaxed);
+            self.total.take((), replicas, class)
+        };
+        let waits = || match (class, of_total.load(Ordering::Relaxed)) {
+            (Class::Bulk, _) => {}
+            (Class::Urgent, false) if ahead.is_none() => ahead = own.wait_ahead(gstin),
+            (Class::Urgent, true) if ahead_of_all.is_none() => {
+                ahead_of_all = self.total.wait_ahead(());
+            }
+            (Class::Urgent, _) => {}
+        };
+        wait_for(patience, take, waits).await
     }
 
     /// Waits until a login for this GSTIN is within its rate, but not past `patience`. With more replicas than logins
@@ -131,23 +151,6 @@ impl Limits {
     /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
     pub fn own_logins_of_late(&self) -> Vec<Gstin> {
         self.logins.own_of_late()
-    }
-
-    async fn wait_for<K: Eq + Hash + Copy>(
-        &self,
-        paced: &Paced<K>,
-        key: K,
-        class: Class,
-        patience: Duration,
-    ) -> Admission {
-        let mut ahead = None;
-        let take = || paced.take(key, self.replicas(), class);
-        let waits = || {
-            if class == Class::Urgent && ahead.is_none() {
-                ahead = paced.wait_ahead(key);
-            }
-        };
-        wait_for(patience, take, waits).await
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
@@ -281,6 +284,53 @@ mod tests {
             error_budget_per_gstin: rate(2000, 86_400),
             error_budget_total: rate(20_000, 86_400),
         })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gstin_that_waited_for_the_total_does_not_exceed_its_own_rate_when_others_end() {
+        let limits = Arc::new(limits(rate(20, 1), rate(100, 1)));
+        limits.share_among(NonZeroU32::MIN);
+        let start = Instant::now();
+        let others_end = start + Duration::from_secs(5);
+        let mut lanes = tokio::task::JoinSet::new();
+        for number in 0..80_u32 {
+            let limits = Arc::clone(&limits);
+            // Ten GSTINs of eight calls at once each; the last goes on longer.
+            let (gstin, is_last) = (number % 10, number % 10 == 9);
+            let until = if is_last {
+                start + Duration::from_secs(10)
+            } else {
+                others_end
+            };
+            lanes.spawn(async move {
+                let account = account(&format!("{:02}AAGCE4783K1Z1", gstin + 10));
+                let mut calls = Vec::new();
+                while Instant::now() < until {
+                    let admission =
+                        limits.admit_call(&account, Class::Bulk, Duration::from_secs(5));
+                    if admission.await == Admission::Granted {
+                        calls.push((is_last, start.elapsed()));
+                    }
+                }
+                calls
+            });
+        }
+        let calls: Vec<_> = lanes.join_all().await.into_iter().flatten().collect();
+        let in_time = |(_, at): &&(bool, Duration)| *at < Duration::from_secs(5);
+        let used = calls.iter().filter(in_time).count();
+        assert!((450..=510).contains(&used), "{used} of 500");
+        let of_last = calls.iter().filter(|(is_last, _)| *is_last);
+        let mut of_last: Vec<Duration> = of_last.map(|(_, at)| *at).collect();
+        of_last.sort();
+        let within = |from: &Duration| {
+            let until = *from + Duration::from_secs(1);
+            of_last
+                .iter()
+                .filter(|at| (*from..until).contains(*at))
+                .count()
+        };
+        let most = of_last.iter().map(within).max().unwrap();
+        assert!(most <= 22, "{most}");
     }
 
     fn account(gstin: &str) -> Account {

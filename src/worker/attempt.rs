@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::{Case, SWEPT, Subject};
+use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
@@ -401,7 +401,6 @@ pub(super) fn is_unreadable_success(error: &IrpError) -> bool {
 /// 2140 reads like a passing fault, but NIC says of it that the document does not fit the current schema: it is tried
 /// once more, then believed.
 fn refused_for_the_second_time(case: &Case, error: &IrpError) -> bool {
-    const DOES_NOT_FIT: &str = "2140";
     error.code() == Some(DOES_NOT_FIT) && case.job.last_error.as_deref() == Some(DOES_NOT_FIT)
 }
 

@@ -197,10 +197,14 @@ impl<'a> Calls<'a> {
             };
             return Err(Box::new(match no_session {
                 NoSession::Replaced => continue,
-                NoSession::Limited(wait) => Ending::Deferred {
-                    wait,
-                    why: "login rate",
-                },
+                NoSession::Limited(wait) => {
+                    // Each of its jobs would find the same, as fast as the broker hands them out.
+                    self.worker.lanes.close(&self.account.gstin, wait);
+                    Ending::Deferred {
+                        wait,
+                        why: "login rate",
+                    }
+                }
                 NoSession::Refused(error) => Ending::GaveUp {
                     reason: Reason::CredentialsRefused,
                     errors: refused_entries(&error),

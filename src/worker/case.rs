@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::resync;
 use crate::broker::Acknowledger;
 use crate::document::Document;
 use crate::gstin::Gstin;
@@ -30,6 +31,9 @@ const SESSION_CODES: [&str; 7] = [
 /// The portal's code for a document that is registered already.
 pub(super) const DUPLICATE: &str = "2150";
 
+/// The portal's code for a payload that its schema does not know, or for a failure of its own.
+pub(super) const DOES_NOT_FIT: &str = "2140";
+
 /// What an attempt ends with that failed because the portal was down.
 pub(super) const PORTAL_DOWN: &str = "portal_down";
 
@@ -41,6 +45,13 @@ pub(super) const PAUSED: &str = "paused";
 
 /// The same for a job that was judged before.
 pub(super) const HELD: &str = "held";
+
+/// Whether what an attempt ended with has a say in how a later one is judged.
+pub(super) fn decides_later(code: &str) -> bool {
+    SESSION_CODES.contains(&code)
+        || resync::STALE.contains(&code)
+        || [DOES_NOT_FIT, PORTAL_DOWN].contains(&code)
+}
 
 /// What a job is about.
 #[derive(Debug)]

@@ -94,12 +94,24 @@ pub async fn watch(worker: Arc<Worker>, ended: CancellationToken) {
     let looking = async {
         loop {
             worker.publisher.ready().await;
-            let pause = if worker.look().await {
-                LOOK_EVERY
-            } else {
-                LOOK_AGAIN_AFTER
+            let began = Instant::now();
+            let looked = tokio::select! {
+                looked = worker.look() => looked,
+                // What is asked over a lost connection is answered never, and meanwhile others may join.
+                () = worker.publisher.not_ready() => continue,
             };
-            tokio::time::sleep(pause).await;
+            // A broker that is slow has refused nothing.
+            let is_refused = !looked && began.elapsed() < LOOK_EVERY;
+            let pause = if is_refused {
+                LOOK_AGAIN_AFTER
+            } else {
+                LOOK_EVERY
+            };
+            let resting = tokio::time::sleep(pause);
+            tokio::select! {
+                () = resting => {}
+                () = worker.publisher.not_ready() => {}
+            }
         }
     };
     ended.run_until_cancelled(looking).await;

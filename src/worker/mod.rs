@@ -36,7 +36,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publisher};
@@ -69,6 +69,9 @@ pub use routes::{Route, Routes};
 pub use run::{Stopped, run};
 pub use scaling::watch_backlog;
 
+/// A batch of the largest size takes some time of the broker's and of ours.
+const SPLIT_AT_ONCE: usize = 2;
+
 /// Everything a job needs, shared by all tasks of one process.
 #[derive(Debug)]
 pub struct Worker {
@@ -80,6 +83,8 @@ pub struct Worker {
     limits: Arc<Limits>,
     refusals: Refusals,
     slots: Arc<Slots>,
+    /// Batches that are split at once: no call is made for them, so a portal that is down does not keep them waiting.
+    splitting: Semaphore,
     lanes: Lanes,
     resyncs: Resyncs,
     ladder: Ladder,
@@ -147,6 +152,7 @@ impl Worker {
             limits: parts.limits,
             refusals: Refusals::default(),
             slots: parts.slots,
+            splitting: Semaphore::new(SPLIT_AT_ONCE),
             ladder: parts.ladder,
             publisher: parts.publisher,
             paused: parts.paused,
@@ -276,7 +282,15 @@ impl Worker {
         };
         if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
             self.crash.at(Point::Decoded);
-            let _slot = self.slots.acquire(job.class()).await;
+            let turn = tokio::select! {
+                biased;
+                turn = self.splitting.acquire() => turn.ok(),
+                () = self.stop.cancelled() => None,
+            };
+            if turn.is_none() {
+                let case = Case::new(job, Subject::Unnamed, acknowledger, &self.traces);
+                return self.settle_and_carry_out(case, Ending::HandedBack).await;
+            }
             return batch::split(self, job, acknowledger).await;
         }
         let body = job.body.as_bytes();

@@ -23,7 +23,7 @@ use crate::telemetry;
 const HOLDS_FOR: Duration = Duration::from_secs(3600);
 
 /// The codes that speak of the portal's copy.
-const STALE: [&str; 2] = ["3028", "3029"];
+pub(super) const STALE: [&str; 2] = ["3028", "3029"];
 
 /// What is known of GSTINs that were synchronised lately.
 #[derive(Debug, Default)]

@@ -33,10 +33,19 @@ fn referred(document: &Value, reference: &str) -> Result<Value> {
 
 /// The value, or what it refers to.
 fn resolved(document: &Value, value: &Value) -> Result<Value> {
-    match value["$ref"].as_str() {
-        Some(reference) => resolved(document, &referred(document, reference)?),
-        None => Ok(value.clone()),
+    if let Some(reference) = value["$ref"].as_str() {
+        return resolved(document, &referred(document, reference)?);
     }
+    let mut value = value.clone();
+    for part in value
+        .get_mut("allOf")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        *part = resolved(document, part)?;
+    }
+    Ok(value)
 }
 
 fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
@@ -65,6 +74,17 @@ fn every_reference_leads_somewhere() -> Result<()> {
     for reference in found {
         referred(&document, reference)?;
     }
+    Ok(())
+}
+
+#[test]
+fn only_a_job_whose_body_names_its_seller_may_do_without_the_header() -> Result<()> {
+    let document = document()?;
+    let headers = &document["components"]["messages"]["cancel"]["headers"];
+    let headers = validator(&resolved(&document, headers)?)?;
+    assert!(headers.is_valid(&serde_json::json!({"x-irn-gstin": "29AAGCE4783K1Z1"})));
+    assert!(!headers.is_valid(&serde_json::json!({"x-irn-gstin": "29"})));
+    assert!(!headers.is_valid(&serde_json::json!({})));
     Ok(())
 }
 

@@ -177,4 +177,5 @@ clients! {
     client_in_node_publishes_waits_verifies_and_shows: "node",
     client_in_java_publishes_waits_verifies_and_shows: "java",
     client_in_php_publishes_waits_verifies_and_shows: "php",
+    client_in_csharp_publishes_waits_verifies_and_shows: "csharp",
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::support::amqp::Job;
-use crate::support::credentials::GSTINS;
+use crate::support::credentials::{Credentials, GSTINS};
+use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::stack::Stack;
 use crate::support::worker::WorkerConfig;
@@ -13,6 +14,7 @@ use crate::support::worker::WorkerConfig;
 const REPLICAS: usize = 4;
 const PER_MINUTE: u64 = 2;
 const JOBS: usize = 20;
+const BACKLOG: usize = 2_000;
 /// Shorter than the minute in which the logins are counted.
 const SOON: Duration = Duration::from_secs(50);
 
@@ -47,5 +49,48 @@ async fn replicas_that_start_together_keep_within_the_login_rate_and_answer_ever
     let over = logins.iter().map(|count| count.saturating_sub(PER_MINUTE));
     assert!(over.sum::<u64>() <= 1, "{logins:?}");
     assert!(!logins.contains(&0), "{logins:?}");
+    Ok(())
+}
+
+/// Two of them may log in, and do the work: the others must not have it wait on the ladder instead.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replicas_that_may_not_log_in_yet_leave_the_queue_to_those_that_have() -> Result<()> {
+    // With other GSTINs about, a worker that has just started would sweep the queue to see them.
+    let mut stack = Stack::of(&Credentials::of(&GSTINS[..1]), 0, Ok).await?;
+    let applied = stack.config()?.output("topology", &["apply"]).await?;
+    assert!(applied.status.success(), "{applied:?}");
+    let jobs: Vec<Job> = (1..=BACKLOG)
+        .map(|i| Job::generate(&format!("B/{i}"), invoice(GSTINS[0], &format!("B/{i}"))))
+        .collect();
+    stack.erp.publish(&jobs).await?;
+    for number in 1..=REPLICAS {
+        let config = rationed(stack.config()?)?
+            .set("limits.per_gstin", "40/s")?
+            .set("retry.delays", vec!["15s", "1m", "5m"])?;
+        stack
+            .workers
+            .push(config.spawn(&format!("worker {number}"))?);
+    }
+    let mut answered = 0;
+    eventually(SOON, "a part of them to be answered", async || {
+        answered = stack.sandbox.stats().await?.calls().generates;
+        Ok((answered >= BACKLOG as u64 / 4).then_some(()))
+    })
+    .await?;
+    let mut without = 0.0;
+    let mut deferred = 0.0;
+    for worker in &mut stack.workers {
+        let of_worker = worker.metric("irn_worker_deferred_total", "").await?;
+        let limited = "reason=\"login rate\"";
+        if worker.metric("irn_worker_deferred_total", limited).await? > 0.0 {
+            without += 1.0;
+            deferred += of_worker;
+        }
+    }
+    println!("{deferred} deferrals by {without} without a session, while {answered} were answered");
+    // No more than those that had a place and tried.
+    assert!(without > 0.0);
+    assert!(deferred / without < 200.0, "{deferred} by {without}");
     Ok(())
 }

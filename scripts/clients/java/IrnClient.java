@@ -3,13 +3,14 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.rabbitmq.client.*;
 import io.nayuki.qrcodegen.QrCode;
-import java.io.IOException;
+import java.io.*;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 import java.security.*;
 import java.security.spec.X509EncodedKeySpec;
 import java.util.*;
 import java.util.concurrent.*;
+import javax.net.ssl.*;
 
 /**
  * Publishes invoices as jobs for irn-worker, waits for their results and checks what the portal signed. Library: amqp-client.
@@ -28,10 +29,13 @@ public class IrnClient {
     }
 
     /** A job is the worker's once the broker has confirmed it; until then publish it again. */
-    static String publish(Channel channel, Path path) throws IOException {
+    static String publish(Channel channel, Path path) throws IOException, NoSuchAlgorithmException {
         byte[] body = Files.readAllBytes(path); // sent byte for byte: amounts are never parsed and printed again
-        JsonObject document = json(new String(body, StandardCharsets.UTF_8)).getAsJsonObject("DocDtls");
-        String id = text(document, "Typ") + " " + text(document, "No") + " " + text(document, "Dt"); // your own id
+        JsonObject invoice = json(new String(body, StandardCharsets.UTF_8)), document = invoice.getAsJsonObject("DocDtls");
+        String digest = HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(body)).substring(0, 8);
+        // Your own id: the same for the same bytes, another one once the invoice has been corrected.
+        String id = String.join(" ", text(invoice.getAsJsonObject("SellerDtls"), "Gstin"), text(document, "Typ"),
+            text(document, "No"), text(document, "Dt"), digest);
         AMQP.BasicProperties properties = new AMQP.BasicProperties.Builder().messageId(id).replyTo(REPLY_TO)
             .contentType("application/json").deliveryMode(2).timestamp(new Date()).build();
         channel.basicPublish("irn.jobs", "generate", true, properties, body);
@@ -53,7 +57,7 @@ public class IrnClient {
                 rs256.initVerify(key);
                 rs256.update((parts[0] + "." + parts[1]).getBytes(StandardCharsets.US_ASCII));
                 String payload = new String(Base64.getUrlDecoder().decode(parts[1]), StandardCharsets.UTF_8);
-                if (!text(json(header), "alg").equals("RS256") || !rs256.verify(Base64.getUrlDecoder().decode(parts[2]))
+                if (parts.length != 3 || !text(json(header), "alg").equals("RS256") || !rs256.verify(Base64.getUrlDecoder().decode(parts[2]))
                     || !text(json(text(json(payload), "data")), "Irn").equals(text(result, "irn"))) {
                     return false;
                 }
@@ -90,7 +94,7 @@ public class IrnClient {
             StringBuilder line = new StringBuilder();
             for (int x = -2; x < qr.size + 2; x++) {
                 boolean top = !qr.getModule(x, y), bottom = !qr.getModule(x, y + 1);
-                line.append(top ? (bottom ? '█' : '▀') : (bottom ? '▄' : ' '));
+                line.append(top ? (bottom ? '\u2588' : '\u2580') : (bottom ? '\u2584' : ' '));
             }
             System.out.println(line);
         }
@@ -131,6 +135,7 @@ public class IrnClient {
     }
 
     public static void main(String[] paths) throws Exception {
+        System.setOut(new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8));
         if (paths.length == 0 || System.getenv("SIGNING_KEY") == null) {
             System.err.println("usage: AMQP_URL=... SIGNING_KEY=portal.pem java -cp ... IrnClient.java INVOICE.json...");
             System.exit(2);
@@ -138,6 +143,14 @@ public class IrnClient {
         PublicKey key = publicKey(System.getenv("SIGNING_KEY"));
         ConnectionFactory factory = new ConnectionFactory();
         factory.setUri(env("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f"));
+        if (factory.isSSL()) { // as it is, it would trust anybody
+            factory.useSslProtocol(SSLContext.getDefault());
+            factory.setSocketConfigurator(socket -> {
+                SSLParameters parameters = ((SSLSocket) socket).getSSLParameters();
+                parameters.setEndpointIdentificationAlgorithm("HTTPS"); // the certificate has to be the host's
+                ((SSLSocket) socket).setSSLParameters(parameters);
+            });
+        }
         int code = 3;
         try (Connection connection = factory.newConnection()) {
             code = run(paths, key, connection);

@@ -21,8 +21,10 @@ const timeout = Number(process.env.TIMEOUT ?? 60);
 /** A job is the worker's once the broker has confirmed it; until then publish it again. */
 function publish(channel, path) {
   const body = fs.readFileSync(path); // sent byte for byte: amounts are never parsed and printed again
-  const { Typ, No, Dt } = JSON.parse(body).DocDtls;
-  const messageId = `${Typ} ${No} ${Dt}`; // your own id: the same for the same invoice
+  const { SellerDtls: { Gstin }, DocDtls: { Typ, No, Dt } } = JSON.parse(body);
+  const digest = crypto.createHash('sha256').update(body).digest('hex').slice(0, 8);
+  // Your own id: the same for the same bytes, another one once the invoice has been corrected.
+  const messageId = `${Gstin} ${Typ} ${No} ${Dt} ${digest}`;
   const options = {
     messageId, replyTo, contentType: 'application/json', persistent: true, mandatory: true,
     timestamp: Math.floor(Date.now() / 1000),
@@ -36,9 +38,9 @@ function publish(channel, path) {
 
 /** What a token says, if the portal signed it. */
 function verified(token, key) {
-  const [header, payload, signature] = token.split('.');
+  const [header, payload, signature, ...more] = token.split('.');
   const { alg } = JSON.parse(Buffer.from(header, 'base64url'));
-  const good = alg === 'RS256' &&
+  const good = more.length === 0 && alg === 'RS256' &&
     crypto.verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature ?? '', 'base64url'));
   return good ? JSON.parse(JSON.parse(Buffer.from(payload, 'base64url')).data) : null;
 }

@@ -25,8 +25,10 @@ define('TIMEOUT', (float) (getenv('TIMEOUT') ?: 60));
 function publish(AMQPChannel $channel, string $path): string
 {
     $body = file_get_contents($path); // sent byte for byte: amounts are never parsed and printed again
-    $document = json_decode($body, true, 512, JSON_THROW_ON_ERROR)['DocDtls'];
-    $id = "{$document['Typ']} {$document['No']} {$document['Dt']}"; // your own id: the same for the same invoice
+    ['SellerDtls' => $seller, 'DocDtls' => $document] = json_decode($body, true, 512, JSON_THROW_ON_ERROR);
+    $digest = substr(hash('sha256', $body), 0, 8);
+    // Your own id: the same for the same bytes, another one once the invoice has been corrected.
+    $id = "{$seller['Gstin']} {$document['Typ']} {$document['No']} {$document['Dt']} $digest";
     $message = new AMQPMessage($body, [
         'message_id' => $id, 'reply_to' => REPLY_TO, 'content_type' => 'application/json',
         'delivery_mode' => AMQPMessage::DELIVERY_MODE_PERSISTENT, 'timestamp' => time(),
@@ -44,7 +46,11 @@ function from_base64url(string $text): string
 function genuine(array $result, OpenSSLAsymmetricKey $key): bool
 {
     foreach (['signed_invoice', 'signed_qr_code'] as $name) {
-        [$header, $payload, $signature] = explode('.', $result[$name] . '..');
+        $parts = explode('.', $result[$name]);
+        if (count($parts) !== 3) {
+            return false;
+        }
+        [$header, $payload, $signature] = $parts;
         $alg = json_decode(from_base64url($header), true)['alg'] ?? null;
         $signed = openssl_verify("$header.$payload", from_base64url($signature), $key, OPENSSL_ALGO_SHA256) === 1;
         $data = json_decode(json_decode(from_base64url($payload), true)['data'] ?? '', true);
@@ -91,6 +97,10 @@ function run(array $paths): int
 {
     $key = openssl_pkey_get_public(file_get_contents(getenv('SIGNING_KEY')));
     $url = parse_url(getenv('AMQP_URL') ?: 'amqp://guest:guest@127.0.0.1:5672/%2f');
+    if (($url['scheme'] ?? '') !== 'amqp') { // a password for amqps must not go out in clear
+        fwrite(STDERR, "this program speaks amqp:// only; for amqps:// use php-amqplib's AMQPSSLConnection\n");
+        return 2;
+    }
     $connection = new AMQPStreamConnection($url['host'], $url['port'] ?? 5672, urldecode($url['user'] ?? 'guest'),
         urldecode($url['pass'] ?? 'guest'), urldecode(substr($url['path'] ?? '/%2f', 1)));
     $channel = $connection->channel();

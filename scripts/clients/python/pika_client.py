@@ -6,6 +6,7 @@
 REPLY_TO (erp.demo) is your own queue for results, TIMEOUT (60) how many seconds to wait for them.
 Exit codes: 0 all signed and genuine; 1 some are not; 2 wrong usage; 3 no broker, or no result in time.
 """
+import hashlib
 import json
 import os
 import sys
@@ -24,8 +25,10 @@ def publish(channel, path):
     """A job is the worker's once the broker has confirmed it; until then publish it again."""
     with open(path, "rb") as file:
         body = file.read()  # sent byte for byte: amounts are never parsed and printed again
-    document = json.loads(body)["DocDtls"]
-    job_id = f"{document['Typ']} {document['No']} {document['Dt']}"  # your own id: the same for the same invoice
+    invoice = json.loads(body)
+    seller, document = invoice["SellerDtls"]["Gstin"], invoice["DocDtls"]
+    # Your own id: the same for the same bytes, another one once the invoice has been corrected.
+    job_id = f"{seller} {document['Typ']} {document['No']} {document['Dt']} {hashlib.sha256(body).hexdigest()[:8]}"
     properties = pika.BasicProperties(
         message_id=job_id, reply_to=REPLY_TO, content_type="application/json",
         delivery_mode=pika.DeliveryMode.Persistent, timestamp=int(time.time()))

@@ -149,7 +149,7 @@ impl Code {
                 "a text that begins \"Application error\" says that the portal itself failed: then it is handled like 5001",
             ),
             "2140" => Some(
-                "the second time it is answered to the same job, the document counts as refused: `rejected`",
+                "the second time it is answered to the same document, that counts as refused: `rejected`",
             ),
             "2295" => Some(
                 "with `irp.failover_url` the document is first fetched from that portal: `signed` if it is there",
@@ -171,6 +171,11 @@ impl Code {
     /// The portal's range for e-way bills.
     fn is_of_the_eway_bill(&self) -> bool {
         self.code.len() == 4 && self.code.starts_with('4')
+    }
+
+    /// Whether it refuses to act for a GSTIN that is no longer in business: the account's own, or the one asked about.
+    pub fn is_of_an_inactive_gstin(&self) -> bool {
+        ["3013", "3014", "3015", "3016", "3017", "3064"].contains(&self.code)
     }
 
     /// Whether it is about the document's bytes alone, so that they would be refused on any day.
@@ -314,13 +319,14 @@ fn is_application_error(message: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("application error"))
 }
 
-/// How service providers word an outage between themselves and the portal, under codes of their own.
-fn is_outage(message: &str) -> bool {
+/// How service providers word an outage between themselves and the portal, under codes of their own or of the portal's.
+pub(super) fn is_outage(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
     [
-        "GSPGSTDOWN",
-        "GSPERR300",
-        "Connection reset",
-        "No route to host",
+        "gspgstdown",
+        "gsperr300",
+        "connection reset",
+        "no route to host",
     ]
     .iter()
     .any(|marker| message.contains(marker))

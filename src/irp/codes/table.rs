@@ -99,6 +99,7 @@ const LOGIN: &str = "the taxpayer checks user name and password of the API user 
 const PAIR: &str =
     "the operator checks client id and secret, and that this API user was created for this client";
 const KEY: &str = "the operator checks irp.public_key_file: sandbox and production have different keys, and they rotate";
+const BODY: &str = "the request's body was lost or rewritten on the way: the operator checks the gateway and the proxies between worker and portal, and else reports it";
 const HEADER: &str =
     "a header was lost on the way: the operator checks irp.header_style and the proxies";
 const ENABLE: &str = "the taxpayer has the GSTIN enabled for e-invoicing, or its registration restored, at the portal";
@@ -132,7 +133,7 @@ pub(super) const TABLE: &[Code] = &[
     account("1017", "the user does not exist", LOGIN),
     account("1018", "the user was created for another client", PAIR),
     account("1019", "incorrect password", LOGIN),
-    account("5003", "the request arrived without data", HEADER),
+    account("5003", "the request arrived without data", BODY),
     account("3000", "invalid login credentials", LOGIN),
     account("3002", "invalid login credentials", LOGIN),
     account("3013", "the GSTIN's registration is cancelled", ENABLE),

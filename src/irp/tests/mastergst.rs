@@ -97,6 +97,7 @@ async fn login_is_read_in_every_form_and_without_a_token_the_account_is_refused(
         format!(r#"{{"status_cd":"1","data":{text}}}"#),
         format!(r#"{{"status_cd":"Sucess",{token}}}"#),
         format!(r#"{{"status_cd":1,"Data":null,{token}}}"#),
+        format!(r#"{{{token}}}"#),
     ] {
         let login = irp(&answering(&body)).login(&plain().account, false).await;
         assert_eq!(login.unwrap().token.expose(), "tOkEn", "{body}");
@@ -110,6 +111,16 @@ async fn login_is_read_in_every_form_and_without_a_token_the_account_is_refused(
         let error = irp(&answering(body)).login(&plain().account, false).await;
         let disposition = error.unwrap_err().disposition();
         assert_eq!(disposition, Disposition::RefuseAccount, "{body}");
+    }
+    // What says nothing at all refuses nobody.
+    for body in ["{}", r#"{"message":"maintenance"}"#] {
+        let error = irp(&answering(body)).login(&plain().account, false).await;
+        let disposition = error.unwrap_err().disposition();
+        assert_eq!(
+            disposition,
+            Disposition::Retry { not_before: None },
+            "{body}"
+        );
     }
     // Of a bare text nobody knows what it means: it is final too, because a login is no place to try.
     let bare = r#"{"status_cd":"0","status_desc":"Invalid credentials"}"#;
@@ -229,7 +240,7 @@ async fn calls_go_to_the_addresses_of_the_provider() {
 
 #[tokio::test]
 async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submit() {
-    for data in ["[]", "[ ]", "{}", "\"[]\""] {
+    for data in ["[]", "[ ]", "{}", "\"[]\"", "\"\"", "\" \""] {
         let (portal, taxpayer) = (answering(&told(data)), plain());
         let (irp, access) = (irp(&portal), access(&taxpayer));
         let irn = IRN.parse().unwrap();
@@ -249,8 +260,12 @@ async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submi
         let error = irp(&portal)
             .by_irn(&access(&taxpayer), &gstin, &IRN.parse().unwrap())
             .await;
+        let error = error.unwrap_err();
         let retry = Disposition::Retry { not_before: None };
-        assert_eq!(error.unwrap_err().disposition(), retry, "{body}");
+        assert_eq!(error.disposition(), retry, "{body}");
+        // It is there, and works: others may go on asking.
+        let answered = crate::outcome::PortalSign::Answered;
+        assert_eq!(error.sign(), Some(answered), "{body}");
     }
 }
 
@@ -266,7 +281,6 @@ async fn refusals_oblige_to_the_same_as_the_portals_own() {
         ("2278", Disposition::Conflict),
         ("1005", Disposition::Reauth),
         ("1014", Disposition::RefuseAccount),
-        ("403", Disposition::RefuseAccount),
         ("2189", Disposition::Reject),
         ("3029", Disposition::SyncGstin),
         ("GSPERR300", Disposition::Resolve),
@@ -277,6 +291,19 @@ async fn refusals_oblige_to_the_same_as_the_portals_own() {
     ] {
         let (_, told, disposition) = refused("200 OK", &of(code)).await;
         assert_eq!((told.as_str(), disposition), (code, expected));
+    }
+}
+
+/// Whoever says so stands before the portal and behind it.
+#[tokio::test]
+async fn refusal_of_the_providers_own_leaves_a_submit_open_as_a_code_too() {
+    for code in ["401", "403"] {
+        let body = format!(r#"{{"status_cd":"0","errorCode":"{code}","errorDesc":"m"}}"#);
+        for status in ["200 OK", "401 Unauthorized", "403 Forbidden"] {
+            let (label, _, disposition) = refused(status, &body).await;
+            let open = ("unconfirmed", Disposition::Resolve);
+            assert_eq!((label, disposition), open, "{status} {code}");
+        }
     }
 }
 
@@ -331,6 +358,30 @@ async fn outage_in_the_providers_words_is_a_silent_portal_and_costs_the_taxpayer
             expected == PortalSign::Answered,
             "{code}"
         );
+    }
+}
+
+#[tokio::test]
+async fn outage_told_in_a_sentence_is_a_silent_portal_whatever_the_code_and_the_case() {
+    use crate::outcome::PortalSign;
+    for (code, sentence) in [
+        ("", "GSPGSTDOWN: GST system is down"),
+        ("", "read tcp: connection reset by peer"),
+        ("2189", "dial tcp: No Route To Host"),
+    ] {
+        let desc = if code.is_empty() {
+            sentence.to_owned()
+        } else {
+            format!("{code} : {sentence}")
+        };
+        let body = format!(r#"{{"status_cd":"0","status_desc":"{desc}"}}"#);
+        let (portal, taxpayer) = (answering(&body), plain());
+        let error = irp(&portal).generate(&access(&taxpayer), b"{}").await;
+        let error = error.unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Resolve, "{body}");
+        let silent = PortalSign::Silent { retry_after: None };
+        assert_eq!(error.sign(), Some(silent), "{body}");
+        assert!(!error.is_counted(), "{body}");
     }
 }
 

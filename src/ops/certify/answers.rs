@@ -10,7 +10,7 @@ use super::Halt;
 use super::cases::{Action, Case, LoginAs, NOT_FOUND};
 use super::journal::Answer;
 use crate::irn::Irn;
-use crate::irp::{IrpError, Refusal, codes};
+use crate::irp::{IrpError, Refusal, Unreadable, codes};
 use crate::outcome::Disposition;
 
 /// So often a call is tried before the run stops, to go on later.
@@ -133,14 +133,14 @@ impl Trial {
         }
         match error.disposition() {
             Disposition::Retry { .. } => match self.pause(error) {
-                Err(_) if refusal_of(error).is_some() => Next::Done(Box::new(received)),
+                Err(_) if is_an_answer(error) => Next::Done(Box::new(received)),
                 Err(halt) => Next::Stop(halt),
                 // Even a refusal that will pass may have come after the portal acted.
                 Ok(_) if refusal_of(error).is_some() && leaves_a_trace(case) => Next::Look,
                 Ok(wait) => Next::Again(wait),
             },
             Disposition::Resolve => match self.pause(error) {
-                Err(_) if refusal_of(error).is_some() => Next::Done(Box::new(received)),
+                Err(_) if is_an_answer(error) => Next::Done(Box::new(received)),
                 Err(halt) => Next::Stop(halt),
                 Ok(_) if leaves_a_trace(case) => Next::Look,
                 Ok(wait) => Next::Again(wait),
@@ -207,6 +207,30 @@ pub(super) fn refused_account(error: &IrpError) -> Halt {
     let meaning = error.code().and_then(codes::explain);
     let meaning = meaning.map(|row| format!(" ({}; {})", row.meaning, row.remedy));
     Halt::Refused(format!("{error}{}", meaning.unwrap_or_default()))
+}
+
+/// Whether the portal is there and has answered this case, if not as it should: a gateway may refuse what is wrongly
+/// formed with a status and no more. No later run would get another answer.
+fn is_an_answer(error: &IrpError) -> bool {
+    let status = match error {
+        IrpError::Refused(_) => return true,
+        IrpError::Server {
+            why: Unreadable::Status(status),
+            ..
+        }
+        | IrpError::Unconfirmed {
+            why: Unreadable::Status(status),
+            ..
+        } => *status,
+        IrpError::NotSent(_)
+        | IrpError::Unsendable { .. }
+        | IrpError::Unconfirmed { .. }
+        | IrpError::Server { .. }
+        | IrpError::Throttled { .. }
+        | IrpError::Undecipherable
+        | IrpError::Unintelligible { .. } => return false,
+    };
+    (400..500).contains(&status) && ![408, 425, 429].contains(&status)
 }
 
 fn refusal_of(error: &IrpError) -> Option<&Refusal> {
@@ -349,6 +373,25 @@ mod tests {
         let (last, first) = tries.split_last().unwrap();
         assert!(first.iter().all(|next| matches!(next, Next::Again(_))));
         assert!(matches!(last, Next::Stop(Halt::Unreachable(_))));
+    }
+
+    #[test]
+    fn status_without_a_word_is_an_answer_to_the_case_once_it_was_asked_often_enough() {
+        let refused = |status| IrpError::Unconfirmed {
+            why: Unreadable::Status(status),
+            retry_after: None,
+        };
+        for (status, is_one) in [(400, true), (403, true), (408, false), (502, false)] {
+            let (case, mut trial) = (generate(), Trial::default());
+            let tries = (1..=TRIES).map(|_| judged(&mut trial, &case, &refused(status)));
+            let tries: Vec<Next> = tries.collect();
+            let (last, first) = tries.split_last().unwrap();
+            assert!(
+                first.iter().all(|next| matches!(next, Next::Look)),
+                "{status}"
+            );
+            assert_eq!(matches!(last, Next::Done(_)), is_one, "{status}: {last:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn of_row(row: &Code) -> Explanation {
         meaning: row.meaning,
         fixed_by: row.fixed_by(),
         remedy: row.remedy,
-        worker_does: steps(calls_of(row.class), |call| row.disposition(call)),
+        worker_does: steps(calls_of_row(row), |call| row.disposition(call)),
         preflight: preflight::looks_for(row.code),
         note: row.besides(),
     }
@@ -64,11 +64,22 @@ pub(super) fn unknown(code: &str, operator: &[(String, UnknownCode)]) -> Explana
     }
 }
 
-/// The calls that a code of this class is an answer to.
+/// The calls that this code is an answer to.
+fn calls_of_row(row: &Code) -> &'static [Call] {
+    match (row.class, row.code) {
+        (Class::Done, "4002" | "4026") => &[Call::EwayBill],
+        (Class::Done, "9999") => &[Call::Cancel],
+        (Class::Done, _) => &[Call::Generate],
+        (class, _) => calls_of(class),
+    }
+}
+
+/// The calls that codes of this class are answers to.
 pub(super) fn calls_of(class: Class) -> &'static [Call] {
     match class {
         Class::Session | Class::Account | Class::Passing | Class::Uncertain => &CALLS,
-        Class::Done | Class::Document => &[Call::Generate, Call::Cancel, Call::EwayBill],
+        Class::Done => &[Call::Generate, Call::Cancel, Call::EwayBill],
+        Class::Document => &[Call::Generate, Call::LookUp, Call::Cancel, Call::EwayBill],
         Class::Conflict => &[Call::Generate, Call::EwayBill],
         Class::StaleGstin => &[Call::Generate, Call::Gstin],
         Class::Absent => &[Call::LookUp, Call::Cancel, Call::EwayBill, Call::Gstin],
@@ -130,7 +141,12 @@ fn does_with_verdict(call: Call, disposition: Disposition) -> &'static str {
             Disposition::NotRegistered => {
                 "takes it for not registered, once `irp.settle_time` has passed since it may have been sent; of a `cancel` or `get`: `not_found`"
             }
-            Disposition::TooOld => "delivers `partial`: the IRN, without signed data",
+            Disposition::TooOld => {
+                "delivers `partial`: the IRN, without signed data; of a `cancel` job `rejected` with 2270, and an `ewb` job in doubt is sent again"
+            }
+            Disposition::Reject => {
+                "delivers `rejected` for a `get`, `cancel` or `ewb` job that has sent nothing yet; of what may have been sent it proves nothing: kept in `irn.dead`, `failed`, UNKNOWN_CODE"
+            }
             Disposition::Retry { .. }
             | Disposition::Resolve
             | Disposition::Reauth
@@ -138,7 +154,6 @@ fn does_with_verdict(call: Call, disposition: Disposition) -> &'static str {
             | Disposition::Adopt
             | Disposition::Conflict
             | Disposition::SyncGstin
-            | Disposition::Reject
             | Disposition::Park => KEEPS,
         },
         Call::Gstin => match disposition {
@@ -182,7 +197,9 @@ fn of_a_request(call: Call, disposition: Disposition) -> &'static str {
         Disposition::Adopt if call == Call::EwayBill => {
             "fetches the bill by the IRN: `ewb_issued` with `recovered`; where there is none, it asks again later, and the second time it is `conflict`"
         }
-        Disposition::Adopt => "takes the registration for cancelled: `cancelled` with `recovered`",
+        Disposition::Adopt => {
+            "takes the registration for cancelled by somebody else: `cancelled` with `recovered`"
+        }
         Disposition::Conflict => "delivers `conflict`",
         Disposition::Reject if call == Call::EwayBill => REFUSES,
         Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => {

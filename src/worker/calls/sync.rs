@@ -2,6 +2,7 @@
 
 use super::Calls;
 use crate::gstin::Gstin;
+use crate::irp::{IrpError, codes};
 use crate::outcome::Disposition;
 use crate::worker::resync::GstinStatus;
 use crate::worker::settle::Ending;
@@ -23,7 +24,9 @@ impl Calls<'_> {
             if self.may_ask_again(&session, &error).await? {
                 continue;
             }
+            let is_of_another = !self.is_account(gstin) && is_of_an_inactive_gstin(&error);
             return match error.disposition() {
+                Disposition::RefuseAccount if is_of_another => Ok(GstinStatus::Inactive),
                 // The common portal does not know it either.
                 Disposition::NotRegistered | Disposition::SyncGstin | Disposition::Reject => {
                     Ok(GstinStatus::Inactive)
@@ -44,4 +47,10 @@ impl Calls<'_> {
     pub(in crate::worker) fn is_account(&self, gstin: &Gstin) -> bool {
         self.account.gstin == *gstin
     }
+}
+
+/// Said of the GSTIN that was asked about, it is not the account that is refused.
+fn is_of_an_inactive_gstin(error: &IrpError) -> bool {
+    let row = error.code().and_then(codes::explain);
+    row.is_some_and(codes::Code::is_of_an_inactive_gstin)
 }

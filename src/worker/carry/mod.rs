@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{Case, DUPLICATE, PORTAL_DOWN, SWEPT};
+use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
@@ -330,7 +330,11 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
         Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
-        Ending::Deferred { why, .. } => (*why).to_owned(),
+        // What the attempt before has learnt decides about the next one, however long it waits in between.
+        Ending::Deferred { why, .. } => {
+            let decides = before.filter(|code| case::decides_later(code));
+            decides.unwrap_or(why).to_owned()
+        }
         _ => case.last_code().unwrap_or_default(),
     }
 }

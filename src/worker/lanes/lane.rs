@@ -14,6 +14,9 @@ use super::course::{Course, Return};
 use crate::job::Class;
 use crate::limits::{Line, Slots};
 
+/// A login that has to ask the other replicas first takes no longer to be refused.
+const REOPENS_WITHIN: Duration = Duration::from_secs(3);
+
 /// A number of each class.
 #[derive(Debug, Default)]
 pub(super) struct Counts([AtomicU32; 2]);
@@ -74,6 +77,8 @@ struct State {
     bulk: u32,
     line: Line<oneshot::Sender<Place>>,
     course: Course,
+    /// Until then nobody could go on in a place: there is no session, and no login is left.
+    closed_until: Option<Instant>,
     /// When a job last came.
     urgent_seen: Option<Instant>,
     bulk_seen: Option<Instant>,
@@ -96,6 +101,17 @@ impl State {
 
     fn in_flight(&self) -> u32 {
         self.urgent + self.bulk
+    }
+
+    fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.closed_until.filter(|until| *until > now)
+    }
+
+    /// The first to go on again show only after a moment whether a login is left now.
+    fn closed_or_reopening_until(&self, now: Instant) -> Option<Instant> {
+        let opens = self.closed_until?;
+        let knows = opens + REOPENS_WITHIN;
+        [opens, knows].into_iter().find(|until| *until > now)
     }
 
     /// Whether one of this class that stands first in its line could go on now.
@@ -150,7 +166,7 @@ impl Held {
         Self { lane, class }
     }
 
-    pub(super) fn lane(&self) -> &Lane {
+    pub(super) fn lane(&self) -> &Arc<Lane> {
         &self.lane
     }
 }
@@ -172,6 +188,8 @@ pub(super) struct Standing {
     pub(super) held: u32,
     /// The time between two turns.
     pub(super) pace: Duration,
+    /// Until then it is closed, or nobody knows yet whether it still is.
+    pub(super) closed_until: Option<Instant>,
 }
 
 impl Lane {
@@ -184,6 +202,7 @@ impl Lane {
                 bulk: 0,
                 line: Line::default(),
                 course: Course::new(Instant::now()),
+                closed_until: None,
                 urgent_seen: None,
                 bulk_seen: None,
             }),
@@ -197,6 +216,9 @@ impl Lane {
         let mut state = self.lock();
         state.line.comes(class, now);
         *state.seen(class) = Some(now);
+        if state.closed_until(now).is_some() {
+            return None;
+        }
         if self.waiting_in(&mut state, class) > 0 || !state.has_place(class, places, now) {
             if places < self.common.concurrency {
                 // Then the limit of the slots is in the way, full or not.
@@ -216,8 +238,13 @@ impl Lane {
         place
     }
 
+    /// Lets nobody go on before then.
+    pub(super) fn close(&self, until: Instant) {
+        self.lock().closed_until = Some(until);
+    }
+
     /// Hands the free places to those in line.
-    fn serve(self: &Arc<Self>) {
+    pub(super) fn serve(self: &Arc<Self>) {
         while let Some((next, place)) = self.next_served() {
             // Left in this very moment: its place comes back by its drop.
             drop(next.send(place));
@@ -228,6 +255,9 @@ impl Lane {
         let now = Instant::now();
         let places = index(self.common.places());
         let mut state = self.lock();
+        if state.closed_until(now).is_some() {
+            return None;
+        }
         let taken = index(state.in_flight());
         let (class, next) = state
             .line
@@ -255,6 +285,7 @@ impl Lane {
             waiting: self.waiting_in(&mut state, class),
             held: self.held.get(class),
             pace: state.course.pace(places, now),
+            closed_until: state.closed_or_reopening_until(now),
         }
     }
 
@@ -264,6 +295,7 @@ impl Lane {
         let mut state = self.lock();
         let seen = *state.seen(class);
         seen.is_some_and(|seen| now.saturating_duration_since(seen) <= within)
+            && state.closed_until(now).is_none()
             && self.waiting_in(&mut state, class) == 0
             && state.has_place(class, self.common.concurrency, now)
     }

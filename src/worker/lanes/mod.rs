@@ -25,11 +25,15 @@ use crate::limits::Slots;
 use crate::retry::Ladder;
 
 use course::{HANGING_PART, HANGING_SPACING};
-use lane::{Common, Counts, Held, Lane, Place, Wish};
+use lane::{Common, Counts, Held, Lane, Place, Standing, Wish};
 use room::{Look, Others, QUICK, Room};
 
 /// How long a job may wait in its lane while it holds its delivery.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may wait while its lane is closed: the login rate has mostly room for another within a minute, and on the
+/// ladder it would be in the way of those replicas that have a session.
+const CLOSED_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who was seen within this time may come again.
 const LATELY: Duration = Duration::from_secs(60);
@@ -212,6 +216,9 @@ impl Lanes {
     fn waits(&self, lane: &Lane, class: Class, around: Around) -> Option<Waits> {
         let now = Instant::now();
         let standing = lane.standing(class);
+        if let Some(until) = standing.closed_until {
+            return Some(self.waits_outside(&standing, class, around, until));
+        }
         let mut look = Look {
             position: standing.waiting,
             held: standing.held,
@@ -232,6 +239,30 @@ impl Lanes {
             Room::Edge => Some(Waits::Until(self.next_probe(around.replicas, now))),
             Room::Full => None,
         }
+    }
+
+    /// The lane is closed, which no sweep opens: another replica may have a session, and do the work. Those within its share
+    /// wait; the others go to the ladder one by one where somebody wants for work who may stand behind them.
+    fn waits_outside(
+        &self,
+        standing: &Standing,
+        class: Class,
+        around: Around,
+        until: Instant,
+    ) -> Waits {
+        let now = Instant::now();
+        let left = self.window.saturating_sub(self.common.held.get(class));
+        let in_share = standing.held < self.share && standing.held < left;
+        if in_share || around.alone || !self.is_wanted(class, now) {
+            Waits::ForNow(until)
+        } else {
+            Waits::Until(self.next_probe(around.replicas, now))
+        }
+    }
+
+    /// Nobody of this GSTIN can go on for so long: it has no session, and no login is left.
+    pub(super) fn close(&self, gstin: &Gstin, wait: Duration) {
+        self.lane(gstin).close(Instant::now() + wait.min(PATIENCE));
     }
 
     /// Whether they have not existed for long: nobody was seen yet who does not come often.
@@ -343,6 +374,7 @@ impl Entry<'_> {
             stand,
             held,
         } = self;
+        let entered = Instant::now();
         let mut turn = lanes.claim(irn)?;
         let mut place = match stand {
             Stand::InPlace(place) => place,
@@ -352,9 +384,15 @@ impl Entry<'_> {
                     // The lane is held, and it drops nobody who stands in line.
                     break place.map_err(|_| NoTurn::Full)?;
                 }
+                // Nobody serves a lane that opens again.
+                held.lane().serve();
+                if let Ok(place) = line.try_recv() {
+                    break place;
+                }
+                let is_patient = Instant::now() < entered + CLOSED_PATIENCE;
                 let next = match waits {
-                    Waits::Until(_) => None,
-                    Waits::ForNow(_) => lanes.waits(held.lane(), class, around),
+                    Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around),
+                    Waits::Until(_) | Waits::ForNow(_) => None,
                 };
                 waits = next.ok_or(NoTurn::Full)?;
             },

@@ -317,3 +317,63 @@ async fn bulk_that_fills_its_window_defers_no_urgent_job() {
         .collect();
     assert_eq!(urgent.len(), 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_lane_lets_nobody_go_on_and_opens_again_for_those_in_line() {
+    let lanes = Arc::new(lanes(64, 8));
+    lanes.see_another().await;
+    lanes.close(&gstin(), Duration::from_secs(2));
+    let began = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let lanes = Arc::clone(&lanes);
+        waiting.spawn(async move {
+            lanes
+                .turn(&gstin(), irn(n))
+                .await
+                .map(|_turn| began.elapsed())
+        });
+    }
+    for waited in waiting.join_all().await {
+        let waited = waited.unwrap();
+        assert!(waited >= Duration::from_secs(2), "{waited:?}");
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stays_closed_holds_its_share_for_a_minute_and_the_others_leave_as_probes() {
+    let lanes = Arc::new(lanes(64, 8));
+    lanes.see_another().await;
+    let began = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    lanes.close(&gstin(), PATIENCE);
+    for n in 0..128 {
+        let lanes = Arc::clone(&lanes);
+        waiting.spawn(async move {
+            let ended = lanes.turn(&gstin(), irn(n)).await.map(drop);
+            // Whoever tries finds that it is closed still.
+            lanes.close(&gstin(), PATIENCE);
+            (ended, began.elapsed())
+        });
+    }
+    let mut left: Vec<_> = waiting.join_all().await;
+    left.sort_by_key(|(_, at)| *at);
+    let at = |n: usize| left[n].1;
+    // 64 are its share, and three hundred probes go in a second.
+    assert!(
+        at(63) >= Duration::from_millis(190) && at(63) < PATIENCE,
+        "{:?}",
+        at(63)
+    );
+    assert!(
+        left[..63]
+            .iter()
+            .all(|(ended, _)| *ended == Err(NoTurn::Full))
+    );
+    assert!(
+        at(70) >= PATIENCE && at(127) <= CLOSED_PATIENCE + PATIENCE,
+        "{:?}",
+        at(127)
+    );
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Registered, failed, look, rejected};
+use super::{Registered, failed, look, unseen};
 use crate::config::credentials::Account;
 use crate::irp::{IrpError, Registration};
 use crate::outcome::{Disposition, ErrorEntry, ErrorSource, Reason};
@@ -50,7 +50,7 @@ pub(super) async fn run(
         Registered::TooOld(_) => return Ok(too_late()),
         Registered::Nowhere if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
         Registered::Nowhere => return Ok(Ending::NotFound),
-        Registered::Refused(refusal) => return Ok(rejected(&refusal)),
+        Registered::Refused(calls, refusal) => return Ok(unseen(case, &calls, refusal)),
     };
     if registration.irn != order.irn {
         let why = "a look-up by IRN was answered with another one";

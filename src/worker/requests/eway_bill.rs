@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{failed, is_asked, portals, portals_of, rejected, worth_asking};
+use super::{failed, is_asked, portals, portals_of, rejected, unseen, worth_asking};
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::irn::Irn;
@@ -71,7 +71,7 @@ async fn look(
             Ok(LookUp::Nothing) => {}
             // That says nothing of a bill: if there is one, the portal refuses another (4002).
             Ok(LookUp::TooOld) => is_too_old = true,
-            Err(refusal) => return Ok(Some(rejected(&refusal))),
+            Err(refusal) => return Ok(Some(unseen(case, &calls, refusal))),
         }
     }
     if case.doubt_is_young() {

@@ -21,6 +21,6 @@ pub(super) async fn run(
         Registered::At(_, registration) => found(worker, case, wanted, registration),
         Registered::TooOld(_) => too_old(wanted.irn(), None),
         Registered::Nowhere => Ending::NotFound,
-        Registered::Refused(refusal) => rejected(&refusal),
+        Registered::Refused(_, refusal) => rejected(&refusal),
     })
 }

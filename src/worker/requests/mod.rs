@@ -47,7 +47,7 @@ enum Registered<'w> {
     TooOld(Box<Calls<'w>>),
     Nowhere,
     /// It is not for this account to ask.
-    Refused(Box<Refusal>),
+    Refused(Box<Calls<'w>>, Box<Refusal>),
 }
 
 /// Asks each portal that may have it, until one has. One that lost against another portal's counts only if nobody has
@@ -88,7 +88,7 @@ async fn look<'w>(
             }
             Ok(LookUp::TooOld) => return Ok(Registered::TooOld(Box::new(calls))),
             Ok(LookUp::Nothing) => {}
-            Err(refusal) => said = Registered::Refused(refusal),
+            Err(refusal) => said = Registered::Refused(Box::new(calls), refusal),
         }
     }
     if all_asked {
@@ -131,6 +131,15 @@ fn worth_asking(
             Err(Box::new(one_is_down()))
         }
         _ => Ok(()),
+    }
+}
+
+/// The portal has refused to look for what a request in doubt may have done: that is no answer to the request itself.
+fn unseen(case: &Case, calls: &Calls<'_>, refusal: Box<Refusal>) -> Ending {
+    if case.in_doubt() {
+        calls.unclassified(&IrpError::Refused(refusal))
+    } else {
+        rejected(&refusal)
     }
 }
 

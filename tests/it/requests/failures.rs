@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Make, SELLER, SOON, all_registered, asked, assert_nothing_blind};
 use crate::support::amqp::Job;
+use crate::support::eventually;
 use crate::support::stack::Stack;
 
 /// How an answer may be lost.
@@ -243,6 +244,45 @@ async fn request_that_is_never_answered_dies_saying_what_is_not_known() -> Resul
             "unknown"
         };
         assert_eq!(letter.header("x-irn-outcome").as_deref(), Some(unknown));
+    }
+    Ok(())
+}
+
+/// The first look is answered, and the request sent; then the portal answers no look-up of this document any more.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn look_up_that_is_refused_says_nothing_of_what_may_have_been_done() -> Result<()> {
+    for (endpoint, look, prefix, job) in [
+        ("cancel", "get_by_irn", "CR", Job::cancel as Make),
+        ("ewb", "get_ewb", "ER", Job::eway_bill),
+    ] {
+        let stack = impatient().await?;
+        let irns = all_registered(&stack, prefix, 2).await?;
+        let lost = json!([{"endpoint": endpoint, "kind": "drop", "when": "after", "times": 1}]);
+        stack.sandbox.faults(1, lost).await?;
+        let jobs = [job("d-1", SELLER, &irns[0])];
+        stack.erp.publish(&jobs).await?;
+        eventually(SOON, "the request to be sent", async || {
+            let stats = stack.sandbox.stats().await?;
+            Ok((stats.requests(endpoint) == 1).then_some(()))
+        })
+        .await?;
+        let refuse = json!([{"endpoint": look, "kind": "error", "code": "2257",
+            "message": "The credentials are not valid for this IRN"}]);
+        stack.sandbox.faults(1, refuse).await?;
+        let outcome = &stack.outcomes(1, SOON).await?["d-1"];
+        assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+        assert_eq!(outcome.json["dead_lettered"], true, "{}", outcome.json);
+        assert!(
+            outcome.errors().contains(&"irp 2257".to_owned()),
+            "{}",
+            outcome.json
+        );
+        // Of one that has sent nothing yet it is the answer.
+        if endpoint == "cancel" {
+            let outcome = stack.settle(job("d-2", SELLER, &irns[1])).await?;
+            assert_eq!(outcome.status(), "rejected", "{}", outcome.json);
+        }
     }
     Ok(())
 }

@@ -16,7 +16,10 @@ const NO_SUCH_USER: &[&str] = &[
 ];
 /// No such client.
 const NO_SUCH_CLIENT: &[&str] = &["1010", "1002", "1007", "1018", "3059", "401", "403"];
-const NO_SUCH_GSTIN: &[&str] = &["3001", "3005", "3011", "3028", "3030", "3014", NOT_FOUND];
+const NO_SUCH_GSTIN: &[&str] = &[
+    "3001", "3005", "3011", "3028", "3030", "3013", "3014", "3015", "3016", "3017", "3064",
+    NOT_FOUND,
+];
 const NO_SUCH_IRN: &[&str] = &["2148", "2154", "2226", "3001", NOT_FOUND];
 const NO_SUCH_DOCUMENT: &[&str] = &["2154", "2148", "2226", "3001", NOT_FOUND];
 const WRONG_DATE: &[&str] = &["2225", "2142", "2144", "5002", "2154", NOT_FOUND];
