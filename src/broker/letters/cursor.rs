@@ -42,6 +42,9 @@ const GIVEN_BACK_TOGETHER: usize = 32;
 /// So many words are said at once: of more than 32, RabbitMQ keeps some back for a while, and makes one of them.
 const WORDS_AT_ONCE: usize = 16;
 
+/// What was on its way to a consumer that ended is back in the queue only after a moment.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// How long those may take to be back. Others may have taken them at once: then they are not waited for.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
@@ -258,9 +261,12 @@ impl Cursor {
 
     /// Opens the next window; false if nothing is in the queue.
     async fn consume(&mut self) -> Result<bool, BrokerError> {
-        let ready = ready(&self.channel, &self.queue).await??;
-        if ready == 0 {
-            return Ok(false);
+        let looked_from = Instant::now();
+        while ready(&self.channel, &self.queue).await?? == 0 {
+            if looked_from.elapsed() >= BACK_WITHIN {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
         if self.seen > 0 {
             self.window = self.window.next();

@@ -66,6 +66,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// The virtual host's name.
+    pub(crate) fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
     /// The AMQP URL of the virtual host.
     pub(crate) fn url(&self) -> String {
         format!("{}/{}", self.server, self.vhost)

@@ -54,10 +54,35 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A virtual host on it, managed through the first node.
+    /// A virtual host on it, managed through the first node. It runs on every node: on a busy machine RabbitMQ may have
+    /// failed to start it on one, and leaves it so.
     pub(crate) async fn virtual_host(&self) -> Result<Broker> {
         let first = self.nodes.first().context("a cluster has nodes")?;
-        Broker::at(&first.amqp_url, &first.management_url).await
+        let broker = Broker::at(&first.amqp_url, &first.management_url).await?;
+        let client = http::client()?;
+        let url = format!("{}/api/vhosts/{}", first.management_url, broker.vhost());
+        eventually(
+            SAFE_WITHIN,
+            "the virtual host to run everywhere",
+            async || {
+                let vhost: Value = http::json(&client, &url).await?;
+                let states = vhost["cluster_state"].as_object().context("no states")?;
+                let mut runs = states.len() == NODES;
+                for (node, state) in states {
+                    if state != "running" {
+                        runs = false;
+                        let start = client.post(format!("{url}/start/{node}"));
+                        start
+                            .header("content-type", "application/json")
+                            .send()
+                            .await?;
+                    }
+                }
+                Ok(runs.then_some(()))
+            },
+        )
+        .await?;
+        Ok(broker)
     }
 
     /// `host:port` of every node.
