@@ -38,7 +38,7 @@ static class IrnClient
         var invoice = Json(body);
         JObject seller = (JObject)invoice["SellerDtls"], document = (JObject)invoice["DocDtls"];
         string digest;
-        using (var sha = SHA256.Create()) digest = BitConverter.ToString(sha.ComputeHash(body), 0, 4).Replace("-", "");
+        using (var sha = SHA256.Create()) digest = BitConverter.ToString(sha.ComputeHash(body), 0, 4).Replace("-", "").ToLowerInvariant();
         // Your own id: the same for the same bytes, another one once the invoice has been corrected.
         var id = $"{Text(seller, "Gstin")} {Text(document, "Typ")} {Text(document, "No")} {Text(document, "Dt")} {digest}";
         var properties = channel.CreateBasicProperties();
