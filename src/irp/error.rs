@@ -183,13 +183,41 @@ impl IrpError {
 
     /// The portal's code that decides, if it sent one.
     pub fn code(&self) -> Option<&str> {
+        let code = self.refusal().map(Refusal::code);
+        code.filter(|code| !code.is_empty())
+    }
+
+    /// The readable refusal that it is.
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) => Some(refusal.code()).filter(|code| !code.is_empty()),
+            Self::Refused(refusal) => Some(refusal),
             Self::NotSent(_)
             | Self::Unsendable { .. }
             | Self::Unconfirmed { .. }
             | Self::Server { .. }
             | Self::Throttled { .. }
+            | Self::Undecipherable
+            | Self::Unintelligible { .. } => None,
+        }
+    }
+
+    /// The HTTP status of an answer that said nothing besides.
+    pub fn bare_status(&self) -> Option<u16> {
+        match self {
+            Self::Unconfirmed {
+                why: Unreadable::Status(status),
+                ..
+            }
+            | Self::Server {
+                why: Unreadable::Status(status),
+                ..
+            } => Some(*status),
+            Self::NotSent(_)
+            | Self::Unsendable { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Server { .. }
+            | Self::Throttled { .. }
+            | Self::Refused(_)
             | Self::Undecipherable
             | Self::Unintelligible { .. } => None,
         }

@@ -19,7 +19,7 @@ use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::gstin::Gstin;
-use crate::irp::IrpError;
+use crate::irp::{IrpError, Refusal};
 use crate::limits::{Admission, Allowance, Reservation, Scope, Stopped};
 use crate::outcome::{Disposition, ErrorEntry, PortalSign, Reason};
 use crate::retry::ImmediateTries;
@@ -405,19 +405,9 @@ pub(super) fn label(error: &IrpError) -> String {
 
 /// An error as it goes into a result.
 pub(super) fn entries(error: &IrpError) -> Vec<ErrorEntry> {
-    match error {
-        IrpError::Refused(refusal) => refusal.entries(),
-        IrpError::NotSent(_)
-        | IrpError::Unsendable { .. }
-        | IrpError::Unconfirmed { .. }
-        | IrpError::Server { .. }
-        | IrpError::Throttled { .. }
-        | IrpError::Undecipherable
-        | IrpError::Unintelligible { .. } => {
-            vec![ErrorEntry::worker(
-                Reason::Unintelligible,
-                format!("the portal's answer cannot be used: {error}"),
-            )]
-        }
-    }
+    let unusable = || {
+        let message = format!("the portal's answer cannot be used: {error}");
+        vec![ErrorEntry::worker(Reason::Unintelligible, message)]
+    };
+    error.refusal().map_or_else(unusable, Refusal::entries)
 }

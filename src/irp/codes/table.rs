@@ -22,12 +22,12 @@ const fn account(code: &'static str, meaning: &'static str, remedy: &'static str
         remedy,
     }
 }
-const fn done(code: &'static str, meaning: &'static str) -> Code {
+const fn done(code: &'static str, meaning: &'static str, remedy: &'static str) -> Code {
     Code {
         code,
         meaning,
         class: Class::Done,
-        remedy: "nothing to do: the worker fetches what is registered and compares it",
+        remedy,
     }
 }
 const fn conflict(code: &'static str, meaning: &'static str, remedy: &'static str) -> Code {
@@ -166,10 +166,10 @@ pub(super) const TABLE: &[Code] = &[
     account("111", "the GSTIN is not registered with this service provider (e-way bill system)", PAIR),
 
     // Done before.
-    done("2150", "the document is registered already"),
-    done("4002", "an e-way bill was issued for this IRN already"),
-    done("4026", "an e-way bill was issued for this document number already"),
-    done("9999", "the invoice is not active: it was cancelled before"),
+    done("2150", "the document is registered already", "nothing to do: the worker fetches what is registered and compares it"),
+    done("4002", "an e-way bill was issued for this IRN already", "nothing to do: the worker fetches the bill"),
+    done("4026", "an e-way bill was issued for this document number already", "nothing to do: the worker fetches the bill"),
+    done("9999", "the invoice is not active: it was cancelled before", "nothing to do: what was asked for is done"),
 
     // The number is burnt.
     conflict("2278", "this document number was registered and cancelled; it can never be used again", "issue the invoice under a new number in the ERP"),

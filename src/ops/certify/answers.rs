@@ -10,7 +10,7 @@ use super::Halt;
 use super::cases::{Action, Case, LoginAs, NOT_FOUND};
 use super::journal::Answer;
 use crate::irn::Irn;
-use crate::irp::{IrpError, Refusal, Unreadable, codes};
+use crate::irp::{IrpError, Refusal, codes};
 use crate::outcome::Disposition;
 
 /// So often a call is tried before the run stops, to go on later.
@@ -83,7 +83,7 @@ impl Received {
 
     /// What is kept where nothing is to be done about an error.
     fn kept(self, error: &IrpError) -> Self {
-        match refusal_of(error) {
+        match error.refusal() {
             Some(refusal) => self.refused(refusal),
             None => Self {
                 answer: Answer::Unreadable,
@@ -136,7 +136,7 @@ impl Trial {
                 Err(_) if is_an_answer(error) => Next::Done(Box::new(received)),
                 Err(halt) => Next::Stop(halt),
                 // Even a refusal that will pass may have come after the portal acted.
-                Ok(_) if refusal_of(error).is_some() && leaves_a_trace(case) => Next::Look,
+                Ok(_) if error.refusal().is_some() && leaves_a_trace(case) => Next::Look,
                 Ok(wait) => Next::Again(wait),
             },
             Disposition::Resolve => match self.pause(error) {
@@ -148,7 +148,7 @@ impl Trial {
             Disposition::Reauth if !self.has_new_session => {
                 self.has_new_session = true;
                 // A success that our key does not open is one all the same.
-                if refusal_of(error).is_none() && leaves_a_trace(case) {
+                if error.refusal().is_none() && leaves_a_trace(case) {
                     Next::Look
                 } else {
                     Next::Again(Duration::ZERO)
@@ -212,38 +212,8 @@ pub(super) fn refused_account(error: &IrpError) -> Halt {
 /// Whether the portal is there and has answered this case, if not as it should: a gateway may refuse what is wrongly
 /// formed with a status and no more. No later run would get another answer.
 fn is_an_answer(error: &IrpError) -> bool {
-    let status = match error {
-        IrpError::Refused(_) => return true,
-        IrpError::Server {
-            why: Unreadable::Status(status),
-            ..
-        }
-        | IrpError::Unconfirmed {
-            why: Unreadable::Status(status),
-            ..
-        } => *status,
-        IrpError::NotSent(_)
-        | IrpError::Unsendable { .. }
-        | IrpError::Unconfirmed { .. }
-        | IrpError::Server { .. }
-        | IrpError::Throttled { .. }
-        | IrpError::Undecipherable
-        | IrpError::Unintelligible { .. } => return false,
-    };
-    (400..500).contains(&status) && ![408, 425, 429].contains(&status)
-}
-
-fn refusal_of(error: &IrpError) -> Option<&Refusal> {
-    match error {
-        IrpError::Refused(refusal) => Some(refusal),
-        IrpError::NotSent(_)
-        | IrpError::Unsendable { .. }
-        | IrpError::Unconfirmed { .. }
-        | IrpError::Server { .. }
-        | IrpError::Throttled { .. }
-        | IrpError::Undecipherable
-        | IrpError::Unintelligible { .. } => None,
-    }
+    let refuses = |status: u16| (400..500).contains(&status) && ![408, 425, 429].contains(&status);
+    error.refusal().is_some() || error.bare_status().is_some_and(refuses)
 }
 
 /// The registration a case is about.
@@ -298,6 +268,7 @@ fn is_a_strangers(case: &Case) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::irp::Unreadable;
     use crate::ops::certify::cases::{Api, Kind};
 
     fn case(action: Action) -> Case {

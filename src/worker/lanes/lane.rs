@@ -14,7 +14,7 @@ use super::course::{Course, Return};
 use crate::job::Class;
 use crate::limits::{Line, Slots};
 
-/// A login that has to ask the other replicas first takes no longer to be refused.
+/// A login that is refused because others have used up its rate is mostly refused within this time.
 const REOPENS_WITHIN: Duration = Duration::from_secs(3);
 
 /// A number of each class.

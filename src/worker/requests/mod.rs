@@ -171,26 +171,19 @@ async fn failed(case: &Case, calls: &Calls<'_>, error: IrpError) -> Ending {
         Disposition::NotRegistered => Ending::NotFound,
         Disposition::Reject | Disposition::SyncGstin | Disposition::TooOld => Ending::Rejected {
             errors: entries(&error),
-            info: info_of(error),
+            info: info_of(&error),
         },
         Disposition::Conflict => Ending::Conflict {
             irn: case.subject.irn(),
             errors: entries(&error),
-            info: info_of(error),
+            info: info_of(&error),
         },
         Disposition::Adopt | Disposition::Park => calls.unclassified(&error),
     }
 }
 
-fn info_of(error: IrpError) -> Vec<Info> {
-    match error {
-        IrpError::Refused(refusal) => refusal.info,
-        IrpError::NotSent(_)
-        | IrpError::Unsendable { .. }
-        | IrpError::Unconfirmed { .. }
-        | IrpError::Server { .. }
-        | IrpError::Throttled { .. }
-        | IrpError::Undecipherable
-        | IrpError::Unintelligible { .. } => Vec::new(),
-    }
+fn info_of(error: &IrpError) -> Vec<Info> {
+    error
+        .refusal()
+        .map_or_else(Vec::new, |refusal| refusal.info.clone())
 }
