@@ -1,7 +1,9 @@
-//! Publishing with proof: persistent, mandatory, confirmed, many in flight on one channel of a connection of its own.
+//! Publishing with proof: persistent, mandatory, confirmed, many at a time on a connection of its own.
 //!
 //! A connection that publishes can be blocked by the broker, and a blocked connection in lapin sends nothing at all,
 //! not even acknowledgements: hence its own.
+
+mod channels;
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -9,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection, Event, Queue};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::channels::{Channels, Lent};
 use super::connection::timed;
 use super::{BrokerError, Endpoint, Topology};
 use crate::job::{Properties, short};
@@ -60,6 +63,9 @@ pub enum PublishError {
     /// The broker refused it, for example because a queue is full.
     #[error("refused by the broker")]
     Nacked,
+    /// The broker closed the channel over it: an exchange is missing, or a right.
+    #[error("refused by the broker: {0}")]
+    Refused(String),
     /// No answer; it may or may not have arrived.
     #[error("not confirmed: {0}")]
     Unconfirmed(String),
@@ -71,8 +77,7 @@ pub struct Publisher(Arc<watch::Sender<Option<Live>>>);
 
 #[derive(Clone)]
 struct Live {
-    /// Shared: a channel's own clone copies two dozen counters.
-    channel: Arc<Channel>,
+    channels: Arc<Channels>,
     blocked: bool,
     broken: CancellationToken,
     /// One of the worker's own queues is missing.
@@ -175,28 +180,52 @@ impl Publisher {
         let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
-        let mut confirming = pin!(confirm(&live, publication));
-        let mut confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await;
-        // What a blocked connection holds back is sent when it may go on: publishing it again would double it.
-        while confirmed.is_err() && self.is_blocked() {
-            confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await;
+        // Nothing has left before a channel is there.
+        let Ok(lent) = live.channels.lend().await else {
+            return Err(PublishError::NotConnected);
+        };
+        let confirmed = self.confirmed(&live, &lent, publication).await;
+        if let Some(Ok(_)) = confirmed {
+            live.channels.take_back(lent);
         }
         match confirmed {
-            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),
-            Ok(Ok(Confirmation::Nack(_))) => Err(PublishError::Nacked),
-            Ok(Ok(Confirmation::NotRequested)) => {
+            Some(Ok(Confirmation::Ack(None))) => Ok(()),
+            Some(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),
+            Some(Ok(Confirmation::Nack(_))) => Err(PublishError::Nacked),
+            Some(Ok(Confirmation::NotRequested)) => {
                 Err(PublishError::Unconfirmed("confirms are off".to_owned()))
             }
-            Ok(Err(error)) => {
+            // The channel is gone, with nothing else on it.
+            Some(Err(error)) if error.is_amqp_soft_error() => {
+                Err(PublishError::Refused(BrokerError::from(error).to_string()))
+            }
+            Some(Err(error)) => {
                 live.broken.cancel();
                 Err(PublishError::Unconfirmed(
                     BrokerError::from(error).to_string(),
                 ))
             }
-            Err(_) => Err(PublishError::Unconfirmed(format!(
+            None => Err(PublishError::Unconfirmed(format!(
                 "no answer within {CONFIRM_TIMEOUT:?}"
             ))),
+        }
+    }
+
+    /// What the broker answers; `None` if it does not in time.
+    async fn confirmed(
+        &self,
+        live: &Live,
+        lent: &Lent,
+        publication: &Publication<'_>,
+    ) -> Option<lapin::Result<Confirmation>> {
+        let mut confirming = pin!(confirm(lent, live, publication));
+        loop {
+            match tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await {
+                Ok(confirmed) => return Some(confirmed),
+                // What a blocked connection holds back is sent when it may go on: publishing it again would double it.
+                Err(_) if self.is_blocked() => {}
+                Err(_) => return None,
+            }
         }
     }
 
@@ -246,15 +275,16 @@ impl Publisher {
         &self,
         endpoint: &Endpoint,
         declared: Option<&Topology>,
-    ) -> Result<(Connection, Live), BrokerError> {
-        let connection = endpoint.connect_for_own("publish").await?;
+    ) -> Result<(Arc<Connection>, Live), BrokerError> {
+        let connection = Arc::new(endpoint.connect_for_own("publish").await?);
         if let Some(topology) = declared {
             timed(topology.apply(&connection)).await??;
         }
-        let channel = timed(connection.create_channel()).await??;
-        timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
+        let channels = Channels::new(Arc::clone(&connection));
+        // The first is opened here: a connection on which none can be opened is none.
+        channels.take_back(channels.lend().await?);
         let live = Live {
-            channel: Arc::new(channel),
+            channels: Arc::new(channels),
             blocked: false,
             broken: CancellationToken::new(),
             missing: Arc::new(Notify::new()),
@@ -322,7 +352,11 @@ impl Publisher {
     clippy::disallowed_methods,
     reason = "the one place that publishes: mandatory, persistent and confirmed"
 )]
-async fn confirm(live: &Live, publication: &Publication<'_>) -> lapin::Result<Confirmation> {
+async fn confirm(
+    lent: &Lent,
+    live: &Live,
+    publication: &Publication<'_>,
+) -> lapin::Result<Confirmation> {
     let options = BasicPublishOptions {
         mandatory: true,
         ..BasicPublishOptions::default()
@@ -335,7 +369,7 @@ async fn confirm(live: &Live, publication: &Publication<'_>) -> lapin::Result<Co
     if let Some(user) = &live.signed_as {
         properties = properties.with_user_id(user.clone());
     }
-    live.channel
+    lent.channel
         .basic_publish(exchange, key, options, publication.payload.0, properties)
         .await?
         .await

@@ -319,7 +319,10 @@ fn failure(error: LettersError) -> Failure {
         LettersError::NoRungs => Failure::new(MISUSED, error),
         LettersError::Broker(BrokerError::Topology { .. } | BrokerError::Malformed)
         | LettersError::Publish(
-            PublishError::Nacked | PublishError::Returned | PublishError::Unconfirmed(_),
+            PublishError::Nacked
+            | PublishError::Refused(_)
+            | PublishError::Returned
+            | PublishError::Unconfirmed(_),
         ) => Failure::new(FAILED, error),
         LettersError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_))
         | LettersError::Publish(PublishError::NotConnected) => Failure::new(

@@ -85,7 +85,10 @@ fn failure(error: SubmitError) -> Failure {
     let code = match &error {
         SubmitError::Broker(_) => UNREACHABLE,
         SubmitError::NotAllowed(_) | SubmitError::Nothing | SubmitError::Endpoint(_) => MISUSED,
-        SubmitError::File { .. } | SubmitError::NotJson { .. } | SubmitError::NoTopology => FAILED,
+        SubmitError::File { .. }
+        | SubmitError::NotJson { .. }
+        | SubmitError::NoTopology
+        | SubmitError::Refused(_) => FAILED,
     };
     Failure::new(code, error)
 }

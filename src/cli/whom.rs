@@ -45,7 +45,10 @@ pub(super) fn failure(error: OrderError) -> Failure {
         | OrderError::NobodyListens
         | OrderError::NotKept
         | OrderError::Publish(
-            PublishError::Nacked | PublishError::Returned | PublishError::Unconfirmed(_),
+            PublishError::Nacked
+            | PublishError::Refused(_)
+            | PublishError::Returned
+            | PublishError::Unconfirmed(_),
         ) => FAILED,
         OrderError::Broker(
             BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_),

@@ -137,18 +137,18 @@ async fn published(
 fn may_pass(error: &PublishError) -> bool {
     match error {
         PublishError::NotConnected | PublishError::Nacked => true,
-        // What the broker says of a missing permission, in its own words (AMQP 0-9-1, 403).
-        PublishError::Unconfirmed(why) => !why.contains("ACCESS_REFUSED"),
-        PublishError::Returned => false,
+        PublishError::Unconfirmed(_) => true,
+        PublishError::Returned | PublishError::Refused(_) => false,
     }
 }
 
 fn failed(error: PublishError, returned: OrderError) -> OrderError {
     match error {
         PublishError::Returned => returned,
-        PublishError::NotConnected | PublishError::Nacked | PublishError::Unconfirmed(_) => {
-            OrderError::Publish(error)
-        }
+        PublishError::NotConnected
+        | PublishError::Nacked
+        | PublishError::Refused(_)
+        | PublishError::Unconfirmed(_) => OrderError::Publish(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an ERP may rely on: bytes arrive as they were sent, results come back where they were asked for, in the
 //! shape of the contract.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -224,6 +225,49 @@ async fn result_of_a_reply_queue_deleted_meanwhile_is_kept_and_marked() -> Resul
         Some("erp.gone")
     );
     assert_eq!(stack.sandbox.calls().await?.generates, 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn results_that_come_back_are_told_from_those_published_with_them() -> Result<()> {
+    const EACH: usize = 600;
+    let stack = Stack::start_with(1, |config| config.set("irp.concurrency", 64)).await?;
+    stack.erp.declare("erp.here").await?;
+    let jobs: Vec<Job> = (0..EACH)
+        .flat_map(|number| {
+            let job = |kind: &str| {
+                let id = format!("{kind}/{number}");
+                Job::generate(&id, invoice(GSTINS[number % GSTINS.len()], &id))
+            };
+            [
+                job("GONE").reply_to("erp.gone"),
+                job("HERE").reply_to("erp.here"),
+                job("OWN"),
+            ]
+        })
+        .collect();
+    stack.erp.publish(&jobs).await?;
+    let mut came = BTreeMap::new();
+    for (queue, count) in [("irn.results", 2 * EACH), ("erp.here", EACH)] {
+        for message in stack.erp.take(queue, count, 6 * SOON).await? {
+            let id = Outcome::read(message.clone())?.text("job_id").to_owned();
+            let undeliverable = message.header("x-irn-undeliverable-to");
+            let again = came.insert(id.clone(), (queue, undeliverable));
+            assert_eq!(again, None, "{id} has two results");
+        }
+    }
+    for (id, (queue, undeliverable)) in came {
+        let wanted = match id.split('/').next() {
+            Some("GONE") => ("irn.results", Some("erp.gone")),
+            Some("HERE") => ("erp.here", None),
+            _ => ("irn.results", None),
+        };
+        assert_eq!((queue, undeliverable.as_deref()), wanted, "{id}");
+    }
+    assert_eq!(stack.erp.depth("irn.results").await?, 0);
+    assert_eq!(stack.erp.depth("erp.here").await?, 0);
+    assert_eq!(stack.sandbox.calls().await?.generates, 3 * EACH as u64);
     Ok(())
 }
 

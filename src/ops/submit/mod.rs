@@ -113,6 +113,9 @@ pub enum SubmitError {
         "the broker takes no jobs: exchange {JOBS_EXCHANGE} routes nowhere; run `irn-worker topology apply` first"
     )]
     NoTopology,
+    /// The exchange is gone, or the user may not write to it.
+    #[error("the broker refuses jobs: {0}")]
+    Refused(String),
 }
 
 impl From<lapin::Error> for SubmitError {
@@ -223,6 +226,7 @@ async fn publish_one(
         match publisher.publish(&publication).await {
             Ok(()) => return Ok(()),
             Err(PublishError::Returned) => return Err(SubmitError::NoTopology),
+            Err(PublishError::Refused(why)) => return Err(SubmitError::Refused(why)),
             Err(PublishError::Unconfirmed(_)) => {
                 // Its first copy may be in the queue: the second one makes the worker look before it sends.
                 publication.properties =

@@ -21,7 +21,7 @@ enum Routed {
     Queue,
     /// Back with us: no queue took it.
     Nowhere,
-    /// Refused: a queue is full, or has just lost its leader.
+    /// Refused: a queue is full, or has just lost its leader; or the exchange is gone.
     Refused,
     /// Perhaps in a queue: it left, and no confirm came.
     Perhaps,
@@ -130,11 +130,11 @@ impl<'a> Tries<'a> {
             };
             let routed = match &error {
                 PublishError::NotConnected => None,
-                PublishError::Nacked => Some(Routed::Refused),
+                PublishError::Nacked | PublishError::Refused(_) => Some(Routed::Refused),
                 PublishError::Unconfirmed(_) => Some(Routed::Perhaps),
                 PublishError::Returned => Some(Routed::Nowhere),
             };
-            if matches!(error, PublishError::Returned) {
+            if matches!(error, PublishError::Returned | PublishError::Refused(_)) {
                 // If it was one of the worker's own queues, it is declared again, or a person brings it back.
                 self.worker.publisher.report_missing_queue();
             }
