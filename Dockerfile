@@ -11,6 +11,10 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 # and tests are not part of the image, and cargo refuses a manifest with a target that it cannot find.
 FROM ${RUST_IMAGE} AS dependencies
 WORKDIR /build
+# The allocator is built with it.
+# hadolint ignore=DL3008
+RUN command -v make >/dev/null \
+ || { apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*; }
 COPY Cargo.toml Cargo.lock ./
 # hadolint ignore=DL4006
 RUN awk '/^\[/ { cut = /^\[\[(bench|test)\]\]/ } !cut' Cargo.toml >trimmed && mv trimmed Cargo.toml \

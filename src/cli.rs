@@ -57,6 +57,7 @@ pub struct Cli {
         long,
         global = true,
         value_name = "FILE",
+        env = "IRN_WORKER_CONFIG",
         default_value = DEFAULT_CONFIG
     )]
     config: PathBuf,

@@ -19,7 +19,7 @@ pub(super) struct VerifyArgs {
     /// Verify with these keys or certificates (PEM), not the configured ones.
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
-    /// Also draw each token as a QR code.
+    /// Also draw the QR codes: every token, but of a result or an answer of the portal only the one that is printed.
     #[arg(long)]
     qr: bool,
 }
@@ -49,6 +49,7 @@ impl VerifyArgs {
             }
             // Asked first: drawing costs a hundred times what verifying does.
             if self.qr
+                && token.is_drawn()
                 && let Some(drawn) = token.qr_code(io::stdout().is_terminal())
             {
                 writeln!(out, "{drawn}")?;

@@ -7,9 +7,15 @@ use serde_json::Value;
 
 use crate::signature::{Keyring, Token, Verdict};
 
+/// The members with the whole signed invoice, in a result and in the portal's answers.
+const WHOLE_INVOICES: [&str; 2] = ["signed_invoice", "SignedInvoice"];
+
 /// One token's verdict.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
+    /// The member of the result or the answer that it stood in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// `genuine`, `unknown_key`, `forged` or `malformed`.
     pub verdict: &'static str,
     /// The key it names.
@@ -31,6 +37,12 @@ impl Verified {
         self.verdict == "genuine"
     }
 
+    /// Whether it may be the code that is printed on the invoice: the signed invoice itself is as large, and is not.
+    pub fn is_drawn(&self) -> bool {
+        let member = self.member.as_deref();
+        member.is_none_or(|member| !WHOLE_INVOICES.contains(&member))
+    }
+
     /// Its verdict and fields, a line each; nested parts as JSON.
     ///
     /// # Errors
@@ -42,7 +54,10 @@ impl Verified {
             "forged" => "FORGED OR CHANGED: the key it names did not sign this",
             _ => "NOT A TOKEN of the portal",
         };
-        writeln!(out, "{words}")?;
+        match &self.member {
+            Some(member) => writeln!(out, "{member}: {words}")?,
+            None => writeln!(out, "{words}")?,
+        }
         if let Some(problem) = &self.problem {
             writeln!(out, "  {problem}")?;
         }
@@ -82,40 +97,48 @@ impl Verified {
 pub fn verify(keyring: &Keyring, text: &str) -> Vec<Verified> {
     tokens_in(text)
         .into_iter()
-        .map(|token| verify_one(keyring, token))
+        .map(|(member, token)| verify_one(keyring, member, token))
         .collect()
 }
 
 /// The tokens of JSON values (any text member that looks like one, at any depth), else each line that is not empty.
-fn tokens_in(text: &str) -> Vec<String> {
+fn tokens_in(text: &str) -> Vec<(Option<String>, String)> {
     let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
         .into_iter()
         .collect();
     match values {
         Ok(values) if !values.is_empty() => {
             let mut tokens = Vec::new();
-            values.iter().for_each(|value| collect(value, &mut tokens));
+            values
+                .iter()
+                .for_each(|value| collect(None, value, &mut tokens));
             tokens
         }
         _ => text
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
-            .map(str::to_owned)
+            .map(|line| (None, line.to_owned()))
             .collect(),
     }
 }
 
-fn collect(value: &Value, tokens: &mut Vec<String>) {
+fn collect(member: Option<&str>, value: &Value, tokens: &mut Vec<(Option<String>, String)>) {
     match value {
-        Value::String(text) if Token::parse(text).is_ok() => tokens.push(text.clone()),
-        Value::Array(values) => values.iter().for_each(|value| collect(value, tokens)),
-        Value::Object(members) => members.values().for_each(|value| collect(value, tokens)),
+        Value::String(text) if Token::parse(text).is_ok() => {
+            tokens.push((member.map(str::to_owned), text.clone()));
+        }
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| collect(member, value, tokens)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(member, value)| collect(Some(member), value, tokens)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn verify_one(keyring: &Keyring, text: String) -> Verified {
+fn verify_one(keyring: &Keyring, member: Option<String>, text: String) -> Verified {
     let parsed = Token::parse(&text).map(|token| {
         let verdict = match keyring.verify(&token) {
             Verdict::Verified => "genuine",
@@ -130,6 +153,7 @@ fn verify_one(keyring: &Keyring, text: String) -> Verified {
     });
     match parsed {
         Ok((verdict, kid, data)) => Verified {
+            member,
             verdict,
             kid,
             problem: None,
@@ -137,6 +161,7 @@ fn verify_one(keyring: &Keyring, text: String) -> Verified {
             token: text,
         },
         Err(problem) => Verified {
+            member,
             verdict: "malformed",
             kid: None,
             problem: Some(problem.to_string()),

@@ -57,7 +57,7 @@ impl Summary {
         if self.recovered > 0 {
             writeln!(
                 out,
-                "  {:<12} {:>6}  (registered by an earlier attempt, found again)",
+                "  {:<12} {:>6}  (done by an earlier attempt, found again)",
                 "recovered", self.recovered
             )?;
         }
