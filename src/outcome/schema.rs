@@ -53,6 +53,14 @@ fn rule(status: Status) -> Value {
         Some(false) => properties.insert("errors".to_owned(), json!({"maxItems": 0})),
         None => None,
     };
+    if status == Status::Failed {
+        // What the portal has said comes after it.
+        let own = json!([{"properties": {"source": {"const": "worker"}}}]);
+        properties.insert(
+            "errors".to_owned(),
+            json!({"minItems": 1, "prefixItems": own}),
+        );
+    }
     json!({
         "if": {"properties": {"status": {"const": status.as_str()}}},
         "then": {"properties": properties},

@@ -196,7 +196,7 @@ fn judged_before(worker: &Worker, case: &Case) -> Result<Option<Ending>, Box<End
 fn not_worth_a_turn(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
     refused_earlier(worker, case, &account.gstin).or_else(|| {
         let whose = worker.limits.stopped(account)?;
-        Some(budget_stopped(case, whose))
+        Some(budget_stopped(whose))
     })
 }
 

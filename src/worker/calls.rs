@@ -150,7 +150,7 @@ impl<'a> Calls<'a> {
 
     async fn admitted(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         if let Some(whose) = self.worker.limits.stopped(&self.account) {
-            return Err(Box::new(budget_stopped(self.case, whose)));
+            return Err(Box::new(budget_stopped(whose)));
         }
         self.unless_paused()?;
         self.portal.unless_down(self.scope)?;
@@ -205,10 +205,13 @@ impl<'a> Calls<'a> {
                         why: "login rate",
                     }
                 }
-                NoSession::Refused(error) => Ending::GaveUp {
-                    reason: Reason::CredentialsRefused,
-                    errors: refused_entries(&error),
-                },
+                NoSession::Refused(error) => {
+                    self.case.note_code(&label(&error));
+                    Ending::GaveUp {
+                        reason: Reason::CredentialsRefused,
+                        errors: entries(&error),
+                    }
+                }
                 NoSession::Failed(error) => {
                     self.case.note_code(&label(&error));
                     if self.portal.logins_are_down(self.case).await {
@@ -252,7 +255,7 @@ impl<'a> Calls<'a> {
                 wait: PATIENCE,
                 why: "error budget",
             })),
-            Allowance::Stopped(whose) => Err(Box::new(budget_stopped(self.case, whose))),
+            Allowance::Stopped(whose) => Err(Box::new(budget_stopped(whose))),
         }
     }
 
@@ -351,11 +354,10 @@ const TAKEN_BACK: Ending = Ending::Abandoned {
 };
 
 /// No call is made for a GSTIN whose error budget is used up.
-pub(super) fn budget_stopped(case: &Case, whose: Stopped) -> Ending {
-    let known = case.known();
+pub(super) fn budget_stopped(whose: Stopped) -> Ending {
     let message = format!(
         "{whose}; no call is made until its errors are a day old or an operator resumes it, and then this job can be \
-         replayed; {known}"
+         replayed"
     );
     Ending::GaveUp {
         reason: Reason::ErrorBudget,
@@ -377,13 +379,6 @@ pub(super) fn no_credentials() -> Ending {
         reason: Reason::NoCredentials,
         errors: vec![ErrorEntry::worker(Reason::NoCredentials, message)],
     }
-}
-
-fn refused_entries(error: &IrpError) -> Vec<ErrorEntry> {
-    let message = "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
-    let mut refused = vec![ErrorEntry::worker(Reason::CredentialsRefused, message)];
-    refused.extend(entries(error));
-    refused
 }
 
 /// Whether a readable refusal of a submit leaves open what the portal did before it.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -500,7 +500,15 @@ async fn code_nobody_has_classified_is_kept_for_a_person() -> Result<()> {
     stack.sandbox.faults(1, unheard_of()).await?;
     let outcome = stack.settle(job("j-1", "S/22")).await?;
     assert_eq!(outcome.status(), "failed", "{}", outcome.json);
-    assert_eq!(outcome.errors(), ["irp 4711"]);
+    assert_eq!(outcome.errors(), ["worker UNKNOWN_CODE", "irp 4711"]);
+    let said = outcome.json["errors"][0]["message"].as_str();
+    let said = said.context("an error without a message")?;
+    assert!(
+        said.ends_with(
+            "it is not known whether the portal registered the document; a replay looks first"
+        ),
+        "{said}"
+    );
     assert_eq!(outcome.json["dead_lettered"], true);
     let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];
     assert_eq!(

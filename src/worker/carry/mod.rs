@@ -3,6 +3,7 @@
 //! One rule: the work is never done again because its bookkeeping failed. A publish is repeated until a queue holds
 //! the message, or until the delivery is no longer ours.
 
+mod gave_up;
 mod poison;
 mod publish;
 mod receipt;
@@ -238,20 +239,10 @@ async fn dead_lettered(
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
     worker.crash.at(Point::DeadLetterConfirmed);
 
-    let exhausted;
-    let errors = match errors_of(ending) {
-        [] => {
-            exhausted = [ErrorEntry::worker(
-                reason,
-                gave_up_message(worker, case, reason, &code),
-            )];
-            &exhausted[..]
-        }
-        errors => errors,
-    };
+    let errors = gave_up::errors(worker, case, reason, &code, errors_of(ending));
     let answer = Answer {
         status: Status::Failed,
-        errors,
+        errors: &errors,
         dead_lettered: true,
         ending,
     };
@@ -260,30 +251,6 @@ async fn dead_lettered(
     worker.crash.at(Point::ResultConfirmed);
     receipt(worker, case.job.canary(), Status::Failed, reason.as_str()).await;
     Ok(())
-}
-
-/// Why sessions do not last, and what helps.
-const CONTENDED: &str =
-    ", because another system keeps replacing them: give each system an API user of its own";
-
-fn gave_up_message(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
-    let attempts = case.job.attempt;
-    let known = if code == DUPLICATE {
-        "the portal says it is registered, but no look-up finds it"
-    } else {
-        case.known()
-    };
-    match reason {
-        Reason::SessionRefused => {
-            let gstin = case.gstin.as_ref();
-            let is_contended = gstin.is_some_and(|gstin| worker.is_contended(gstin));
-            let cause = if is_contended { CONTENDED } else { "" };
-            format!(
-                "the portal refused every session in {attempts} attempts ({code}){cause}; {known}"
-            )
-        }
-        _ => format!("gave up after {attempts} attempts, the last one ended with {code}; {known}"),
-    }
 }
 
 fn errors_of(ending: &Ending) -> &[ErrorEntry] {

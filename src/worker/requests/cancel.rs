@@ -155,17 +155,14 @@ async fn ask_the_portal(
     calls.keep_doubt();
     match submit(case, order, None, calls).await {
         // `expired` would say that nothing was sent.
-        Err(ending) if matches!(*ending, Ending::Expired) => Ok(undecided(case)),
+        Err(ending) if matches!(*ending, Ending::Expired) => Ok(undecided()),
         ended => ended,
     }
 }
 
 /// Its deadline forbids to ask the one question that is left: a person has to.
-fn undecided(case: &Case) -> Ending {
-    let message = format!(
-        "its deadline has passed, and the registration is too old to be looked up; {}",
-        case.known()
-    );
+fn undecided() -> Ending {
+    let message = "its deadline has passed, and the registration is too old to be looked up";
     Ending::GaveUp {
         reason: Reason::RetriesExhausted,
         errors: vec![ErrorEntry::worker(Reason::RetriesExhausted, message)],

@@ -173,7 +173,10 @@ async fn refused_session_is_replaced_once_by_one_login() -> Result<()> {
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn refused_password_and_blocked_account_end_in_the_dead_letters_after_one_call() -> Result<()>
 {
-    for (endpoint, kind) in [("auth", "refuse_password"), ("core", "block_gstin")] {
+    for (endpoint, kind, code) in [
+        ("auth", "refuse_password", "1019"),
+        ("core", "block_gstin", "1014"),
+    ] {
         for (_, prefix, job, _) in REQUESTS {
             let stack = Stack::start(1).await?;
             let irns = all_registered(&stack, prefix, 2).await?;
@@ -184,12 +187,19 @@ async fn refused_password_and_blocked_account_end_in_the_dead_letters_after_one_
             for (i, irn) in irns.iter().enumerate() {
                 let outcome = stack.settle(job(&format!("r-{i}"), SELLER, irn)).await?;
                 assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+                let wanted = [
+                    "worker CREDENTIALS_REFUSED".to_owned(),
+                    format!("irp {code}"),
+                ];
+                assert_eq!(outcome.errors(), wanted);
                 assert_eq!(outcome.json["dead_lettered"], true);
                 assert_eq!(outcome.text("irn"), irn);
             }
             let errors = stack.sandbox.stats().await?.errors - before;
             assert!(errors <= 2, "{endpoint}: {errors}");
-            assert_eq!(stack.erp.depth("irn.dead").await?, 2);
+            for letter in stack.erp.take("irn.dead", 2, SOON).await? {
+                assert_eq!(letter.header("x-irn-error").as_deref(), Some(code));
+            }
         }
     }
     Ok(())

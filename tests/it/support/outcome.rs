@@ -1,6 +1,6 @@
 //! A job's result as an ERP reads it.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::amqp::Message;
@@ -15,9 +15,15 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) fn read(message: Message) -> Result<Self> {
         let json = message.json()?;
-        json["status"]
+        let status = json["status"]
             .as_str()
             .context("a result without a status")?;
+        // Contract, section 3: what an ERP can rely on whatever the portal has said.
+        let own = &json["errors"][0];
+        ensure!(
+            status != "failed" || own["source"] == "worker",
+            "a failed result without an error of the worker's first: {json}"
+        );
         Ok(Self { message, json })
     }
 

@@ -1,0 +1,65 @@
+//! What a result says of a job that the worker gave up on.
+
+use crate::outcome::{ErrorEntry, ErrorSource, Reason};
+use crate::worker::Worker;
+use crate::worker::case::{Case, DUPLICATE};
+
+/// Why sessions do not last, and what helps.
+const CONTENDED: &str =
+    ", because another system keeps replacing them: give each system an API user of its own";
+
+/// The errors of a `failed` result: the worker's own first, with what is known of the document, then what the portal has
+/// said (contract, section 3).
+pub(super) fn errors(
+    worker: &Worker,
+    case: &Case,
+    reason: Reason,
+    code: &str,
+    learnt: &[ErrorEntry],
+) -> Vec<ErrorEntry> {
+    let (why, said) = match learnt {
+        [own, said @ ..] if own.source == ErrorSource::Worker => (own.message.clone(), said),
+        said => (why(worker, case, reason, code), said),
+    };
+    let known = if code == DUPLICATE {
+        "the portal says it is registered, but no look-up finds it"
+    } else {
+        case.known()
+    };
+    let mut errors = vec![ErrorEntry::worker(reason, format!("{why}; {known}"))];
+    errors.extend_from_slice(said);
+    errors
+}
+
+fn why(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
+    let attempts = case.job.attempt;
+    match reason {
+        Reason::SessionRefused => {
+            let gstin = case.gstin.as_ref();
+            let is_contended = gstin.is_some_and(|gstin| worker.is_contended(gstin));
+            let cause = if is_contended { CONTENDED } else { "" };
+            format!("the portal refused every session in {attempts} attempts ({code}){cause}")
+        }
+        Reason::CredentialsRefused => REFUSED.to_owned(),
+        Reason::UnknownCode => {
+            "the portal's answer has a code that nobody has decided about; the job is kept for a person".to_owned()
+        }
+        Reason::Unintelligible => {
+            "the portal's answer makes no sense; the job is kept for a person".to_owned()
+        }
+        Reason::RetriesExhausted
+        | Reason::NoCredentials
+        | Reason::ErrorBudget
+        | Reason::Unreadable
+        | Reason::NotPermitted
+        | Reason::BadSignature
+        | Reason::SignedDataMismatch
+        | Reason::Panicked => {
+            format!("gave up after {attempts} attempts, the last one ended with {code}")
+        }
+    }
+}
+
+/// What becomes of every job of an account that the portal refuses.
+const REFUSED: &str =
+    "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
