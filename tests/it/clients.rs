@@ -6,7 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -57,6 +57,18 @@ impl Client {
         wait: &str,
         invoices: &[&PathBuf],
     ) -> Result<(i32, String)> {
+        self.run_with(url, key, wait, invoices, &[]).await
+    }
+
+    /// The same with these variables.
+    async fn run_with(
+        &self,
+        url: &str,
+        key: &Path,
+        wait: &str,
+        invoices: &[&PathBuf],
+        variables: &[(&str, &str)],
+    ) -> Result<(i32, String)> {
         let mut command = Command::new(launcher());
         command
             .arg(self.name)
@@ -65,6 +77,7 @@ impl Client {
             .env("SIGNING_KEY", key)
             .env("REPLY_TO", REPLIES)
             .env("TIMEOUT", wait)
+            .envs(variables.iter().copied())
             .kill_on_drop(true);
         let Output {
             status,
@@ -123,6 +136,37 @@ async fn tells_a_story(name: &'static str) -> Result<()> {
     );
     ensure!(printed.contains("worker RETRIES_EXHAUSTED"), "{printed}");
 
+    // Nor is what anybody may have put into the queue.
+    for (number, forged) in forged().iter().enumerate() {
+        let forged = Job::new("", forged.to_string()).id(&format!("forged {number}"));
+        stack.erp.publish_into(REPLIES, &forged).await?;
+    }
+    let (code, printed) = client.run(&url, &key, "20", &[&good]).await?;
+    ensure!(code == 0, "{code}: {printed}");
+    assert_eq!(
+        (
+            printed.matches("NOT GENUINE").count(),
+            printed.matches("(genuine)").count()
+        ),
+        (forged().len(), 1),
+        "{printed}"
+    );
+
+    // A result that could not be shown is still there.
+    if name.ends_with("pika") {
+        let (code, printed) = client
+            .run_with(
+                &url,
+                &key,
+                "20",
+                &[&good],
+                &[("PYTHONIOENCODING", "latin-1")],
+            )
+            .await?;
+        ensure!(code == 3, "{code}: {printed}");
+        assert_eq!(stack.erp.take(REPLIES, 1, ANSWERED_WITHIN).await?.len(), 1);
+    }
+
     // Under a key that is not the one for signing, nothing is proven.
     let other = stack.sandbox.auth_key();
     let (code, printed) = client.run(&url, &other, "20", &[&good]).await?;
@@ -159,6 +203,28 @@ fn earlier() -> Job {
         "dead_lettered": true,
     });
     Job::new("", result.to_string()).id("a repeated result has the same one")
+}
+
+/// Results that say `signed` and prove nothing.
+fn forged() -> [Value; 4] {
+    let forged = |more: Value| {
+        let mut result = json!({
+            "version": 1, "job_id": "forged", "operation": "generate", "status": "signed", "errors": [], "dead_lettered": false,
+        });
+        for (member, value) in more.as_object().into_iter().flatten() {
+            result[member] = value.clone();
+        }
+        result
+    };
+    let tokens = |token: &str| json!({"signed_invoice": token, "signed_qr_code": token});
+    // {"alg":"none"} and {"data":"{}"}
+    let unsigned = "eyJhbGciOiJub25lIn0.eyJkYXRhIjoie30ifQ.";
+    [
+        forged(tokens("x.y.AAAA")),
+        forged(tokens(unsigned)),
+        forged(json!({"irn": null, "signed_invoice": null, "signed_qr_code": null})),
+        forged(json!({"irn": irn(SELLER, "F/1")})),
+    ]
 }
 
 macro_rules! clients {

@@ -80,7 +80,7 @@ static class IrnClient
         {
             var proven = Genuine(result, key);
             var verdict = proven ? "genuine" : "NOT GENUINE: do not use it";
-            Console.WriteLine($"{Text(result, "job_id")}: signed {Text(result, "irn")} ({verdict})");
+            Console.WriteLine($"{Text(result, "job_id")}: signed {result["irn"]} ({verdict})");
             if (proven) Draw(Text(result, "signed_qr_code"));
             return proven;
         }
@@ -126,7 +126,8 @@ static class IrnClient
     static int Run(string[] paths, RSA key, IConnection connection)
     {
         var jobs = connection.CreateModel(); // and another one for results: a channel is not for two threads
-        jobs.QueueDeclare(ReplyTo, durable: true, exclusive: false, autoDelete: false, arguments: null);
+        var quorum = new Dictionary<string, object> { ["x-queue-type"] = "quorum" };
+        jobs.QueueDeclare(ReplyTo, durable: true, exclusive: false, autoDelete: false, arguments: quorum);
         jobs.ConfirmSelect();
         var returned = new ConcurrentQueue<string>();
         jobs.BasicReturn += (_, job) => returned.Enqueue(job.BasicProperties.MessageId);

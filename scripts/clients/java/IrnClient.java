@@ -73,7 +73,7 @@ public class IrnClient {
         String status = text(result, "status");
         if (status.equals("signed")) {
             boolean proven = genuine(result, key);
-            System.out.printf("%s: signed %s (%s)%n", text(result, "job_id"), text(result, "irn"),
+            System.out.printf("%s: signed %s (%s)%n", text(result, "job_id"), optional(result, "irn"),
                 proven ? "genuine" : "NOT GENUINE: do not use it");
             if (proven) draw(QrCode.encodeText(text(result, "signed_qr_code"), QrCode.Ecc.LOW));
             return proven;
@@ -82,8 +82,7 @@ public class IrnClient {
         System.out.printf("%s: %s%s%n", text(result, "job_id"), status, kept ? " (kept, an operator can replay it)" : "");
         for (JsonElement each : result.getAsJsonArray("errors")) {
             JsonObject error = each.getAsJsonObject();
-            System.out.printf("  %s %s %s %s%n", text(error, "source"), text(error, "code"),
-                error.has("path") ? text(error, "path") : "", text(error, "message"));
+            System.out.printf("  %s %s %s %s%n", text(error, "source"), text(error, "code"), optional(error, "path"), text(error, "message"));
         }
         return false;
     }
@@ -108,9 +107,13 @@ public class IrnClient {
         return object.get(member).getAsString();
     }
 
+    static String optional(JsonObject object, String member) {
+        return object.has(member) && object.get(member).isJsonPrimitive() ? text(object, member) : "";
+    }
+
     static int run(String[] paths, PublicKey key, Connection connection) throws Exception {
         Channel channel = connection.createChannel();
-        channel.queueDeclare(REPLY_TO, true, false, false, null);
+        channel.queueDeclare(REPLY_TO, true, false, false, Map.of("x-queue-type", "quorum"));
         channel.confirmSelect();
         Set<String> returned = ConcurrentHashMap.newKeySet();
         channel.addReturnListener((code, why, exchange, route, properties, body) -> returned.add(properties.getMessageId()));

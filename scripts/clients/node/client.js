@@ -48,7 +48,10 @@ function verified(token, key) {
 /** Whether the portal signed both tokens, and both for this registration. */
 function genuine(result, key) {
   try {
-    return [result.signed_invoice, result.signed_qr_code].every((token) => verified(token, key)?.Irn === result.irn);
+    return [result.signed_invoice, result.signed_qr_code].every((token) => {
+      const data = verified(token, key);
+      return data !== null && typeof data.Irn === 'string' && data.Irn === result.irn;
+    });
   } catch {
     return false;
   }
@@ -73,7 +76,7 @@ function show(result, key) {
 
 /** Publishes, and takes results until every job has one. */
 async function run(channel, paths, key) {
-  await channel.assertQueue(replyTo, { durable: true });
+  await channel.assertQueue(replyTo, { durable: true, arguments: { 'x-queue-type': 'quorum' } });
   channel.on('return', ({ properties }) => channel.emit(`return ${properties.messageId}`));
   const waiting = new Set(await Promise.all(paths.map((path) => publish(channel, path))));
   const seen = new Set();

@@ -17,6 +17,7 @@ use PhpAmqpLib\Channel\AMQPChannel;
 use PhpAmqpLib\Connection\AMQPStreamConnection;
 use PhpAmqpLib\Exception\AMQPTimeoutException;
 use PhpAmqpLib\Message\AMQPMessage;
+use PhpAmqpLib\Wire\AMQPTable;
 
 define('REPLY_TO', getenv('REPLY_TO') ?: 'erp.demo');
 define('TIMEOUT', (float) (getenv('TIMEOUT') ?: 60));
@@ -46,7 +47,7 @@ function from_base64url(string $text): string
 function genuine(array $result, OpenSSLAsymmetricKey $key): bool
 {
     foreach (['signed_invoice', 'signed_qr_code'] as $name) {
-        $parts = explode('.', $result[$name]);
+        $parts = explode('.', $result[$name] ?? '');
         if (count($parts) !== 3) {
             return false;
         }
@@ -54,7 +55,7 @@ function genuine(array $result, OpenSSLAsymmetricKey $key): bool
         $alg = json_decode(from_base64url($header), true)['alg'] ?? null;
         $signed = openssl_verify("$header.$payload", from_base64url($signature), $key, OPENSSL_ALGO_SHA256) === 1;
         $data = json_decode(json_decode(from_base64url($payload), true)['data'] ?? '', true);
-        if ($alg !== 'RS256' || !$signed || ($data['Irn'] ?? null) !== $result['irn']) {
+        if ($alg !== 'RS256' || !$signed || !isset($data['Irn']) || $data['Irn'] !== $result['irn']) {
             return false;
         }
     }
@@ -66,7 +67,7 @@ function show(array $result, OpenSSLAsymmetricKey $key): bool
 {
     if ($result['status'] === 'signed') {
         $proven = genuine($result, $key);
-        echo "{$result['job_id']}: signed {$result['irn']} (", $proven ? 'genuine' : 'NOT GENUINE: do not use it', ")\n";
+        echo "{$result['job_id']}: signed ", $result['irn'] ?? '', ' (', $proven ? 'genuine' : 'NOT GENUINE: do not use it', ")\n";
         if ($proven) {
             draw($result['signed_qr_code']);
         }
@@ -104,7 +105,8 @@ function run(array $paths): int
     $connection = new AMQPStreamConnection($url['host'], $url['port'] ?? 5672, urldecode($url['user'] ?? 'guest'),
         urldecode($url['pass'] ?? 'guest'), urldecode(substr($url['path'] ?? '/%2f', 1)));
     $channel = $connection->channel();
-    $channel->queue_declare(REPLY_TO, false, true, false, false);
+    $quorum = new AMQPTable(['x-queue-type' => 'quorum']);
+    $channel->queue_declare(REPLY_TO, false, true, false, false, arguments: $quorum);
     $channel->confirm_select();
     $channel->set_nack_handler(fn () => throw new RuntimeException('the broker did not take a job'));
     $channel->set_return_listener(fn () => throw new RuntimeException("the job has no queue: is the worker's topology declared?"));
@@ -145,6 +147,9 @@ if ($argc < 2 || !getenv('SIGNING_KEY')) {
 }
 try {
     exit(run(array_slice($argv, 1)));
+} catch (TypeError $error) { // and it stays in the queue
+    fwrite(STDERR, 'a message in ' . REPLY_TO . " cannot be shown as a result: {$error->getMessage()}\n");
+    exit(3);
 } catch (Exception $error) {
     fwrite(STDERR, "broker: {$error->getMessage()}\n");
     exit(3);

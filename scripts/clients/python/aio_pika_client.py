@@ -56,7 +56,7 @@ def show(result, key):
     job_id, status = result["job_id"], result["status"]
     if status == "signed":
         proven = genuine(result, key)
-        print(f"{job_id}: signed {result['irn']} ({'genuine' if proven else 'NOT GENUINE: do not use it'})")
+        print(f"{job_id}: signed {result.get('irn')} ({'genuine' if proven else 'NOT GENUINE: do not use it'})")
         if proven:
             segno.make(result["signed_qr_code"], error="l", micro=False).terminal(compact=True)
         return proven
@@ -71,7 +71,7 @@ async def collect(queue, waiting, key):
     seen, all_good = set(), True
     async with queue.iterator() as results:
         async for message in results:
-            async with message.process():  # acknowledged when the block ends, and only then
+            async with message.process(requeue=True):  # acknowledged when the block ends well; else it comes again
                 result = json.loads(message.body)
                 if message.message_id not in seen:  # a repeated result says the same: once is enough
                     seen.add(message.message_id)
@@ -90,7 +90,7 @@ async def main(paths):
         key = file.read()
     async with await aio_pika.connect(URL) as connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        queue = await channel.declare_queue(REPLY_TO, durable=True)
+        queue = await channel.declare_queue(REPLY_TO, durable=True, arguments={"x-queue-type": "quorum"})
         exchange = await channel.get_exchange("irn.jobs")
         waiting = set(await asyncio.gather(*(publish(exchange, path) for path in paths)))
         try:
@@ -104,5 +104,7 @@ if __name__ == "__main__":
         sys.exit(asyncio.run(main(sys.argv[1:])))
     except (DeliveryError, PublishError):
         sys.exit(print("the broker did not take a job: is the worker's topology declared?", file=sys.stderr) or 3)
+    except (ValueError, KeyError, TypeError) as error:  # and it stays in the queue
+        sys.exit(print(f"a message in {REPLY_TO} cannot be shown as a result: {error!r}", file=sys.stderr) or 3)
     except (AMQPError, OSError) as error:
         sys.exit(print(f"broker: {error!r}", file=sys.stderr) or 3)

@@ -54,7 +54,7 @@ def show(result, key):
     job_id, status = result["job_id"], result["status"]
     if status == "signed":
         proven = genuine(result, key)
-        print(f"{job_id}: signed {result['irn']} ({'genuine' if proven else 'NOT GENUINE: do not use it'})")
+        print(f"{job_id}: signed {result.get('irn')} ({'genuine' if proven else 'NOT GENUINE: do not use it'})")
         if proven:
             segno.make(result["signed_qr_code"], error="l", micro=False).terminal(compact=True)
         return proven
@@ -71,7 +71,7 @@ def main(paths):
         key = file.read()
     connection = pika.BlockingConnection(pika.URLParameters(URL))
     channel = connection.channel()
-    channel.queue_declare(REPLY_TO, durable=True)
+    channel.queue_declare(REPLY_TO, durable=True, arguments={"x-queue-type": "quorum"})
     channel.confirm_delivery()
     waiting = {publish(channel, path) for path in paths}
     seen, all_good, end = set(), True, time.monotonic() + TIMEOUT
@@ -98,5 +98,7 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except pika.exceptions.UnroutableError:
         sys.exit(print("the job has no queue: is the worker's topology declared?", file=sys.stderr) or 3)
+    except (ValueError, KeyError, TypeError) as error:  # and it stays in the queue
+        sys.exit(print(f"a message in {REPLY_TO} cannot be shown as a result: {error!r}", file=sys.stderr) or 3)
     except pika.exceptions.AMQPError as error:
         sys.exit(print(f"broker: {error!r}", file=sys.stderr) or 3)
