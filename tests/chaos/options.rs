@@ -55,13 +55,15 @@ impl Options {
         }
     }
 
-    /// The same three hundred jobs and the same faults, over this way to the portal.
+    /// The same three hundred invoices, each with another operation after it, and the same faults, over this way to the
+    /// portal.
     pub(crate) fn short_over(way: Way) -> Self {
         Self {
             jobs: 300,
             kills: 2,
             restarts: 1,
             partitions: 1,
+            mixed: true,
             way,
             ..Self::short()
         }

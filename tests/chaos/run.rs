@@ -36,7 +36,11 @@ const CHUNK: usize = 2_000;
 const FEW: usize = 40;
 
 /// Calls that a worker has under way at most: what one event can leave in two places.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 8;
+
+/// The part of answers that are lost after the portal has acted: so many that a worker which sent again without looking
+/// would be found out by the bounds of [`Run::account`].
+const LOST: f64 = 0.25;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -139,11 +143,11 @@ impl Run {
         // Answers lost after and before the portal has acted, and requests that take long enough to be cut short.
         let faults = json!([
             {"endpoint": "generate", "kind": "delay", "ms": 20, "when": "after"},
-            {"endpoint": "generate", "kind": "drop", "when": "after", "probability": 0.03},
+            {"endpoint": "generate", "kind": "drop", "when": "after", "probability": LOST},
             {"endpoint": "generate", "kind": "drop", "when": "before", "probability": 0.02},
-            {"endpoint": "cancel", "kind": "drop", "when": "after", "probability": 0.05},
+            {"endpoint": "cancel", "kind": "drop", "when": "after", "probability": LOST},
             {"endpoint": "cancel", "kind": "drop", "when": "before", "probability": 0.03},
-            {"endpoint": "ewb", "kind": "drop", "when": "after", "probability": 0.05},
+            {"endpoint": "ewb", "kind": "drop", "when": "after", "probability": LOST},
             {"endpoint": "ewb", "kind": "html", "when": "before", "probability": 0.03},
             {"endpoint": "core", "kind": "status", "status": 503, "probability": 0.01},
         ]);
@@ -296,13 +300,18 @@ impl Run {
         } = self.options;
         let caught = (kills + partitions + restarts * replicas) * CONCURRENCY;
         let of_each = self.options.jobs / 3;
-        for (what, blind, most) in [
-            ("submits", stats.blind_generates, caught),
+        for (what, asked, blind, most) in [
+            ("submits", self.options.jobs, stats.blind_generates, caught),
             // So few of those are caught that a bound above their number would say nothing.
-            ("cancellations", stats.blind_cancels, of_each / 10),
-            ("e-way bills", stats.blind_eway_bills, of_each / 10),
+            ("cancellations", of_each, stats.blind_cancels, of_each / 10),
+            ("e-way bills", of_each, stats.blind_eway_bills, of_each / 10),
         ] {
             ensure!(blind <= most as u64, "{blind} blind {what}");
+            let lost = LOST * asked as f64;
+            ensure!(
+                (most as f64) < lost,
+                "{lost} lost {what} and a bound of {most} prove nothing"
+            );
         }
         Ok(())
     }
