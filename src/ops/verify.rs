@@ -10,10 +10,13 @@ use crate::signature::{Keyring, Token, Verdict};
 /// The members with the whole signed invoice, in a result and in the portal's answers.
 const WHOLE_INVOICES: [&str; 2] = ["signed_invoice", "SignedInvoice"];
 
+/// Those with what is printed.
+const PRINTED: [&str; 3] = ["signed_qr_code", "SignedQRCode", "SignedQrCode"];
+
 /// One token's verdict.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
-    /// The member of the result or the answer that it stood in.
+    /// The member of a result or of the portal's answer that it stood in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
     /// `genuine`, `unknown_key`, `forged` or `malformed`.
@@ -126,7 +129,8 @@ fn tokens_in(text: &str) -> Vec<(Option<String>, String)> {
 fn collect(member: Option<&str>, value: &Value, tokens: &mut Vec<(Option<String>, String)>) {
     match value {
         Value::String(text) if Token::parse(text).is_ok() => {
-            tokens.push((member.map(str::to_owned), text.clone()));
+            let known = member.filter(|it| WHOLE_INVOICES.contains(it) || PRINTED.contains(it));
+            tokens.push((known.map(str::to_owned), text.clone()));
         }
         Value::Array(values) => values
             .iter()
