@@ -38,6 +38,12 @@ impl Gstin {
         self.0[LENGTH - 1] == self.check_digit()
     }
 
+    /// Whether it is one under which an e-commerce operator collects tax at source: nothing is sold under such a one. Its
+    /// fourteenth character is C (the portal's pattern of GSTINs for TCS).
+    pub fn is_of_a_tax_collector(&self) -> bool {
+        self.0[LENGTH - 2] == b'C'
+    }
+
     fn check_digit(&self) -> u8 {
         let sum: usize = self.0[..LENGTH - 1]
             .iter()

@@ -40,6 +40,8 @@ pub struct Cancel {
     pub reason: CancelReason,
     /// `CnlRem`: up to 100 characters.
     pub remark: String,
+    /// `SellerGstin`, where an e-commerce operator cancels what it has registered for somebody.
+    pub seller: Option<Gstin>,
 }
 
 impl fmt::Debug for Cancel {
@@ -88,8 +90,13 @@ impl CancelReason {
 #[derive(Debug)]
 pub enum Wanted {
     /// By its IRN.
-    Irn(Irn),
-    /// By its type, number and date; the seller is whose credentials are used.
+    Irn {
+        /// `Irn`
+        irn: Irn,
+        /// `SellerGstin`, where an e-commerce operator asks for what it has registered for somebody.
+        seller: Option<Gstin>,
+    },
+    /// By its type, number and date; without `SellerGstin` the seller is whose credentials are used.
     Document(Box<Document>),
 }
 
@@ -97,7 +104,7 @@ impl Wanted {
     /// The IRN it has, given or computed.
     pub fn irn(&self) -> Irn {
         match self {
-            Self::Irn(irn) => *irn,
+            Self::Irn { irn, .. } => *irn,
             Self::Document(document) => document.irn(),
         }
     }
@@ -105,7 +112,7 @@ impl Wanted {
     /// The document, where it is named by its details.
     pub fn document(&self) -> Option<&Document> {
         match self {
-            Self::Irn(_) => None,
+            Self::Irn { .. } => None,
             Self::Document(document) => Some(document),
         }
     }
@@ -121,6 +128,16 @@ impl Request {
         }
     }
 
+    /// Whose document it is, where its body says so.
+    pub fn seller(&self) -> Option<Gstin> {
+        match self {
+            Self::Cancel(cancel) => cancel.seller,
+            Self::Get(Wanted::Irn { seller, .. }) => *seller,
+            Self::Get(Wanted::Document(document)) => Some(document.seller),
+            Self::EwayBill(_) => None,
+        }
+    }
+
     /// The document that it is about, where its body names one.
     pub fn document(&self) -> Option<&Document> {
         match self {
@@ -132,7 +149,8 @@ impl Request {
 
 /// Reads the body of a `cancel` job. Member names are matched in any case, as the portal does.
 pub fn cancel(body: &[u8], gstin: Option<Gstin>) -> Result<Request, BadDocument> {
-    let (mut findings, [irn, reason, remark]) = opened(body, gstin, ["Irn", "CnlRsn", "CnlRem"])?;
+    let names = ["Irn", "CnlRsn", "CnlRem", "SellerGstin"];
+    let (mut findings, [irn, reason, remark, seller]) = opened(body, gstin, names)?;
     let irn = irn_of(&mut findings, irn);
     let reason = reason
         .and_then(text_or_number)
@@ -143,12 +161,14 @@ pub fn cancel(body: &[u8], gstin: Option<Gstin>) -> Result<Request, BadDocument>
         length > 0 && text.chars().count() <= MAX_REMARK_CHARS
     });
     let remark = checked(&mut findings, REMARK, remark);
+    let seller = seller_of(&mut findings, gstin, seller);
     match (irn, reason, remark) {
         (Some(irn), Some(reason), Some(remark)) if findings.is_empty() => {
             Ok(Request::Cancel(Cancel {
                 irn,
                 reason,
                 remark: remark.into_owned(),
+                seller,
             }))
         }
         _ => Err(BadDocument::Refused(findings)),
@@ -158,16 +178,16 @@ pub fn cancel(body: &[u8], gstin: Option<Gstin>) -> Result<Request, BadDocument>
 /// Reads the body of a `get` job: an IRN, or a document's type, number and date. Where it has both, they must be of one
 /// document.
 pub fn get(body: &[u8], gstin: Option<Gstin>) -> Result<Request, BadDocument> {
-    let (mut findings, [irn, kind, number, date]) =
-        opened(body, gstin, ["Irn", "Typ", "No", "Dt"])?;
-    let is_given = |value: &Option<&RawValue>| value.is_some_and(|raw| raw.get() != "null");
+    let names = ["Irn", "Typ", "No", "Dt", "SellerGstin"];
+    let (mut findings, [irn, kind, number, date, seller]) = opened(body, gstin, names)?;
     let by_document = [kind, number, date].iter().any(is_given);
     if !by_document && !is_given(&irn) {
         findings.push(NOTHING);
         return Err(BadDocument::Refused(findings));
     }
+    let seller = seller_of(&mut findings, gstin, seller);
     let document = by_document.then(|| {
-        let seller = gstin?;
+        let seller = seller.or(gstin)?;
         document_of(&mut findings, seller, [kind, number, date])
     });
     let irn = is_given(&irn).then(|| irn_of(&mut findings, irn));
@@ -177,7 +197,7 @@ pub fn get(body: &[u8], gstin: Option<Gstin>) -> Result<Request, BadDocument> {
             None
         }
         (_, Some(document)) => Some(Wanted::Document(Box::new(document))),
-        (Some(irn), None) => Some(Wanted::Irn(irn)),
+        (Some(irn), None) => Some(Wanted::Irn { irn, seller }),
         (None, None) => None,
     };
     match wanted {
@@ -246,6 +266,27 @@ fn is_number(text: &str) -> bool {
         && !text.starts_with(['0', '/', '-'])
 }
 
+fn is_given(value: &Option<&RawValue>) -> bool {
+    value.is_some_and(|raw| raw.get() != "null")
+}
+
+/// Whose document it is. Without that, the portal looks among the caller's own, and an e-commerce operator has none under
+/// the GSTIN that it collects tax under: what is registered would be called not found.
+fn seller_of(
+    findings: &mut Vec<Finding>,
+    gstin: Option<Gstin>,
+    seller: Option<&RawValue>,
+) -> Option<Gstin> {
+    if is_given(&seller) {
+        let seller = seller.and_then(string);
+        return checked(findings, SELLER, seller.and_then(|text| text.parse().ok()));
+    }
+    if gstin.is_some_and(|gstin| gstin.is_of_a_tax_collector()) {
+        findings.push(NO_SELLER);
+    }
+    None
+}
+
 fn irn_of(findings: &mut Vec<Finding>, irn: Option<&RawValue>) -> Option<Irn> {
     let irn = irn.and_then(string);
     checked(findings, IRN, irn.and_then(|text| text.parse().ok()))
@@ -299,6 +340,17 @@ const OF_ANOTHER: Finding = Finding {
     path: "/Irn",
     code: "2145",
     message: "the IRN is not the one of the document that Typ, No and Dt name under this GSTIN",
+};
+const SELLER: Finding = Finding {
+    path: "/SellerGstin",
+    code: "3030",
+    message: "SellerGstin is no GSTIN: two digits, then thirteen capital letters or digits",
+};
+const NO_SELLER: Finding = Finding {
+    path: "/SellerGstin",
+    code: "2155",
+    message: "x-irn-gstin is of an e-commerce operator, so SellerGstin must say whose document is meant: without it the \
+              portal would look among the operator's own",
 };
 const KIND: Finding = Finding {
     path: "/Typ",
@@ -445,6 +497,44 @@ mod tests {
         assert_eq!(
             findings(get(body(&other).as_bytes(), gstin())),
             [("/Irn", "2145")]
+        );
+    }
+
+    #[test]
+    fn operator_names_the_seller_whose_document_it_means() {
+        let operator = "29AAACO1234K1C5".parse().ok();
+        let seller = "33AAKFN5208R1ZT";
+        let others = format!(r#"{{"Irn":"{HASH}","sellergstin":"{seller}"}}"#);
+        let read = get(others.as_bytes(), operator).unwrap();
+        assert_eq!(read.seller().unwrap().as_str(), seller);
+        let body = br#"{"Typ":"INV","No":"SI/25-26/00417","Dt":"05/09/2025","SellerGstin":"29AAGCE4783K1Z1"}"#;
+        let read = get(body, operator).unwrap();
+        assert_eq!(read.irn().as_str(), HASH, "of the seller, not the operator");
+        let body =
+            format!(r#"{{"Irn":"{HASH}","CnlRsn":"1","CnlRem":"x","SellerGstin":"{seller}"}}"#);
+        let read = cancel(body.as_bytes(), operator).unwrap();
+        assert_eq!(read.seller().unwrap().as_str(), seller);
+    }
+
+    #[test]
+    fn operator_that_names_no_seller_is_told_so_and_never_that_nothing_is_registered() {
+        let operator = "29AAACO1234K1C5".parse().ok();
+        let by_irn = format!(r#"{{"Irn":"{HASH}","SellerGstin":null}}"#);
+        let by_document = r#"{"Typ":"INV","No":"SI/25-26/00417","Dt":"05/09/2025"}"#.to_owned();
+        for body in [&by_irn, &by_document] {
+            let found = findings(get(body.as_bytes(), operator));
+            assert_eq!(found, [("/SellerGstin", "2155")], "{body}");
+            assert!(get(body.as_bytes(), gstin()).is_ok(), "a seller's own");
+        }
+        let order = format!(r#"{{"Irn":"{HASH}","CnlRsn":"1","CnlRem":"x"}}"#);
+        assert_eq!(
+            findings(cancel(order.as_bytes(), operator)),
+            [("/SellerGstin", "2155")]
+        );
+        let wrong = format!(r#"{{"Irn":"{HASH}","SellerGstin":"33aakfn5208r1zt"}}"#);
+        assert_eq!(
+            findings(get(wrong.as_bytes(), gstin())),
+            [("/SellerGstin", "3030")]
         );
     }
 

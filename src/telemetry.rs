@@ -500,6 +500,16 @@ pub fn unknown_code(about: About<'_>, code: &str) {
     );
 }
 
+/// What is registered has a status that says neither that it is valid nor that it is cancelled.
+pub fn unknown_status(about: About<'_>, status: &str) {
+    error!(
+        job.id = about.job_id,
+        gstin = about.gstin(),
+        status = bounded_code(status),
+        "registered with a status that nobody knows; look at the registration at the portal"
+    );
+}
+
 /// A broker connection came up.
 pub fn broker_connected(role: &'static str) {
     info!(role, "connected to the broker to {role}");

@@ -16,7 +16,7 @@ use crate::crypto::{AppKey, SessionKey};
 use crate::document::{members_of, string};
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::irp::error::IrpError;
+use crate::irp::error::{IrpError, Refusal};
 use crate::irp::http::Answer;
 use crate::irp::ist;
 use crate::irp::wire::{is_null, owned_text, read_info, text_of};
@@ -199,19 +199,63 @@ impl SignedText {
     }
 }
 
+/// Whether a registration, an e-way bill or a taxpayer's registration stands, as its `Status` says. NIC writes `ACT`,
+/// `CNL` and `REJ`; whoever hands that on may write the words out, or small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// It stands; also where nothing is said of it.
+    Active,
+    /// It was cancelled.
+    Cancelled,
+    /// Void, because another portal had registered the document before (NIC, rejected IRNs page).
+    Lost,
+    /// A word that nobody knows, as sent.
+    Other(String),
+}
+
+impl Validity {
+    fn read(raw: Option<&RawValue>) -> Self {
+        owned_text(raw).map_or(Self::Active, |word| Self::of(&word))
+    }
+
+    /// What a word of the portal's means. That something stands is believed of the words themselves only.
+    pub(super) fn of(word: &str) -> Self {
+        let capitals = word.trim().to_ascii_uppercase();
+        let begins = |starts: &[&str]| starts.iter().any(|start| capitals.starts_with(start));
+        match capitals.as_str() {
+            "A" | "ACT" | "ACTIVE" => Self::Active,
+            "C" => Self::Cancelled,
+            "R" => Self::Lost,
+            _ if begins(&["CNL", "CANC"]) => Self::Cancelled,
+            _ if begins(&["REJ"]) => Self::Lost,
+            _ => Self::Other(word.to_owned()),
+        }
+    }
+
+    /// The portal's own word.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Active => "ACT",
+            Self::Cancelled => "CNL",
+            Self::Lost => "REJ",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// A registered document, as the portal answers a registration or a look-up.
 pub struct Registration {
     /// `Irn`
     pub irn: Irn,
     /// `AckNo`: its digits as sent, whether number or text.
-    pub ack_no: String,
+    pub ack_no: Option<String>,
     /// `AckDt` as sent.
     pub ack_date: Option<String>,
-    /// `Status`: `ACT`, `CNL` (cancelled) or `REJ` (lost to another portal); `ACT` where it is not said.
-    pub status: String,
-    /// `SignedInvoice`: a JWT; empty only where the status is not `ACT`.
+    /// `Status`
+    pub status: Validity,
+    /// `SignedInvoice`: a JWT; may be empty where it is not active.
     pub signed_invoice: SignedText,
-    /// `SignedQRCode`: a JWT; empty only where the status is not `ACT`.
+    /// `SignedQRCode`: a JWT; may be empty where it is not active.
     pub signed_qr_code: SignedText,
     /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, if there is an e-way bill.
     pub eway_bill: Option<Box<RawValue>>,
@@ -225,7 +269,42 @@ impl fmt::Debug for Registration {
     }
 }
 
+/// Where an object was expected.
+const NO_OBJECT: IrpError = IrpError::Unintelligible {
+    why: "its data is no object",
+};
+
 impl Registration {
+    /// As the answer to a registration: all that a result has to carry.
+    pub(super) fn registered(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let read = Self::read(json, info)?;
+        match read.status {
+            Validity::Active | Validity::Other(_) => read.whole(),
+            Validity::Cancelled | Validity::Lost => Ok(read),
+        }
+    }
+
+    /// As the answer to a look-up: what is not valid may come without.
+    pub(super) fn looked_up(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let read = Self::read(json, info)?;
+        match read.status {
+            Validity::Active => read.whole(),
+            Validity::Cancelled | Validity::Lost | Validity::Other(_) => Ok(read),
+        }
+    }
+
+    fn whole(self) -> Result<Self, IrpError> {
+        let lacks = |why| Err(IrpError::Unintelligible { why });
+        if self.signed_invoice.is_empty() || self.signed_qr_code.is_empty() {
+            return lacks("a registration without its signed data");
+        }
+        if self.ack_no.is_none() {
+            return lacks("a registration without an acknowledgement number");
+        }
+        Ok(self)
+    }
+
+    /// Whatever it has besides its IRN.
     pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
         let [
             irn,
@@ -252,31 +331,21 @@ impl Registration {
                 EWAY_BILL[3],
             ],
         )
-        .map_err(|_| IrpError::Undecipherable)?;
+        .map_err(|_| NO_OBJECT)?;
         let irn = irn
             .and_then(text_of)
             .and_then(|irn| irn.trim().parse().ok());
-        let status = owned_text(status).unwrap_or_else(|| "ACT".to_owned());
-        let (signed_invoice, signed_qr_code) =
-            (SignedText::read(invoice), SignedText::read(qr_code));
-        if status == "ACT" && (signed_invoice.is_empty() || signed_qr_code.is_empty()) {
-            return Err(IrpError::Unintelligible {
-                why: "a registration without its signed data",
-            });
-        }
         let mut info = info;
         info.extend(read_info(inner_info).0);
         Ok(Self {
             irn: irn.ok_or(IrpError::Unintelligible {
                 why: "a registration without an IRN",
             })?,
-            ack_no: owned_text(ack_no).ok_or(IrpError::Unintelligible {
-                why: "a registration without an acknowledgement number",
-            })?,
+            ack_no: owned_text(ack_no),
             ack_date: owned_text(ack_date),
-            status,
-            signed_invoice,
-            signed_qr_code,
+            status: Validity::read(status),
+            signed_invoice: SignedText::read(invoice),
+            signed_qr_code: SignedText::read(qr_code),
             eway_bill: eway_bill_of(eway_bill),
             info,
         })
@@ -284,12 +353,12 @@ impl Registration {
 
     /// Whether it is void because another portal had registered the document before (NIC, rejected IRNs page).
     pub fn has_lost(&self) -> bool {
-        self.status == "REJ"
+        self.status == Validity::Lost
     }
 
-    /// When it was acknowledged. The portal rounds it to the minute.
+    /// When it was acknowledged, where that is certain. The portal rounds it to the minute.
     pub fn acknowledged_at(&self) -> Option<Timestamp> {
-        ist::parse(self.ack_date.as_deref()?)
+        ist::parse_certain(self.ack_date.as_deref()?)
     }
 
     /// The acknowledgement date as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
@@ -319,8 +388,8 @@ fn eway_bill_of(values: [Option<&RawValue>; 4]) -> Option<Box<RawValue>> {
 pub struct EwayBill {
     /// `EwbNo`, `EwbDt`, `EwbValidTill` and `Remarks` as one object, with their values as sent.
     pub members: Box<RawValue>,
-    /// `Status`: `ACT` or `CNL` (cancelled); `ACT` where it is not said.
-    pub status: String,
+    /// `Status`
+    pub status: Validity,
     /// Additional information, such as the distance that the portal has computed.
     pub info: Vec<Info>,
 }
@@ -332,7 +401,20 @@ impl fmt::Debug for EwayBill {
 }
 
 impl EwayBill {
-    pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+    /// As the answer to its issue.
+    pub(super) fn issued(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        Self::read(json, info)?.ok_or(IrpError::Unintelligible {
+            why: "an e-way bill without its number",
+        })
+    }
+
+    /// As the answer to a look-up: where there is none, some gateways send its members without values.
+    pub(super) fn looked_up(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        Self::read(json, info)?.ok_or_else(|| IrpError::Refused(Refusal::nothing_found()))
+    }
+
+    /// None: it has no number.
+    fn read(json: &str, info: Vec<Info>) -> Result<Option<Self>, IrpError> {
         let [status, inner_info, members @ ..] = members_of(
             json,
             [
@@ -344,21 +426,19 @@ impl EwayBill {
                 EWAY_BILL[3],
             ],
         )
-        .map_err(|_| IrpError::Undecipherable)?;
+        .map_err(|_| NO_OBJECT)?;
         let mut info = info;
         info.extend(read_info(inner_info).0);
-        Ok(Self {
-            members: eway_bill_of(members).ok_or(IrpError::Unintelligible {
-                why: "an e-way bill without its number",
-            })?,
-            status: owned_text(status).unwrap_or_else(|| "ACT".to_owned()),
+        Ok(eway_bill_of(members).map(|members| Self {
+            members,
+            status: Validity::read(status),
             info,
-        })
+        }))
     }
 
-    /// Whether goods may travel under it.
-    pub fn is_active(&self) -> bool {
-        self.status == "ACT"
+    /// Whether there is none any more: another one may be issued.
+    pub fn is_cancelled(&self) -> bool {
+        self.status == Validity::Cancelled
     }
 }
 
@@ -385,7 +465,7 @@ impl GstinDetails {
             json,
             ["Gstin", "Status", "BlkStatus", "TxpType", "DtReg", "DtDReg"],
         )
-        .map_err(|_| IrpError::Undecipherable)?;
+        .map_err(|_| NO_OBJECT)?;
         Ok(Self {
             gstin: owned_text(gstin)
                 .and_then(|gstin| gstin.parse().ok())
@@ -404,7 +484,7 @@ impl GstinDetails {
 
     /// Whether documents may be registered under it, or for it.
     pub fn is_active(&self) -> bool {
-        self.status == "ACT"
+        Validity::of(&self.status) == Validity::Active
     }
 }
 
@@ -415,12 +495,16 @@ pub struct Cancellation {
     pub irn: Irn,
     /// `CancelDate` as sent.
     pub cancel_date: Option<String>,
+    /// Additional information.
+    pub info: Vec<Info>,
 }
 
 impl Cancellation {
-    pub(super) fn read(json: &str) -> Result<Self, IrpError> {
-        let [irn, date] =
-            members_of(json, ["Irn", "CancelDate"]).map_err(|_| IrpError::Undecipherable)?;
+    pub(super) fn read(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
+        let [irn, date, inner_info] =
+            members_of(json, ["Irn", "CancelDate", "InfoDtls"]).map_err(|_| NO_OBJECT)?;
+        let mut info = info;
+        info.extend(read_info(inner_info).0);
         Ok(Self {
             irn: owned_text(irn).and_then(|irn| irn.parse().ok()).ok_or(
                 IrpError::Unintelligible {
@@ -428,6 +512,7 @@ impl Cancellation {
                 },
             )?,
             cancel_date: owned_text(date),
+            info,
         })
     }
 

@@ -51,11 +51,19 @@ pub enum IrpError {
     /// A readable refusal.
     #[error("the portal refused: {}", .0.code())]
     Refused(Box<Refusal>),
+    /// A readable refusal that names no error: what it means, nobody can say, but it is an answer, and costs as one.
+    #[error("the portal refused without saying why")]
+    Unexplained {
+        /// What was refused so.
+        call: Call,
+        /// `Retry-After`
+        retry_after: Option<Duration>,
+    },
     /// A success that our session key does not open: the session is not the portal's. What was asked for *was*
     /// done.
     #[error("the answer was sealed with another session key")]
     Undecipherable,
-    /// A success that opens, but does not say what a success must.
+    /// A success that does not say what a success must.
     #[error("the answer makes no sense: {why}")]
     Unintelligible {
         /// What it lacks.
@@ -132,6 +140,10 @@ impl IrpError {
                 }
             }
             Self::Unconfirmed { .. } => Disposition::Resolve,
+            Self::Unexplained { call, .. } if call.changes_something() => Disposition::Resolve,
+            Self::Unexplained { retry_after, .. } => Disposition::Retry {
+                not_before: *retry_after,
+            },
             Self::Refused(refusal) => refusal.disposition,
             Self::Unsendable { .. } => Disposition::RefuseAccount,
             Self::Undecipherable => Disposition::Reauth,
@@ -161,7 +173,9 @@ impl IrpError {
                 retry_after: *retry_after,
             }),
             Self::Refused(refusal) => Some(refusal.sign()),
-            Self::Undecipherable | Self::Unintelligible { .. } => Some(PortalSign::Answered),
+            Self::Unexplained { .. } | Self::Undecipherable | Self::Unintelligible { .. } => {
+                Some(PortalSign::Answered)
+            }
         }
     }
 
@@ -176,6 +190,7 @@ impl IrpError {
             Self::Unsendable { .. }
             | Self::Throttled { .. }
             | Self::Refused(_)
+            | Self::Unexplained { .. }
             | Self::Undecipherable
             | Self::Unintelligible { .. } => self.to_string(),
         }
@@ -196,6 +211,7 @@ impl IrpError {
             | Self::Unconfirmed { .. }
             | Self::Server { .. }
             | Self::Throttled { .. }
+            | Self::Unexplained { .. }
             | Self::Undecipherable
             | Self::Unintelligible { .. } => None,
         }
@@ -218,6 +234,7 @@ impl IrpError {
             | Self::Server { .. }
             | Self::Throttled { .. }
             | Self::Refused(_)
+            | Self::Unexplained { .. }
             | Self::Undecipherable
             | Self::Unintelligible { .. } => None,
         }
@@ -228,6 +245,7 @@ impl IrpError {
     pub fn is_counted(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.sign() == PortalSign::Answered,
+            Self::Unexplained { .. } => true,
             Self::Server { status, .. } => matches!(status, Some(400..500)),
             Self::Unconfirmed { why, .. } => matches!(why, Unreadable::Status(400..500)),
             Self::NotSent(_)
@@ -246,6 +264,8 @@ impl IrpError {
             Self::Server { .. } => "server_error",
             Self::Throttled { .. } => "throttled",
             Self::Refused(refusal) => refusal.label(),
+            Self::Unexplained { call, .. } if call.changes_something() => "unexplained",
+            Self::Unexplained { .. } => "unanswered",
             Self::Undecipherable => "undecipherable",
             Self::Unintelligible { .. } => "unintelligible",
         }
@@ -267,9 +287,36 @@ impl fmt::Debug for Fault {
     }
 }
 
+impl Fault {
+    /// Whether it has one.
+    pub(super) fn has_code(&self) -> bool {
+        !self.code.is_empty()
+    }
+}
+
+/// Where a duplicate is registered, by its `InfCd`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DuplicateKind {
+    /// `DUPIRN`: at the portal that says so.
+    #[default]
+    Here,
+    /// `DUPIRNGLP`: at another one.
+    Elsewhere,
+}
+
+impl DuplicateKind {
+    pub(super) fn of(code: &str) -> Option<Self> {
+        [("DUPIRN", Self::Here), ("DUPIRNGLP", Self::Elsewhere)]
+            .into_iter()
+            .find_map(|(known, kind)| known.eq_ignore_ascii_case(code).then_some(kind))
+    }
+}
+
 /// What is registered already, as the refusal of a duplicate tells it (`DUPIRN`, `DUPIRNGLP`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Duplicate {
+    /// `InfCd`
+    pub kind: DuplicateKind,
     /// `Irn`
     pub irn: Option<Irn>,
     /// `AckNo`, its digits as sent.

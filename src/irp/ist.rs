@@ -39,6 +39,15 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
         .ok()
 }
 
+/// As [`parse`], of the portal's own form only: in the others day and month may be the other way round.
+pub(super) fn parse_certain(text: &str) -> Option<Timestamp> {
+    let begins_with_the_year = text
+        .trim()
+        .split_once('-')
+        .is_some_and(|(year, _)| year.len() == "yyyy".len());
+    begins_with_the_year.then(|| parse(text)).flatten()
+}
+
 /// A time of the portal as RFC 3339 with India's offset: `2025-09-05T12:30:00+05:30`.
 pub(super) fn rfc3339(text: &str) -> Option<String> {
     let in_india = parse(text)?.checked_add(AHEAD_OF_UTC).ok()?;
@@ -69,6 +78,27 @@ mod tests {
                 Some("2025-09-05T12:30:00+05:30"),
                 "{form}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_time_that_begins_with_the_year_is_certain() {
+        for form in [
+            "2025-09-05 12:30:00",
+            " 2025-09-05T12:30:00+05:30",
+            "2025-09-05T07:00:00Z",
+        ] {
+            assert_eq!(parse_certain(form), parse(form), "{form}");
+            assert!(parse_certain(form).is_some(), "{form}");
+        }
+        for form in [
+            "05/09/2025 12:30:00",
+            "05/09/2025 12:30:00 PM",
+            "05-09-2025 12:30:00",
+            "05/09/2025 12:30",
+            "soon",
+        ] {
+            assert_eq!(parse_certain(form), None, "{form}");
         }
     }
 

@@ -188,16 +188,16 @@ impl Contract for MasterGst {
         call.changes_something() && matches!(code, "401" | "403")
     }
 
-    /// An empty list, or an empty text, stands for the portal's "not found".
+    /// An empty list, an empty text, or a list of an empty object stands for the portal's "not found".
     fn is_nothing(&self, data: &RawValue) -> bool {
         let text = data.get().trim_matches('"').trim();
-        let is_empty = |(opens, closes): (char, char)| {
-            let inside = text.strip_prefix(opens);
-            let inside = inside.and_then(|rest| rest.strip_suffix(closes));
-            inside.is_some_and(|inside| inside.trim().is_empty())
-        };
-        text.is_empty() || [('[', ']'), ('{', '}')].into_iter().any(is_empty)
+        let text = inside(text, '[', ']').unwrap_or(text);
+        text.is_empty() || inside(text, '{', '}').is_some_and(str::is_empty)
     }
+}
+
+fn inside(text: &str, opens: char, closes: char) -> Option<&str> {
+    Some(text.strip_prefix(opens)?.strip_suffix(closes)?.trim())
 }
 
 fn subscriber(account: &Account) -> Result<&Subscriber, IrpError> {

@@ -26,10 +26,10 @@ use crate::irn::{DocumentType, Irn};
 use crate::outcome::Info;
 
 pub use answer::{
-    AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText,
+    AuthToken, Cancellation, EwayBill, GstinDetails, Login, Registration, SignedText, Validity,
 };
 pub use codes::Call;
-pub use error::{Duplicate, Fault, IrpError, Refusal, Unreadable};
+pub use error::{Duplicate, DuplicateKind, Fault, IrpError, Refusal, Unreadable};
 pub use http::IrpConfigFault;
 
 use contract::Contract;
@@ -128,7 +128,7 @@ impl Irp {
         document: &[u8],
     ) -> Result<Registration, IrpError> {
         let request = self.contract.generate(access, document)?;
-        self.call(Call::Generate, access, request, Registration::read)
+        self.call(Call::Generate, access, request, Registration::registered)
             .await
     }
 
@@ -144,12 +144,24 @@ impl Irp {
         let request = self
             .contract
             .by_document(access, seller, kind, number, date)?;
-        self.call(Call::LookUp, access, request, Registration::read)
+        self.call(Call::LookUp, access, request, Registration::looked_up)
             .await
     }
 
     /// Looks a registration of `seller` up by its IRN.
     pub async fn by_irn(
+        &self,
+        access: &Access<'_>,
+        seller: &Gstin,
+        irn: &Irn,
+    ) -> Result<Registration, IrpError> {
+        let request = self.contract.by_irn(access, seller, irn)?;
+        self.call(Call::LookUp, access, request, Registration::looked_up)
+            .await
+    }
+
+    /// The same for one who only asks what has become of it: it may come without its signed data.
+    pub async fn standing_by_irn(
         &self,
         access: &Access<'_>,
         seller: &Gstin,
@@ -198,10 +210,8 @@ impl Irp {
         let request = self
             .contract
             .cancel(access, &nic::cancel_json(irn, reason, remark))?;
-        self.call(Call::Cancel, access, request, |json, _| {
-            Cancellation::read(json)
-        })
-        .await
+        self.call(Call::Cancel, access, request, Cancellation::read)
+            .await
     }
 
     /// Has an e-way bill issued for a registration, as `payload` asks for it, its bytes as they came.
@@ -211,7 +221,7 @@ impl Irp {
         payload: &[u8],
     ) -> Result<EwayBill, IrpError> {
         let request = self.contract.eway_bill(access, payload)?;
-        self.call(Call::EwayBill, access, request, EwayBill::read)
+        self.call(Call::EwayBill, access, request, EwayBill::issued)
             .await
     }
 
@@ -222,7 +232,7 @@ impl Irp {
         irn: &Irn,
     ) -> Result<EwayBill, IrpError> {
         let request = self.contract.eway_bill_by_irn(access, irn)?;
-        self.call(Call::LookUp, access, request, EwayBill::read)
+        self.call(Call::LookUp, access, request, EwayBill::looked_up)
             .await
     }
 
@@ -251,15 +261,23 @@ impl Irp {
         };
         // A gateway that unseals for us hands the object over as it is.
         let Some(text) = string(data) else {
-            return read(data.get(), envelope.info);
+            return read(only_of(data.get()), envelope.info);
         };
         // Without a key it is the object's JSON that the text holds.
         let Some(key) = access.key else {
-            return read(&text, envelope.info);
+            return read(only_of(&text), envelope.info);
         };
         let opened = key.open(&text).map_err(|_| IrpError::Undecipherable)?;
         let json = simdutf8::basic::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?;
-        read(json, envelope.info)
+        // A wrong key may happen to open something, but never JSON.
+        let is_json = || serde_json::from_str::<&RawValue>(json).is_ok();
+        read(only_of(json), envelope.info).map_err(|error| {
+            if is_json() {
+                error
+            } else {
+                IrpError::Undecipherable
+            }
+        })
     }
 
     /// Success, or the error that the answer stands for.
@@ -290,6 +308,10 @@ impl Irp {
         };
         match envelope.verdict(http_success) {
             Verdict::Success => Ok(envelope),
+            Verdict::Unexplained => Err(IrpError::Unexplained {
+                call,
+                retry_after: answer.retry_after,
+            }),
             Verdict::Neither => Err(refused().unwrap_or_else(|| lost(Unreadable::NoVerdict))),
             Verdict::Refusal => {
                 let Envelope {
@@ -334,6 +356,17 @@ impl Irp {
             },
             IrpError::Refused,
         )
+    }
+}
+
+/// What a list of one holds, in which some gateways wrap what they hand on; anything else as it is.
+fn only_of(json: &str) -> &str {
+    if !json.trim_start().starts_with('[') {
+        return json;
+    }
+    match serde_json::from_str::<Vec<&RawValue>>(json) {
+        Ok(list) if list.len() == 1 => list[0].get(),
+        Ok(_) | Err(_) => json,
     }
 }
 

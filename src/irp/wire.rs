@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::document::{members, members_of, string};
 use crate::irn::Irn;
 use crate::irp::codes;
-use crate::irp::error::{Duplicate, Fault, Unreadable};
+use crate::irp::error::{Duplicate, DuplicateKind, Fault, Unreadable};
 use crate::outcome::Info;
 
 /// How deep a text may hold JSON that holds a text that holds JSON.
@@ -46,6 +46,8 @@ pub(super) struct Envelope<'a> {
 pub(super) enum Verdict {
     Success,
     Refusal,
+    /// A refusal in so many words, with nothing that says why.
+    Unexplained,
     /// Neither: for example a gateway's own JSON error page.
     Neither,
 }
@@ -67,6 +69,7 @@ impl<'a> Envelope<'a> {
             alert,
             description,
             error,
+            errors,
         ] = members_of(
             text,
             [
@@ -78,6 +81,7 @@ impl<'a> Envelope<'a> {
                 "Alert",
                 "status_desc",
                 "error",
+                "errors",
             ],
         )
         .map_err(|_| Unreadable::NotJson)?;
@@ -99,33 +103,49 @@ impl<'a> Envelope<'a> {
             duplicate,
         };
         if status != Some(true) {
-            envelope.read_faults([details, description, error], text);
+            envelope.read_faults([details, description, error, errors], text);
         }
         Ok(envelope)
     }
 
-    fn read_faults(&mut self, sources: [Option<&RawValue>; 3], top: &str) {
+    /// Codes, wherever they stand, before what is said without one.
+    fn read_faults(&mut self, sources: [Option<&RawValue>; 4], top: &str) {
+        let mut bare = Vec::new();
         for source in sources.into_iter().flatten() {
-            collect_faults(source.get(), MAX_NESTING, &mut self.faults);
-            if !self.faults.is_empty() {
+            let found = faults_in(source.get());
+            if found.iter().any(Fault::has_code) {
+                self.faults = found;
                 return;
             }
+            if bare.is_empty() {
+                bare = found;
+            }
         }
-        // Some gateways put code and text at the top; a bare `message` there is not the portal's word.
-        collect_faults(top, MAX_NESTING, &mut self.faults);
-        self.faults.retain(|fault| !fault.code.is_empty());
-        if let (true, Some(duplicate)) = (self.faults.is_empty(), &self.duplicate) {
-            // The portal sends this block with these two refusals only; their text was lost on the way.
-            let code = if duplicate.registered_at.is_some() {
-                "2295"
-            } else {
-                "2150"
-            };
-            self.faults.push(Fault {
-                code: code.to_owned(),
-                message: "registered already".to_owned(),
-            });
-        }
+        // Some gateways put code and text at the top, or the errors where the data would be; what stands there without a
+        // code is not the portal's word.
+        let refused_data = self.data.filter(|_| self.status == Some(false));
+        self.faults = [Some(top), refused_data.map(RawValue::get)]
+            .into_iter()
+            .flatten()
+            .map(|text| {
+                let coded = faults_in(text).into_iter().filter(Fault::has_code);
+                coded.collect::<Vec<_>>()
+            })
+            .find(|found| !found.is_empty())
+            .or_else(|| Some(vec![self.duplicate_fault()?]))
+            .unwrap_or(bare);
+    }
+
+    /// The portal sends this block with two refusals only: it says which, where their own code was lost on the way.
+    fn duplicate_fault(&self) -> Option<Fault> {
+        let code = match self.duplicate.as_ref()?.kind {
+            DuplicateKind::Here => "2150",
+            DuplicateKind::Elsewhere => "2295",
+        };
+        Some(Fault {
+            code: code.to_owned(),
+            message: "registered already".to_owned(),
+        })
     }
 
     /// What the answer is. The HTTP status proves little (refusals come with 200), but with another status only
@@ -136,11 +156,12 @@ impl<'a> Envelope<'a> {
                 .iter()
                 .any(|fault| codes::explain(&fault.code).is_some())
         };
-        let coded = || self.faults.iter().any(|fault| !fault.code.is_empty());
+        let coded = || self.faults.iter().any(Fault::has_code);
         match self.status {
             Some(true) if http_success => Verdict::Success,
             Some(false) if http_success && !self.faults.is_empty() => Verdict::Refusal,
             Some(false) if coded() => Verdict::Refusal,
+            Some(false) if http_success => Verdict::Unexplained,
             None if known() => Verdict::Refusal,
             None if http_success && self.faults.is_empty() && self.data.is_some() => {
                 Verdict::Success
@@ -183,6 +204,12 @@ fn flag(raw: &RawValue) -> Option<bool> {
         return Some(true);
     }
     is(&["0", "false"]).then_some(false)
+}
+
+fn faults_in(json: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    collect_faults(json, MAX_NESTING, &mut faults);
+    faults
 }
 
 /// Reads errors from an array, an object, a text, a text that holds JSON, or base64 of JSON.
@@ -290,11 +317,9 @@ fn collect_info(json: &str, nesting: u8, info: &mut Vec<Info>, duplicate: &mut O
             let code = owned_text(code)
                 .or_else(|| owned_text(misspelt))
                 .unwrap_or_default();
-            if matches!(code.as_str(), "DUPIRN" | "DUPIRNGLP") {
-                *duplicate = Some(read_duplicate(
-                    detail.map_or(json, RawValue::get),
-                    MAX_NESTING,
-                ));
+            if let Some(kind) = DuplicateKind::of(&code) {
+                let what = read_duplicate(detail.map_or(json, RawValue::get), MAX_NESTING);
+                *duplicate = Some(Duplicate { kind, ..what });
             }
             let detail = detail.map(|detail| match detail.get().as_bytes().first() {
                 Some(b'"') => string(detail).unwrap_or_default().into_owned(),
@@ -345,6 +370,7 @@ fn read_duplicate(json: &str, nesting: u8) -> Duplicate {
                 .map(|details| members(details, ["RegIrp"]))
                 .unwrap_or_default();
             Duplicate {
+                kind: DuplicateKind::default(),
                 irn: owned_text(irn).and_then(|irn| irn.parse::<Irn>().ok()),
                 ack_no: owned_text(ack_no),
                 ack_date: owned_text(ack_date),

@@ -169,6 +169,7 @@ fn login_remedy(config: &IrpConfig, error: &IrpError) -> String {
         | IrpError::Unconfirmed { .. }
         | IrpError::Server { .. }
         | IrpError::Throttled { .. }
+        | IrpError::Unexplained { .. }
         | IrpError::Unintelligible { .. } => false,
     };
     if let Some(key) = config.route.public_key_file.as_ref().filter(|_| wrong_key) {

@@ -21,7 +21,7 @@ fn carries(status: Status) -> &'static [&'static str] {
             "signed_qr_code",
             "signature",
         ],
-        Status::Found => &["gstin", "irn", "ack_no", "irn_status"],
+        Status::Found => &["gstin", "irn", "irn_status"],
         Status::Cancelled => &["gstin", "irn", "irn_status"],
         Status::EwbIssued => &["gstin", "irn", "eway_bill"],
         Status::Partial | Status::NotFound => &["gstin", "irn"],

@@ -9,7 +9,7 @@ use super::settle::Ending;
 use crate::config::SignaturePolicy;
 use crate::document::{Document, Lines};
 use crate::irn::Irn;
-use crate::irp::Registration;
+use crate::irp::{Registration, Validity};
 use crate::outcome::{ErrorEntry, Reason, SignatureState};
 use crate::request::Wanted;
 use crate::signature::{self, Malformed, Mismatch, Token, Verdict};
@@ -26,6 +26,9 @@ pub(super) fn accept(
 ) -> Ending {
     if let Some(ended) = no_longer_valid(&registration) {
         return ended;
+    }
+    if let (true, Validity::Other(word)) = (recovered, &registration.status) {
+        return of_unknown_status(case, word);
     }
     let lines = recovered.then(|| lines_of(case)).flatten();
     let expected = Expected::Document(document, lines.as_ref());
@@ -57,7 +60,7 @@ pub(super) fn found(
         !registration.signed_invoice.is_empty() && !registration.signed_qr_code.is_empty();
     if !has_tokens {
         let is_it = match wanted {
-            Wanted::Irn(irn) => registration.irn == *irn,
+            Wanted::Irn { irn, .. } => registration.irn == *irn,
             Wanted::Document(document) => document.has_irn(&registration.irn),
         };
         if !is_it {
@@ -72,7 +75,7 @@ pub(super) fn found(
     }
     let expected = match wanted {
         Wanted::Document(document) => Expected::Document(document, None),
-        Wanted::Irn(irn) => Expected::Irn(irn),
+        Wanted::Irn { irn, .. } => Expected::Irn(irn),
     };
     let (state, checked) = match believed(worker, case, &expected, &registration) {
         Ok(believed) => believed,
@@ -180,23 +183,31 @@ fn check(
 
 /// A registration that was cancelled, or that lost against another portal's, is no valid invoice.
 pub(super) fn no_longer_valid(registration: &Registration) -> Option<Ending> {
-    let (code, message) = match registration.status.as_str() {
-        "CNL" => (
+    let error = match &registration.status {
+        Validity::Cancelled => ErrorEntry::irp(
             "2278",
             "this document was registered and then cancelled; its number cannot be used again",
         ),
-        "REJ" => (
+        Validity::Lost => ErrorEntry::irp(
             "REJ",
             "this registration lost against one at another portal, which is the valid one",
         ),
-        _ => return None,
+        Validity::Active | Validity::Other(_) => return None,
     };
-    let errors = vec![ErrorEntry::irp(code, message)];
     Some(Ending::Conflict {
         irn: Some(registration.irn),
-        errors,
+        errors: vec![error],
         info: registration.info.clone(),
     })
+}
+
+/// What was registered before may have been cancelled since: its QR code is not handed out before somebody knows.
+fn of_unknown_status(case: &Case, word: &str) -> Ending {
+    case.doubt();
+    telemetry::unknown_status(case.about(), word);
+    let message = "it is registered, but the portal says of it neither that it is valid nor that it is cancelled; look at \
+                   it at the portal before the invoice is handed out or issued again";
+    gave_up(Reason::Unintelligible, message.to_owned())
 }
 
 fn bad_signature(case: &Case, why: &str) -> Ending {

@@ -37,6 +37,9 @@ pub(super) const DOES_NOT_FIT: &str = "2140";
 /// What an attempt ends with that failed because the portal was down.
 pub(super) const PORTAL_DOWN: &str = "portal_down";
 
+/// What an attempt ends with whose request the portal refused without saying why.
+pub(super) const UNEXPLAINED: &str = "unexplained";
+
 /// What a job is deferred with before anybody has looked at it.
 pub(super) const SWEPT: &str = "swept";
 
@@ -50,7 +53,7 @@ pub(super) const HELD: &str = "held";
 pub(super) fn decides_later(code: &str) -> bool {
     SESSION_CODES.contains(&code)
         || resync::STALE.contains(&code)
-        || [DOES_NOT_FIT, PORTAL_DOWN].contains(&code)
+        || [DOES_NOT_FIT, PORTAL_DOWN, UNEXPLAINED].contains(&code)
 }
 
 /// What a job is about.
@@ -70,6 +73,15 @@ impl Subject {
         match self {
             Self::Document(document) => Some(document),
             Self::Request(request) => request.document(),
+            Self::Unnamed => None,
+        }
+    }
+
+    /// Whose document it is, where that is known: not always the one whose credentials are used.
+    pub(super) fn seller(&self) -> Option<Gstin> {
+        match self {
+            Self::Document(document) => Some(document.seller),
+            Self::Request(request) => request.seller(),
             Self::Unnamed => None,
         }
     }
@@ -277,6 +289,12 @@ impl Case {
     /// Whether the attempt before this one failed because the portal was down.
     pub(super) fn portal_was_down_before(&self) -> bool {
         self.job.last_error.as_deref() == Some(PORTAL_DOWN)
+    }
+
+    /// Whether the portal has refused the request without saying why: if a look-up finds nothing done, it is not sent again
+    /// as it is.
+    pub(super) fn was_unexplained(&self) -> bool {
+        self.in_doubt() && self.job.last_error.as_deref() == Some(UNEXPLAINED)
     }
 
     /// Adds the time of one portal call.

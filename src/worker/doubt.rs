@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, no_credentials};
-use super::case::{Case, DUPLICATE};
+use super::case::{Case, DUPLICATE, UNEXPLAINED};
 use super::portals::{Portal, Portals};
 use super::settle::Ending;
 use crate::config::credentials::Account;
@@ -68,7 +68,10 @@ pub(super) async fn look(
         return Ok(Some(duplicate_not_found()));
     }
     if case.doubt_is_young() {
-        return Ok(Some(Ending::NotFoundYet));
+        return Ok(Some(not_found_yet(worker, case)));
+    }
+    if case.was_unexplained() {
+        return Ok(Some(unexplained(case)));
     }
     case.clear_doubt(false);
     Ok(None)
@@ -166,6 +169,31 @@ pub(super) fn one_is_down() -> Ending {
     Ending::Transient {
         code: "portal_down".to_owned(),
         not_before: None,
+    }
+}
+
+/// In doubt, and too early to prove anything.
+pub(super) fn not_found_yet(worker: &Worker, case: &Case) -> Ending {
+    if !case.was_unexplained() {
+        return Ending::NotFoundYet;
+    }
+    // The same wait, which does not hide what decides about the next attempt.
+    Ending::Deferred {
+        wait: worker.config.irp.settle_time,
+        why: "not_found_yet",
+    }
+}
+
+/// Refused without a reason, and not done: sent again as it is, it would be refused again, and each time costs the
+/// taxpayer an error.
+pub(super) fn unexplained(case: &Case) -> Ending {
+    let message = "the portal refused it without saying why, and a look-up found nothing done; a replay looks, and then \
+                   sends it again";
+    case.note_code(UNEXPLAINED);
+    telemetry::unknown_code(case.about(), UNEXPLAINED);
+    Ending::GaveUp {
+        reason: Reason::Unintelligible,
+        errors: vec![ErrorEntry::worker(Reason::Unintelligible, message)],
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Ending {
         registration: Option<Box<Registration>>,
         /// RFC 3339; none where another request has cancelled it, because the portal does not say when.
         cancel_date: Option<String>,
+        /// What the portal sent beside its answer.
+        info: Vec<Info>,
         recovered: bool,
     },
     /// The registration that was asked for, whatever has become of it since.
@@ -227,16 +229,16 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::irp::SignedText;
+    use crate::irp::{SignedText, Validity};
 
     const SETTLE: Duration = Duration::from_secs(30);
 
     fn registration() -> Box<Registration> {
         Box::new(Registration {
             irn: "0".repeat(64).parse().unwrap(),
-            ack_no: "112510000000001".to_owned(),
+            ack_no: Some("112510000000001".to_owned()),
             ack_date: None,
-            status: "CNL".to_owned(),
+            status: Validity::Cancelled,
             signed_invoice: SignedText::default(),
             signed_qr_code: SignedText::default(),
             eway_bill: None,
@@ -354,6 +356,7 @@ mod tests {
         let cancelled = Ending::Cancelled {
             registration: Some(registration()),
             cancel_date: None,
+            info: Vec::new(),
             recovered: true,
         };
         let found = Ending::Found {
@@ -364,7 +367,7 @@ mod tests {
         let issued = Ending::EwayBillIssued {
             bill: Box::new(EwayBill {
                 members: RawValue::from_string("{}".to_owned()).unwrap(),
-                status: "ACT".to_owned(),
+                status: Validity::Active,
                 info: Vec::new(),
             }),
             recovered: false,

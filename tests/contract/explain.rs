@@ -232,6 +232,24 @@ fn whatever_a_job_is_deferred_for_is_explained() -> Result<()> {
     Ok(())
 }
 
+/// What the worker itself puts into a result under a code of the portal's.
+#[test]
+fn whatever_stands_for_a_code_of_the_portal_is_explained() -> Result<()> {
+    let known = known("irp")?;
+    let mut found = BTreeSet::new();
+    for folder in ["src/worker", "src/irp", "src/limits"] {
+        for text in sources(folder)? {
+            let joined: String = text.split_whitespace().collect();
+            let codes = quoted_after(&joined, "ErrorEntry::irp(\"");
+            found.extend(codes.into_iter().map(str::to_owned));
+        }
+    }
+    ensure!(found.len() >= 3 && found.contains("REJ"), "{found:?}");
+    let missing: Vec<_> = found.difference(&known).collect();
+    assert_eq!(json!(missing), json!([]));
+    Ok(())
+}
+
 #[test]
 fn whatever_a_call_may_end_with_is_explained() -> Result<()> {
     let known = known("transport")?;

@@ -520,6 +520,150 @@ async fn code_nobody_has_classified_is_kept_for_a_person() -> Result<()> {
     Ok(())
 }
 
+/// Answered so: the errors have been lost on the way.
+fn no_reason(endpoint: &str, when: &str) -> Value {
+    json!([{"endpoint": endpoint, "kind": "no_reason", "when": when}])
+}
+
+fn soon_settled(config: WorkerConfig) -> Result<WorkerConfig> {
+    config
+        .set("irp.settle_time", "1s")?
+        .set("retry.max_attempts", 3)
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn document_refused_without_a_reason_is_looked_up_once_and_never_sent_again() -> Result<()> {
+    let mut stack = Stack::start_with(1, soon_settled).await?;
+    stack
+        .sandbox
+        .faults(1, no_reason("generate", "before"))
+        .await?;
+    let outcome = stack.settle(job("j-1", "S/40")).await?;
+    assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+    assert_eq!(outcome.errors(), ["worker UNINTELLIGIBLE"]);
+    let stats = stack.sandbox.stats().await?;
+    let expected = Calls {
+        lookups: 1,
+        registrations: 0,
+        ..PLAIN
+    };
+    assert_eq!(stats.calls(), expected);
+    let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];
+    for (header, value) in [
+        ("x-irn-reason", "UNINTELLIGIBLE"),
+        ("x-irn-error", "unexplained"),
+        ("x-irn-outcome", "unknown"),
+    ] {
+        assert_eq!(letter.header(header).as_deref(), Some(value), "{header}");
+    }
+    let worker = stack.worker()?;
+    let used = worker
+        .metric("irn_worker_error_budget_used_ratio", SELLER)
+        .await?;
+    assert!(used > 0.0, "refused twice at the taxpayer's cost: {used}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn document_that_was_registered_in_spite_of_such_a_refusal_is_recovered() -> Result<()> {
+    let stack = Stack::start_with(1, soon_settled).await?;
+    stack
+        .sandbox
+        .faults(1, no_reason("generate", "after"))
+        .await?;
+    let outcome = stack.settle(job("j-1", "S/41")).await?;
+    outcome.assert_signed(true);
+    let expected = Calls {
+        lookups: 1,
+        ..PLAIN
+    };
+    assert_eq!(stack.sandbox.calls().await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn questions_refused_without_a_reason_hold_up_no_other_gstin() -> Result<()> {
+    let mut stack = Stack::start_with(1, soon_settled).await?;
+    let of_one = json!([{"endpoint": "get_by_irn", "gstin": SELLER, "kind": "no_reason"}]);
+    stack.sandbox.faults(1, of_one).await?;
+    let questions: Vec<Job> = (0..6)
+        .map(|i| {
+            let irn = irn(SELLER, &format!("S/42/{i}"));
+            Job::get(&format!("f-{i}"), SELLER, &irn)
+        })
+        .collect();
+    stack.erp.publish(&questions).await?;
+    for outcome in stack.outcomes(6, SOON).await?.values() {
+        assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
+    }
+    let asked = stack.sandbox.stats().await?.requests("get_by_irn");
+    assert_eq!(asked, 18, "once in each of three attempts");
+    let worker = stack.worker()?;
+    let state = worker
+        .metric("irn_worker_breaker_state", r#"scope="core""#)
+        .await?;
+    assert_eq!(state, 0.0);
+    let other = Job::generate("g-1", invoice(GSTINS[1], "S/42"));
+    stack.settle(other).await?.assert_signed(false);
+    Ok(())
+}
+
+/// `rules` and `shapes` at once.
+async fn duplicate_told(stack: &Stack, status: &str) -> Result<()> {
+    let rules = json!([{"endpoint": "generate", "kind": "error", "code": "2150",
+        "message": "Duplicate IRN"}]);
+    let shapes = json!({"irn_status": status});
+    let faults = json!({"rules": rules, "shapes": shapes});
+    stack.sandbox.post("faults", &faults).await.map(drop)
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn qr_code_of_a_cancelled_invoice_is_not_handed_out_in_whatever_word_it_is_told() -> Result<()>
+{
+    let stack = one_worker().await?;
+    for (i, status) in ["code", "small", "word"].into_iter().enumerate() {
+        let number = format!("S/43/{i}");
+        let first = stack.settle(job(&format!("a-{i}"), &number)).await?;
+        first.assert_signed(false);
+        duplicate_told(&stack, status).await?;
+        let again = stack.settle(job(&format!("b-{i}"), &number)).await?;
+        again.assert_signed(true);
+        assert_eq!(again.text("irn_status"), "ACT", "{status}");
+        let cancelled = json!({"irn": irn(SELLER, &number)});
+        stack.sandbox.post("cancel", &cancelled).await?;
+        let outcome = stack.settle(job(&format!("c-{i}"), &number)).await?;
+        assert_eq!(outcome.status(), "conflict", "{status}: {}", outcome.json);
+        assert_eq!(outcome.errors(), ["irp 2278"], "{status}");
+        assert_eq!(outcome.json["signed_qr_code"], Value::Null, "{status}");
+        stack.sandbox.clear_faults().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn registration_of_before_whose_status_nobody_knows_is_kept_for_a_person() -> Result<()> {
+    let stack = one_worker().await?;
+    stack.settle(job("a", "S/44")).await?.assert_signed(false);
+    duplicate_told(&stack, "unknown").await?;
+    let outcome = stack.settle(job("b", "S/44")).await?;
+    assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+    assert_eq!(outcome.errors(), ["worker UNINTELLIGIBLE"]);
+    assert_eq!(outcome.json["signed_qr_code"], Value::Null);
+    assert_eq!(outcome.json["dead_lettered"], true);
+    // Who asks what has become of it is told.
+    let found = stack
+        .settle(Job::get("f", SELLER, &irn(SELLER, "S/44")))
+        .await?;
+    assert_eq!(found.status(), "found", "{}", found.json);
+    assert_eq!(found.text("irn_status"), "XYZ");
+    Ok(())
+}
+
 fn unheard_of() -> Value {
     json!([{"endpoint": "generate", "kind": "error", "code": "4711", "message": "News", "times": 1}])
 }

@@ -129,6 +129,8 @@ fn wait_in_words(code: &str) -> Option<&'static str> {
         "unconfirmed" => "in doubt: no answer to what was sent",
         "server_error" => "the portal failed",
         "throttled" => "the portal asked to slow down",
+        "unexplained" => "in doubt: refused without a reason",
+        "unanswered" => "the portal refused to answer, without a reason",
         "undecipherable" | "unintelligible" => "the portal's answer could not be used",
         "route down" => "the portal of its route did not answer anybody",
         "route changed" => "its GSTIN was given another route",

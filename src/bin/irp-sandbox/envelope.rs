@@ -21,6 +21,8 @@ pub(crate) struct Shapes {
     /// Put an unrelated entry before the one that matters.
     info_other_first: bool,
     ack_no: NumberShape,
+    irn_status: StatusShape,
+    signed_data: SignedShape,
     extra_members: bool,
     pub(crate) auth_data: LoginShape,
     pub(crate) nothing_found: NothingShape,
@@ -82,6 +84,43 @@ pub(crate) enum LoginShape {
     /// Beside the status; MasterGST's contract only.
     TopLevel,
     /// A success without a token; MasterGST's contract only.
+    Absent,
+}
+
+/// In what words a registration's status is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusShape {
+    /// `ACT`, `CNL`, `REJ`
+    #[default]
+    Code,
+    /// The same in small letters.
+    Small,
+    /// `Active`, `Cancelled`, `Rejected`
+    Word,
+    /// Something that nobody knows.
+    Unknown,
+}
+
+impl StatusShape {
+    fn told(self, code: &'static str) -> String {
+        match (self, code) {
+            (Self::Code, code) => code.to_owned(),
+            (Self::Small, code) => code.to_lowercase(),
+            (Self::Word, "ACT") => "Active".to_owned(),
+            (Self::Word, "CNL") => "Cancelled".to_owned(),
+            (Self::Word, _) => "Rejected".to_owned(),
+            (Self::Unknown, _) => "XYZ".to_owned(),
+        }
+    }
+}
+
+/// Whether a registration comes with its signed texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SignedShape {
+    #[default]
+    Present,
     Absent,
 }
 
@@ -199,10 +238,11 @@ struct RegistrationWire<'a> {
     ack_no: Value,
     ack_dt: &'a str,
     irn: &'a str,
-    signed_invoice: &'a str,
-    #[serde(rename = "SignedQRCode")]
-    signed_qr: &'a str,
-    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_invoice: Option<&'a str>,
+    #[serde(rename = "SignedQRCode", skip_serializing_if = "Option::is_none")]
+    signed_qr: Option<&'a str>,
+    status: String,
     ewb_no: Option<u64>,
     ewb_dt: Option<&'a str>,
     ewb_valid_till: Option<&'a str>,
@@ -214,13 +254,17 @@ struct RegistrationWire<'a> {
 /// The decrypted `Data` of generate and of both look-ups (NIC, generate-irn page).
 pub(crate) fn registration_json(registration: &Registration, shapes: &Shapes) -> String {
     let bill = registration.eway_bill.as_ref();
+    let signed = |text| match shapes.signed_data {
+        SignedShape::Present => Some(text),
+        SignedShape::Absent => None,
+    };
     let wire = RegistrationWire {
         ack_no: number(registration.ack_no, shapes.ack_no),
         ack_dt: &registration.ack_dt,
         irn: &registration.irn,
-        signed_invoice: &registration.signed_invoice,
-        signed_qr: &registration.signed_qr,
-        status: registration.status,
+        signed_invoice: signed(&*registration.signed_invoice),
+        signed_qr: signed(&*registration.signed_qr),
+        status: shapes.irn_status.told(registration.status),
         ewb_no: bill.map(|bill| bill.number),
         ewb_dt: bill.map(|bill| bill.issued.as_str()),
         ewb_valid_till: bill.and_then(|bill| bill.valid_till.as_deref()),
@@ -242,6 +286,9 @@ pub(crate) fn eway_bill_json(bill: &EwayBill) -> Value {
 }
 
 pub(crate) fn error_details(errors: &[PortalError], shapes: &Shapes) -> Value {
+    if errors.is_empty() {
+        return Value::Null;
+    }
     let entries: Vec<Value> = errors
         .iter()
         .map(|error| error_entry(error, shapes))

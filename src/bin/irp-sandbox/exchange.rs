@@ -337,15 +337,20 @@ impl Sandbox {
             } => {
                 let mut refused = Refused::one(code.clone(), message.clone());
                 refused.info.clone_from(info);
-                let headers = &opened.request.headers;
-                if opened.request.call == Call::Auth {
-                    self.stats.logged_in(&headers.gstin, false);
-                }
-                self.stats
-                    .refused(&headers.gstin, &headers.client_id, &refused.errors);
-                json_response(dressed(opened.request, &Err(refused), None, shapes))
+                self.refused(refused, opened, shapes)
             }
+            Failure::NoReason => self.refused(Vec::new().into(), opened, shapes),
         }
+    }
+
+    fn refused(&self, refused: Refused, opened: &Opened<'_>, shapes: &Shapes) -> Response {
+        let headers = &opened.request.headers;
+        if opened.request.call == Call::Auth {
+            self.stats.logged_in(&headers.gstin, false);
+        }
+        self.stats
+            .refused(&headers.gstin, &headers.client_id, &refused.errors);
+        json_response(dressed(opened.request, &Err(refused), None, shapes))
     }
 
     /// Spoils an answer; one that has nothing to spoil stays as it is.

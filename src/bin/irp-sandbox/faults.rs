@@ -78,6 +78,7 @@ enum Kind {
     RefusePassword,
     BlockGstin,
     Error,
+    NoReason,
 }
 
 /// One rule as the control API takes and shows it.
@@ -173,6 +174,8 @@ pub(crate) enum Failure {
         message: String,
         info: Vec<Info>,
     },
+    /// A refusal whose errors were lost on the way.
+    NoReason,
 }
 
 /// How an otherwise good answer is spoilt.
@@ -361,6 +364,7 @@ impl Rule {
             Kind::Error => {
                 failed(self.error("3020", "Internal Server Error pls try after sometime"))
             }
+            Kind::NoReason => failed(Failure::NoReason),
             Kind::RevokeToken => Effect::End(Ending::Revoked),
             Kind::WrongKey => Effect::End(Ending::Spoilt(Spoil::WrongKey)),
             Kind::BadSignature => Effect::End(Ending::Spoilt(Spoil::BadSignature)),

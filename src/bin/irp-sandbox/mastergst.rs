@@ -159,7 +159,8 @@ pub(crate) fn render(answer: &Answer, shapes: &Shapes) -> String {
 
 fn is_nothing(errors: &[PortalError], shapes: &Shapes) -> bool {
     let absent = |error: &PortalError| matches!(error.code.as_ref(), "2148" | "2154" | "3001");
-    shapes.nothing_found == NothingShape::Empty && errors.iter().all(absent)
+    let is_told_so = shapes.nothing_found == NothingShape::Empty && !errors.is_empty();
+    is_told_so && errors.iter().all(absent)
 }
 
 fn success(payload: &Payload, info: &[Info], shapes: &Shapes) -> String {
@@ -207,6 +208,7 @@ fn logged_in(login: &Value, shapes: &Shapes) -> String {
 fn refusal(errors: &[PortalError], shapes: &Shapes) -> String {
     let details = error_details(errors, shapes);
     let text = match shapes.error_details {
+        _ if errors.is_empty() => String::new(),
         ErrorShape::Array | ErrorShape::Object => details.to_string(),
         ErrorShape::JsonString | ErrorShape::Base64 | ErrorShape::Plain => {
             details.as_str().unwrap_or_default().to_owned()

@@ -98,6 +98,19 @@ impl Class {
         Self::Document,
     ];
 
+    /// Who has to act on a code of this class.
+    pub fn fixed_by(self) -> &'static str {
+        match self {
+            Self::Document | Self::Conflict => "the ERP's user",
+            Self::Account => "the taxpayer or the operator",
+            Self::TooOld => "the taxpayer",
+            Self::StaleGstin => "the worker, then the ERP's user",
+            Self::Session | Self::Done | Self::Absent | Self::Passing | Self::Uncertain => {
+                "nobody: the worker goes on by itself"
+            }
+        }
+    }
+
     /// The word for scripts.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -129,16 +142,13 @@ pub struct Code {
 }
 
 impl Code {
-    /// Who has to act.
+    /// Who has to act: as for its class, with few exceptions.
     pub fn fixed_by(&self) -> &'static str {
-        match self.class {
-            Class::Document | Class::Conflict => "the ERP's user",
-            Class::Account => "the taxpayer or the operator",
-            Class::TooOld => "the taxpayer",
-            Class::StaleGstin => "the worker, then the ERP's user",
-            Class::Session | Class::Done | Class::Absent | Class::Passing | Class::Uncertain => {
-                "nobody: the worker goes on by itself"
-            }
+        match self.code {
+            "1020" | "401" | "429" => "the operator",
+            "2231" | "2300" | "2305" | "3092" | "3093" | "4015" | "4025" => "the taxpayer",
+            "2140" => "the ERP's user",
+            _ => self.class.fixed_by(),
         }
     }
 

@@ -22,6 +22,14 @@ const fn account(code: &'static str, meaning: &'static str, remedy: &'static str
         remedy,
     }
 }
+const fn session_of(code: &'static str, meaning: &'static str, remedy: &'static str) -> Code {
+    Code {
+        code,
+        meaning,
+        class: Class::Session,
+        remedy,
+    }
+}
 const fn done(code: &'static str, meaning: &'static str, remedy: &'static str) -> Code {
     Code {
         code,
@@ -86,6 +94,14 @@ const fn passing(code: &'static str, meaning: &'static str) -> Code {
         remedy: "nothing to do: the worker tries again later",
     }
 }
+const fn passing_by(code: &'static str, meaning: &'static str, remedy: &'static str) -> Code {
+    Code {
+        code,
+        meaning,
+        class: Class::Passing,
+        remedy,
+    }
+}
 const fn uncertain(code: &'static str, meaning: &'static str) -> Code {
     Code {
         code,
@@ -113,10 +129,10 @@ pub(super) const TABLE: &[Code] = &[
     // The session is stale.
     session("1005", "the token is invalid or has expired"),
     session("1015", "the GSTIN does not belong to this user or token"),
-    session("1020", "the portal could not decrypt the request: another session key, or the wrong key for the login"),
+    session_of("1020", "the portal could not decrypt the request: another session key, or the wrong key for the login", "of a login the operator checks irp.public_key_file: sandbox and production have different keys, and they rotate; of other calls there is nothing to do, the worker logs in again once"),
     session("106", "the token has expired (e-way bill system)"),
     session("238", "the token is invalid (e-way bill system)"),
-    session("401", "HTTP 401, or a login that brought no token: refused without a readable reason"),
+    session_of("401", "HTTP 401, or a login that brought no token: refused without a readable reason", "the operator checks client id and secret, irp.extra_headers and what else the service provider wants, if a new login does not help"),
 
     // The credentials, the client or the account are refused.
     account("1002", "invalid login credentials", LOGIN),
@@ -191,12 +207,12 @@ pub(super) const TABLE: &[Code] = &[
     too_old("2283", "registered, but too long ago for the portal to hand out the signed data again"),
 
     // It will pass, and nothing was done.
-    passing("2140", "the portal failed while it validated the document; it also says so of a payload that its schema does not know"),
+    passing_by("2140", "the portal failed while it validated the document: mostly it has a payload that the portal's schema does not know", "where it ends `rejected`, correct the document in the ERP: a member is missing, misspelt or of the wrong type; the first time the worker looks, and sends it once more"),
     passing("2146", "the portal could not create the IRN now"),
     passing("3019", "the portal could not save its data"),
     passing("3021", "the portal could not save its data"),
     passing("3058", "the portal could not save its data"),
-    passing("429", "the service provider's quota is used up"),
+    passing_by("429", "the service provider's quota is used up", "the operator buys credits of the service provider, or lowers limits.per_gstin and limits.total; the jobs wait meanwhile"),
     passing("4001", "the portal failed while it created the e-way bill"),
     passing("4004", "the portal failed while it fetched the e-way bill"),
 
@@ -348,7 +364,7 @@ pub(super) const TABLE: &[Code] = &[
     document("5002", "a field does not fit the schema; with a text that begins \"Application error\" the portal itself failed"),
 
     // The e-way bill. Beside a registration they come as additional information: the IRN stands.
-    document("4000", "the IRN is not active"),
+    late("4000", "the IRN is not active: it was cancelled, and no e-way bill can be made for it", "register the invoice under a new number in the ERP, and ask for the e-way bill of that one"),
     document("4006", "a parameter of the e-way bill is empty"),
     document("4008", "the e-way bill number is not valid"),
     document("4009", "an e-way bill needs at least one item that is goods"),

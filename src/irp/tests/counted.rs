@@ -33,6 +33,10 @@ fn answer_with_an_error_counts_and_a_failure_of_the_portal_or_the_line_does_not(
     }
     assert!(IrpError::Refused(refusal(&["2189"])).is_counted());
     assert!(IrpError::Refused(refusal(&["3020"])).is_counted());
+    for call in [Call::Generate, Call::LookUp, Call::Login] {
+        let retry_after = None;
+        assert!(IrpError::Unexplained { call, retry_after }.is_counted());
+    }
     assert!(!IrpError::Throttled { retry_after: None }.is_counted());
     assert!(!IrpError::Undecipherable.is_counted());
 }

@@ -86,14 +86,6 @@ async fn each_unreadable_answer_leaves_a_registration_open_and_fails_a_look_up()
             http("500 Oops", "", &success(&registration())),
         ),
         (
-            "refusal without a reason",
-            http(
-                "200 OK",
-                "",
-                r#"{"Status":0,"Data":null,"ErrorDetails":null}"#,
-            ),
-        ),
-        (
             "success without data",
             http("200 OK", "", r#"{"Status":1,"Data":null}"#),
         ),
@@ -167,6 +159,21 @@ async fn readable_answers_mean_the_same_on_every_call() {
             "not JSON inside",
             seal_of(&SESSION_KEY, "nonsense"),
             "undecipherable",
+        ),
+        (
+            "an empty list",
+            seal_of(&SESSION_KEY, "[]"),
+            "unintelligible",
+        ),
+        (
+            "a text",
+            seal_of(&SESSION_KEY, r#""No data found""#),
+            "unintelligible",
+        ),
+        (
+            "two registrations",
+            seal_of(&SESSION_KEY, &format!("[{0},{0}]", registration())),
+            "unintelligible",
         ),
         (
             "no IRN",

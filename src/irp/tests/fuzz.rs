@@ -85,6 +85,7 @@ fn read_as_all(json: &str) {
         drop(registration.ack_date_rfc3339());
     }
     drop(GstinDetails::read(json));
-    drop(Cancellation::read(json));
-    drop(EwayBill::read(json, Vec::new()));
+    drop(Cancellation::read(json, Vec::new()));
+    drop(EwayBill::issued(json, Vec::new()));
+    drop(EwayBill::looked_up(json, Vec::new()));
 }

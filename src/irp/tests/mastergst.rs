@@ -154,8 +154,8 @@ async fn document_goes_plain_byte_for_byte_and_the_registration_comes_back_as_se
     let answer = irp(&portal).generate(&access(&taxpayer), document).await;
     let answer = answer.unwrap();
     assert_eq!(
-        (answer.irn.as_str(), answer.ack_no.as_str()),
-        (IRN, "112510000000001")
+        (answer.irn.as_str(), answer.ack_no.as_deref()),
+        (IRN, Some("112510000000001"))
     );
     let request = &portal.requests()[0];
     assert_eq!(
@@ -240,7 +240,9 @@ async fn calls_go_to_the_addresses_of_the_provider() {
 
 #[tokio::test]
 async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submit() {
-    for data in ["[]", "[ ]", "{}", "\"[]\"", "\"\"", "\" \""] {
+    for data in [
+        "[]", "[ ]", "{}", "[{}]", "[ { } ]", "\"[]\"", "\"[{}]\"", "\"\"", "\" \"",
+    ] {
         let (portal, taxpayer) = (answering(&told(data)), plain());
         let (irp, access) = (irp(&portal), access(&taxpayer));
         let irn = IRN.parse().unwrap();
@@ -266,6 +268,33 @@ async fn empty_data_is_nothing_found_on_a_look_up_and_an_open_outcome_on_a_submi
         // It is there, and works: others may go on asking.
         let answered = crate::outcome::PortalSign::Answered;
         assert_eq!(error.sign(), Some(answered), "{body}");
+    }
+}
+
+/// There is no key that could be the wrong one: no login helps.
+#[tokio::test]
+async fn data_that_is_no_object_is_no_proof_of_a_stale_session() {
+    for data in ["\"No data found\"", "[1]", "true", "[[]]", "\"[1,2]\""] {
+        let (portal, taxpayer) = (answering(&told(data)), plain());
+        let gstin = taxpayer.account.gstin;
+        let error = irp(&portal)
+            .by_irn(&access(&taxpayer), &gstin, &IRN.parse().unwrap())
+            .await;
+        let error = error.unwrap_err();
+        assert_eq!(error.call_result_label(), "unintelligible", "{data}");
+    }
+}
+
+#[tokio::test]
+async fn registration_in_a_list_of_one_is_read_as_it_is() {
+    let quoted = serde_json::Value::from(format!("[{}]", registration())).to_string();
+    for data in [format!("[{}]", registration()), quoted] {
+        let (portal, taxpayer) = (answering(&told(&data)), plain());
+        let gstin = taxpayer.account.gstin;
+        let found = irp(&portal)
+            .by_irn(&access(&taxpayer), &gstin, &IRN.parse().unwrap())
+            .await;
+        assert_eq!(found.unwrap().irn.as_str(), IRN, "{data}");
     }
 }
 

@@ -39,6 +39,11 @@ fn refusal_is_read_from_every_shape() {
         ("gateway's envelope", r#"{"status_cd":"0","errorCode":"2150","errorDesc":"Duplicate IRN"}"#.to_owned()),
         ("gateway's text", r#"{"status_cd":"0","status_desc":"[{\"ErrorCode\":\"2150\",\"ErrorMessage\":\"Duplicate IRN\"}]","irp":"NIC"}"#.to_owned()),
         ("gateway's error object", r#"{"status_cd":"0","error":{"error_cd":"2150","message":"Duplicate IRN"}}"#.to_owned()),
+        ("capital wrapper", r#"{"Status":0,"Error":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}"#.to_owned()),
+        ("wrapper in the plural", r#"{"status_cd":"0","Errors":[{"error_cd":"2150","message":"Duplicate IRN"}]}"#.to_owned()),
+        ("errors where the data would be", r#"{"status_cd":"0","data":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}"#.to_owned()),
+        ("the same in a text", r#"{"status_cd":"0","data":"[{\"ErrorCode\":\"2150\",\"ErrorMessage\":\"Duplicate IRN\"}]"}"#.to_owned()),
+        ("code behind a bare text", r#"{"status_cd":"0","status_desc":"GSTR request fails","data":{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}}"#.to_owned()),
         ("other case", r#"{"status":0,"DATA":null,"errorDetails":[{"ERRORCODE":"2150","errormessage":"Duplicate IRN"}]}"#.to_owned()),
         ("unknown members", r#"{"Rek":"x","Status":0,"n":{"a":[1,{}]},"ErrorDetails":[{"x":1,"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}"#.to_owned()),
         ("byte order mark", "\u{feff}{\"Status\":0,\"ErrorDetails\":[{\"ErrorCode\":\"2150\",\"ErrorMessage\":\"Duplicate IRN\"}]}".to_owned()),
@@ -75,18 +80,29 @@ fn bare_text_is_an_error_without_a_code() {
 fn what_says_nothing_is_neither_success_nor_refusal() {
     for body in [
         "{}",
-        r#"{"Status":0,"Data":null,"ErrorDetails":null,"InfoDtls":null}"#,
-        r#"{"Status":0,"ErrorDetails":""}"#,
         r#"{"status":"failed","error":"upstream timeout"}"#,
         r#"{"status":"failure","message":"upstream timeout"}"#,
-        r#"{"Status":0,"ErrorDetails":[]}"#,
-        r#"{"Status":0,"ErrorDetails":[{}]}"#,
         r#"{"Status":2,"Data":"x","ErrorDetails":null,"error":"x"}"#,
         r#"{"timestamp":"2025-09-05","status":500,"error":"Internal Server Error","message":"oops","path":"/eicore"}"#,
         r#"{"fault":{"faultstring":"x"}}"#,
         r#"{"message":"no Route matched"}"#,
     ] {
         assert_eq!(envelope(body).verdict(true), Verdict::Neither, "{body}");
+        assert_eq!(envelope(body).verdict(false), Verdict::Neither, "{body}");
+    }
+}
+
+#[test]
+fn refusal_in_so_many_words_and_no_more_is_one_where_the_status_bears_it_out() {
+    for body in [
+        r#"{"Status":0,"Data":null,"ErrorDetails":null,"InfoDtls":null}"#,
+        r#"{"Status":"0"}"#,
+        r#"{"Status":false,"ErrorDetails":""}"#,
+        r#"{"Status":0,"ErrorDetails":[]}"#,
+        r#"{"Status":0,"ErrorDetails":[{}]}"#,
+        r#"{"status_cd":"0","data":"GIhOG99b+MPee6D5cDrWdg=="}"#,
+    ] {
+        assert_eq!(envelope(body).verdict(true), Verdict::Unexplained, "{body}");
         assert_eq!(envelope(body).verdict(false), Verdict::Neither, "{body}");
     }
 }
@@ -198,6 +214,22 @@ fn duplicate_without_its_error_is_still_a_duplicate() {
         format!(r#"{{"Status":0,"InfoDtls":{{"InfCd":"DUPIRN","Desc":{{"Irn":"{IRN}"}}}}}}"#);
     assert_eq!(envelope(&body).faults[0].code, "2150");
     assert_eq!(envelope(&body).verdict(true), Verdict::Refusal);
+}
+
+#[test]
+fn where_a_duplicate_is_registered_is_said_by_its_code_and_by_nothing_else() {
+    for (code, details, expected) in [
+        ("DUPIRNGLP", "", "2295"),
+        ("dupirnglp", "", "2295"),
+        ("DUPIRN", r#","IrnDtl":{"RegIrp":"NIC101"}"#, "2150"),
+    ] {
+        for said in ["null", r#""Duplicate IRN""#] {
+            let body = format!(
+                r#"{{"Status":0,"ErrorDetails":{said},"InfoDtls":[{{"InfCd":"{code}","Desc":{{"Irn":"{IRN}"{details}}}}}]}}"#
+            );
+            assert_eq!(faults(&body)[0].0, expected, "{body}");
+        }
+    }
 }
 
 #[test]

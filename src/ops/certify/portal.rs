@@ -18,7 +18,7 @@ use super::{Halt, now};
 use crate::config::credentials::{Account, Client};
 use crate::config::{Config, IrpConfig, Rate};
 use crate::irn::Irn;
-use crate::irp::{Access, Irp, IrpConfigFault, IrpError};
+use crate::irp::{Access, Irp, IrpConfigFault, IrpError, Validity};
 use crate::limits::{Admission, Breakers, Limits};
 use crate::outcome::Disposition;
 use crate::sessions::{NoSession, Session, Sessions};
@@ -275,8 +275,8 @@ impl Portal {
                 Ok(Some(self.irp.by_irn(access, seller, irn).await?.irn))
             }
             Action::Cancel { irn, .. } => {
-                let found = self.irp.by_irn(access, seller, irn).await?;
-                Ok((found.status == "CNL").then_some(found.irn))
+                let found = self.irp.standing_by_irn(access, seller, irn).await?;
+                Ok((found.status == Validity::Cancelled).then_some(found.irn))
             }
             Action::EwayBill { irn, .. } => self
                 .irp

@@ -240,6 +240,27 @@ mod tests {
     }
 
     #[test]
+    fn who_is_named_in_a_remedy_is_who_fixes_it() {
+        for known in all() {
+            let Explanation { code, remedy, .. } = &known;
+            let named = ["the operator", "the taxpayer", "the ERP"]
+                .into_iter()
+                .filter_map(|party| Some((remedy.find(party)?, party)))
+                .min();
+            let begins = |party: &str| remedy.starts_with(party);
+            if let Some((_, party)) = named
+                && (known.kind == Kind::Irp || begins(party))
+            {
+                let said = known.fixed_by;
+                assert!(said.contains(party), "{code}: {said}, but {remedy}");
+            }
+            if known.fixed_by == NOBODY {
+                assert!(begins("nothing to do"), "{code}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
     fn a_code_is_found_however_it_is_written_and_with_all_its_meanings() {
         for (asked, codes) in [
             (" 2150 ", vec!["2150"]),

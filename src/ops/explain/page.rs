@@ -103,7 +103,7 @@ fn by_class(page: &mut String, rows: &[&Explanation]) {
         };
         add(
             page,
-            format_args!("Fixed by {}. The worker:\n\n", first.fixed_by()),
+            format_args!("Fixed by {}. The worker:\n\n", class.fixed_by()),
         );
         for step in steps(calls_of(class), |call| first.disposition(call)) {
             add(page, format_args!("* {}\n", step.sentence()));
@@ -117,6 +117,12 @@ fn by_class(page: &mut String, rows: &[&Explanation]) {
                 ""
             };
             let note = row.note.map(|note| format!("; {note}")).unwrap_or_default();
+            let is_named = row.remedy.contains(row.fixed_by);
+            let others = if is_named || row.fixed_by == class.fixed_by() {
+                String::new()
+            } else {
+                format!("fixed by {}: ", row.fixed_by)
+            };
             let Explanation {
                 code,
                 meaning,
@@ -125,7 +131,7 @@ fn by_class(page: &mut String, rows: &[&Explanation]) {
             } = row;
             add(
                 page,
-                format_args!("| `{code}` | {meaning}{looks} | {remedy}{note} |\n"),
+                format_args!("| `{code}` | {meaning}{looks} | {others}{remedy}{note} |\n"),
             );
         }
     }

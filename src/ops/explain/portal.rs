@@ -16,9 +16,31 @@ const CALLS: [Call; 6] = [
     Call::Login,
 ];
 
-/// Every row of the table.
+/// Every row of the table, and what is no code of the portal's but stands for one in results.
 pub(super) fn all() -> impl Iterator<Item = Explanation> {
-    codes::all().iter().map(of_row)
+    codes::all().iter().map(of_row).chain([lost()])
+}
+
+/// The status of a registration that a look-up may find.
+fn lost() -> Explanation {
+    let class = Class::Conflict;
+    Explanation {
+        code: "REJ".to_owned(),
+        known: true,
+        kind: Kind::Irp,
+        class: Some(class.as_str()),
+        meaning: "the registration that was found is void, because another portal had registered the document before; no code of the portal's, but its `Status`",
+        fixed_by: class.fixed_by(),
+        remedy: "fetch the valid registration from the other portal, or issue the invoice under a new number in the ERP",
+        worker_does: vec![Does {
+            calls: vec![Call::LookUp.as_str()],
+            does: "delivers `conflict` for a document and for a `cancel` job; of a `get` job it is `found`, with this `irn_status`",
+        }],
+        preflight: false,
+        note: Some(
+            "with `irp.failover_url` the other portal is asked as well: `signed` if the document is valid there",
+        ),
+    }
 }
 
 fn of_row(row: &Code) -> Explanation {

@@ -50,6 +50,20 @@ const CALLS: &[Row] = &[
         does: "after a submit it looks whether the document is registered; where that does not settle it, `failed`, UNINTELLIGIBLE, kept in `irn.dead`",
     },
     Row {
+        code: "unexplained",
+        meaning: "the portal refused a submit without saying why: status 0, and no error that could be read",
+        fixed_by: OPERATOR,
+        remedy: "look the document over and ask the portal's help desk, or the service provider where the errors are lost; then replay, which looks first",
+        does: "counts it in the error budget; once `irp.settle_time` has passed it looks: what is there is delivered, and what is not is not sent again, but kept in `irn.dead`: `failed`, UNINTELLIGIBLE",
+    },
+    Row {
+        code: "unanswered",
+        meaning: "the portal refused a login or a look-up without saying why; nothing was changed",
+        fixed_by: NOBODY,
+        remedy: "nothing to do; if it lasts, ask the portal's help desk, or the service provider",
+        does: "counts it in the error budget, and tries again over the delay ladder",
+    },
+    Row {
         code: "refused_for_now",
         meaning: "a refusal without a code, by a text that speaks of an outage",
         fixed_by: NOBODY,

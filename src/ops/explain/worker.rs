@@ -16,7 +16,10 @@ pub(super) fn reasons() -> Vec<Explanation> {
             Reason::Unreadable => {
                 "keeps the delivery as it came in `irn.poison`, and answers `failed` where a reply queue can be read"
             }
-            Reason::BadSignature | Reason::SignedDataMismatch | Reason::UnknownCode => {
+            Reason::BadSignature
+            | Reason::SignedDataMismatch
+            | Reason::UnknownCode
+            | Reason::Unintelligible => {
                 "raises an alarm and keeps the job in `irn.dead`, from where it can be replayed: `failed`"
             }
             Reason::RetriesExhausted
@@ -25,7 +28,6 @@ pub(super) fn reasons() -> Vec<Explanation> {
             | Reason::SessionRefused
             | Reason::ErrorBudget
             | Reason::NotPermitted
-            | Reason::Unintelligible
             | Reason::Panicked => KEPT,
         };
         Row {
@@ -104,9 +106,9 @@ fn of_reason(reason: Reason) -> (&'static str, &'static str, &'static str) {
             "decide what the code means in irp.unknown_codes, then replay",
         ),
         Reason::Unintelligible => (
-            "the portal's answer can be read but makes no sense, for example a success without an IRN",
+            "the portal's answer can be read but makes no sense: a success without an IRN, a refusal without a reason, a registration with a status that nobody knows",
             OPERATOR,
-            "ask the portal's help desk; then replay, which looks first",
+            "look at the document at the portal and ask its help desk; then replay, which looks first",
         ),
         Reason::Panicked => (
             "the worker failed inside: a bug",
@@ -174,7 +176,7 @@ fn of_status(status: Status) -> (&'static str, &'static str, &'static str, &'sta
         Status::NotFound => (
             "nothing of the kind is registered where this GSTIN's calls go",
             INTEGRATOR,
-            "compare IRN, type, number and date with the document, and the GSTIN whose credentials were used",
+            "compare IRN, type, number and date with the document, and the GSTIN whose credentials were used; an e-commerce operator names the seller in SellerGstin",
             "asked every portal that may have it",
         ),
         Status::EwbIssued => (

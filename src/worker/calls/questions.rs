@@ -9,6 +9,7 @@ use crate::irn::Irn;
 use crate::irp::{Access, EwayBill, Irp, IrpError, Refusal, Registration};
 use crate::outcome::Disposition;
 use crate::sessions::Session;
+use crate::worker::case::UNEXPLAINED;
 use crate::worker::settle::Ending;
 
 /// What a look-up says.
@@ -27,13 +28,15 @@ enum Question<'q> {
     /// A document and its date as the portal writes it.
     Document(&'q Document, String),
     Irn(&'q Irn),
+    /// What has become of it, whatever else is known of it.
+    Standing(&'q Irn),
 }
 
 impl Question<'_> {
     fn name(&self) -> &'static str {
         match self {
             Self::Document(..) => "get_by_doc",
-            Self::Irn(_) => "get_by_irn",
+            Self::Irn(_) | Self::Standing(_) => "get_by_irn",
         }
     }
 
@@ -49,6 +52,7 @@ impl Question<'_> {
                 irp.by_document(&access, seller, *kind, number, date).await
             }
             Self::Irn(irn) => irp.by_irn(&access, seller, irn).await,
+            Self::Standing(irn) => irp.standing_by_irn(&access, seller, irn).await,
         }
     }
 }
@@ -67,6 +71,15 @@ impl Calls<'_> {
     /// Fetches a registration by its IRN.
     pub(in crate::worker) async fn fetch(&mut self, irn: &Irn) -> Result<LookUp, Box<Ending>> {
         let answer = self.ask_for_irn(irn).await?;
+        self.unrefused(answer)
+    }
+
+    /// Fetches what has become of a registration; it may come without its signed data.
+    pub(in crate::worker) async fn fetch_standing(
+        &mut self,
+        irn: &Irn,
+    ) -> Result<LookUp, Box<Ending>> {
+        let answer = self.ask_for_standing(irn).await?;
         self.unrefused(answer)
     }
 
@@ -94,6 +107,15 @@ impl Calls<'_> {
         Ok(self.understood(answer).await?.map(boxed))
     }
 
+    /// As [`Calls::fetch_standing`], where the answer may be that it is not for us to ask.
+    pub(in crate::worker) async fn ask_for_standing(
+        &mut self,
+        irn: &Irn,
+    ) -> Result<Understood, Box<Ending>> {
+        let answer = self.asked(Question::Standing(irn)).await?;
+        Ok(self.understood(answer).await?.map(boxed))
+    }
+
     /// Looks the e-way bill of a registration up. One that was cancelled is none.
     pub(in crate::worker) async fn ask_for_eway_bill(
         &mut self,
@@ -110,7 +132,7 @@ impl Calls<'_> {
         };
         let answer = self.unless_portal_is_down(answer).await?;
         Ok(self.understood(answer).await?.map(|found| match found {
-            LookUp::Found(bill) if bill.is_active() => LookUp::Found(Box::new(bill)),
+            LookUp::Found(bill) if !bill.is_cancelled() => LookUp::Found(Box::new(bill)),
             LookUp::Found(_) | LookUp::Nothing => LookUp::Nothing,
             LookUp::TooOld => LookUp::TooOld,
         }))
@@ -147,6 +169,8 @@ impl Calls<'_> {
         error: &IrpError,
     ) -> Result<bool, Box<Ending>> {
         match error.disposition() {
+            // It was answered, and the next answer costs the taxpayer an error as this one did.
+            _ if matches!(error, IrpError::Unexplained { .. }) => Ok(false),
             Disposition::Reauth => self.renew_once(session, error).await.map(|()| true),
             Disposition::Retry { not_before: None } | Disposition::Resolve => {
                 self.wait_for_another_try(error).await
@@ -167,8 +191,8 @@ impl Calls<'_> {
 
     /// Whose document it is: an e-commerce operator's account registers those of others.
     fn seller(&self) -> Gstin {
-        let document = self.case.document();
-        document.map_or(self.account.gstin, |document| document.seller)
+        let seller = self.case.subject.seller();
+        seller.unwrap_or(self.account.gstin)
     }
 
     /// What a look-up's answer means; anything but an answer to the question ends the attempt.
@@ -201,10 +225,13 @@ impl Calls<'_> {
 
     /// A question that got no answer ends the attempt.
     pub(super) async fn unanswered(&self, error: IrpError) -> Ending {
-        let transient = |not_before| Ending::Transient {
-            code: label(&error),
-            not_before,
+        // What the request itself came to decides about it, whatever becomes of the look-ups.
+        let code = if self.case.was_unexplained() {
+            UNEXPLAINED.to_owned()
+        } else {
+            label(&error)
         };
+        let transient = |not_before| Ending::Transient { code, not_before };
         match error.disposition() {
             Disposition::Retry { not_before } => transient(not_before),
             Disposition::Resolve => transient(None),

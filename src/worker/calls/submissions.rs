@@ -109,6 +109,7 @@ impl Calls<'_> {
                 IrpError::Refused(_)
                 | IrpError::Unconfirmed { .. }
                 | IrpError::Server { .. }
+                | IrpError::Unexplained { .. }
                 | IrpError::Undecipherable
                 | IrpError::Unintelligible { .. } => {}
             }

@@ -7,7 +7,7 @@ use super::publish::{Lost, publish, publish_if_taken};
 use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
 use crate::document::Document;
 use crate::irn::Irn;
-use crate::irp::Registration;
+use crate::irp::{Registration, Validity};
 use crate::job::{Properties, header, long, set, short};
 use crate::outcome::{
     ErrorEntry, Info, ResultDocument, ResultMessage, SignatureState, Status, Timing,
@@ -212,9 +212,9 @@ impl<'a> Said<'a> {
         Self {
             registration: Some(registration),
             irn: Some(&registration.irn),
-            ack_no: Some(&registration.ack_no),
+            ack_no: registration.ack_no.as_deref(),
             ack_date: registration.ack_date_rfc3339(),
-            irn_status: Some(&registration.status),
+            irn_status: Some(registration.status.as_str()),
             eway_bill: registration.eway_bill.as_deref(),
             info: &registration.info,
             ..Self::default()
@@ -244,14 +244,18 @@ impl<'a> Said<'a> {
             Ending::Cancelled {
                 registration,
                 cancel_date,
+                info,
                 recovered,
             } => Self {
-                ack_no: registration.as_ref().map(|known| &*known.ack_no),
+                ack_no: registration
+                    .as_ref()
+                    .and_then(|known| known.ack_no.as_deref()),
                 ack_date: registration
                     .as_ref()
                     .and_then(|known| known.ack_date_rfc3339()),
-                irn_status: Some("CNL"),
+                irn_status: Some(Validity::Cancelled.as_str()),
                 cancel_date: cancel_date.as_deref(),
+                info,
                 recovered: *recovered,
                 ..Self::default()
             },

@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Registered, failed, look, unseen};
+use super::{Asked, Registered, failed, look, unseen};
 use crate::config::credentials::Account;
-use crate::irp::{IrpError, Registration};
+use crate::irp::{IrpError, Registration, Validity};
 use crate::outcome::{Disposition, ErrorEntry, ErrorSource, Reason};
-use crate::request::{Cancel, Wanted};
+use crate::request::Cancel;
 use crate::worker::Worker;
 use crate::worker::accept::no_longer_valid;
 use crate::worker::attempt::is_unreadable_success;
 use crate::worker::calls::{Calls, LookUp, label};
 use crate::worker::case::Case;
+use crate::worker::doubt::{not_found_yet, unexplained};
 use crate::worker::settle::Ending;
 
 /// How long after its acknowledgement a registration can be cancelled (NIC, "Cancel IRN").
@@ -30,25 +31,23 @@ const LEFT_TO_THE_PORTAL: SignedDuration = SignedDuration::from_mins(2);
 /// The portal's code for a registration that is cancelled already.
 const NOT_ACTIVE: &str = "9999";
 
-/// The status of a registration that is cancelled.
-const CANCELLED: &str = "CNL";
-
 pub(super) async fn run(
     worker: &Worker,
     case: &Case,
     order: &Cancel,
     account: &Arc<Account>,
 ) -> Result<Ending, Box<Ending>> {
-    let wanted = Wanted::Irn(order.irn);
-    let (mut calls, registration) = match look(worker, case, &wanted, account).await? {
+    let asked = Asked::Standing(&order.irn);
+    let (mut calls, registration) = match look(worker, case, &asked, account).await? {
         Registered::At(calls, registration) => (calls, registration),
-        Registered::TooOld(_) if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
+        Registered::TooOld(_) if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
+        Registered::TooOld(_) if case.was_unexplained() => return Ok(unexplained(case)),
         // Whether it was cancelled in time, only 9999 or 2270 can say now.
         Registered::TooOld(mut calls) if case.in_doubt() => {
             return ask_the_portal(case, order, &mut calls).await;
         }
         Registered::TooOld(_) => return Ok(too_late()),
-        Registered::Nowhere if case.doubt_is_young() => return Ok(Ending::NotFoundYet),
+        Registered::Nowhere if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
         Registered::Nowhere => return Ok(Ending::NotFound),
         Registered::Refused(calls, refusal) => return Ok(unseen(case, &calls, refusal)),
     };
@@ -57,11 +56,12 @@ pub(super) async fn run(
         return Ok(calls.unclassified(&IrpError::Unintelligible { why }));
     }
     match state_of(&registration, calls.portal_now()) {
-        State::Cancelled => Ok(cancelled(case, Some(registration), None, true)),
+        State::Cancelled => Ok(cancelled_before(case, Some(registration))),
         State::Void(ending) => Ok(*ending),
         // The portal may still be at work on a request of before: what it does to this one is not to be guessed.
-        State::TooOld | State::Active if case.doubt_is_young() => Ok(Ending::NotFoundYet),
+        State::TooOld | State::Active if case.doubt_is_young() => Ok(not_found_yet(worker, case)),
         State::TooOld => Ok(too_late()),
+        State::Active if case.was_unexplained() => Ok(unexplained(case)),
         State::Active => {
             case.clear_doubt(false);
             submit(case, order, Some(registration), &mut calls).await
@@ -81,7 +81,7 @@ enum State {
 }
 
 fn state_of(registration: &Registration, now: Timestamp) -> State {
-    if registration.status == CANCELLED {
+    if registration.status == Validity::Cancelled {
         return State::Cancelled;
     }
     if let Some(ending) = no_longer_valid(registration) {
@@ -108,8 +108,13 @@ async fn submit(
 ) -> Result<Ending, Box<Ending>> {
     let error = match calls.cancel(order).await? {
         Ok(done) if done.irn == order.irn => {
-            let date = done.cancel_date_rfc3339();
-            return Ok(cancelled(case, registration, date, false));
+            case.clear_doubt(false);
+            return Ok(Ending::Cancelled {
+                registration,
+                cancel_date: done.cancel_date_rfc3339(),
+                info: done.info,
+                recovered: false,
+            });
         }
         Ok(_) => IrpError::Unintelligible {
             why: "a cancellation was answered with another IRN",
@@ -119,14 +124,14 @@ async fn submit(
     match error.disposition() {
         // Somebody else has cancelled it since the look-up. Other codes of this kind speak of other things.
         Disposition::Adopt if error.code() == Some(NOT_ACTIVE) => {
-            Ok(cancelled(case, registration, None, true))
+            Ok(cancelled_before(case, registration))
         }
         Disposition::TooOld => Ok(too_late()),
         // Done, in words that we cannot read: with a fresh session it is seen.
         Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
-            match calls.fetch(&order.irn).await? {
-                LookUp::Found(now) if now.status == CANCELLED => {
-                    Ok(cancelled(case, Some(now), None, true))
+            match calls.fetch_standing(&order.irn).await? {
+                LookUp::Found(now) if now.status == Validity::Cancelled => {
+                    Ok(cancelled_before(case, Some(now)))
                 }
                 LookUp::Found(_) | LookUp::Nothing | LookUp::TooOld => Ok(Ending::Unknown {
                     code: label(&error),
@@ -169,18 +174,14 @@ fn undecided() -> Ending {
     }
 }
 
-/// `registration` is as it was before, and `date` none where another request has cancelled it.
-fn cancelled(
-    case: &Case,
-    registration: Option<Box<Registration>>,
-    date: Option<String>,
-    recovered: bool,
-) -> Ending {
+/// By another request than this one: the portal does not say when.
+fn cancelled_before(case: &Case, registration: Option<Box<Registration>>) -> Ending {
     case.clear_doubt(false);
     Ending::Cancelled {
         registration,
-        cancel_date: date,
-        recovered,
+        cancel_date: None,
+        info: Vec::new(),
+        recovered: true,
     }
 }
 

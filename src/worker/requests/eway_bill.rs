@@ -17,7 +17,7 @@ use crate::worker::Worker;
 use crate::worker::attempt::{is_unreadable_success, refused_earlier};
 use crate::worker::calls::{Calls, LookUp, label};
 use crate::worker::case::Case;
-use crate::worker::doubt::{never_served, one_is_down};
+use crate::worker::doubt::{never_served, not_found_yet, one_is_down, unexplained};
 use crate::worker::portals::Portal;
 use crate::worker::settle::Ending;
 
@@ -75,7 +75,10 @@ async fn look(
         }
     }
     if case.doubt_is_young() {
-        return Ok(Some(Ending::NotFoundYet));
+        return Ok(Some(not_found_yet(worker, case)));
+    }
+    if case.was_unexplained() {
+        return Ok(Some(unexplained(case)));
     }
     if !is_too_old {
         case.clear_doubt(false);

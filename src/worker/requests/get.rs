@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Registered, look, rejected};
+use super::{Asked, Registered, look, rejected};
 use crate::config::credentials::Account;
 use crate::request::Wanted;
 use crate::worker::Worker;
@@ -17,10 +17,12 @@ pub(super) async fn run(
     wanted: &Wanted,
     account: &Arc<Account>,
 ) -> Result<Ending, Box<Ending>> {
-    Ok(match look(worker, case, wanted, account).await? {
-        Registered::At(_, registration) => found(worker, case, wanted, registration),
-        Registered::TooOld(_) => too_old(wanted.irn(), None),
-        Registered::Nowhere => Ending::NotFound,
-        Registered::Refused(_, refusal) => rejected(&refusal),
-    })
+    Ok(
+        match look(worker, case, &Asked::Whole(wanted), account).await? {
+            Registered::At(_, registration) => found(worker, case, wanted, registration),
+            Registered::TooOld(_) => too_old(wanted.irn(), None),
+            Registered::Nowhere => Ending::NotFound,
+            Registered::Refused(_, refusal) => rejected(&refusal),
+        },
+    )
 }

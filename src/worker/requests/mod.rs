@@ -19,6 +19,7 @@ use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
+use crate::irn::Irn;
 use crate::irp::{IrpError, Refusal, Registration};
 use crate::limits::Scope;
 use crate::outcome::{Disposition, Info};
@@ -50,12 +51,20 @@ enum Registered<'w> {
     Refused(Box<Calls<'w>>, Box<Refusal>),
 }
 
+/// What is asked for of a registration.
+enum Asked<'a> {
+    /// All that a result carries.
+    Whole(&'a Wanted),
+    /// What has become of it.
+    Standing(&'a Irn),
+}
+
 /// Asks each portal that may have it, until one has. One that lost against another portal's counts only if nobody has
 /// another.
 async fn look<'w>(
     worker: &'w Worker,
     case: &'w Case,
-    wanted: &Wanted,
+    asked: &Asked<'_>,
     account: &Arc<Account>,
 ) -> Result<Registered<'w>, Box<Ending>> {
     let mut said = Registered::Nowhere;
@@ -69,9 +78,10 @@ async fn look<'w>(
             continue;
         }
         let mut calls = Calls::new(worker, case, Arc::clone(account), portal);
-        let answer = match wanted {
-            Wanted::Irn(irn) => calls.ask_for_irn(irn).await,
-            Wanted::Document(document) => calls.ask_for_document(document).await,
+        let answer = match asked {
+            Asked::Standing(irn) => calls.ask_for_standing(irn).await,
+            Asked::Whole(Wanted::Irn { irn, .. }) => calls.ask_for_irn(irn).await,
+            Asked::Whole(Wanted::Document(document)) => calls.ask_for_document(document).await,
         };
         let answer = match answer {
             Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => continue,

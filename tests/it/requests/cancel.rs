@@ -152,6 +152,25 @@ async fn number_of_what_was_cancelled_cannot_be_used_again() -> Result<()> {
     Ok(())
 }
 
+/// What a cancellation does not deliver, it does not need.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn registration_that_comes_without_its_signed_data_is_cancelled_all_the_same() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let irn = registered(&stack, "C/20").await?;
+    stack
+        .sandbox
+        .shapes(json!({"signed_data": "absent", "irn_status": "word"}))
+        .await?;
+    let outcome = stack.settle(Job::cancel("c-1", SELLER, &irn)).await?;
+    assert_eq!(outcome.status(), "cancelled", "{}", outcome.json);
+    assert_eq!(outcome.json["recovered"], false);
+    let again = stack.settle(Job::cancel("c-2", SELLER, &irn)).await?;
+    assert_eq!(again.json["recovered"], true, "{}", again.json);
+    assert_eq!(stack.sandbox.stats().await?.requests("cancel"), 1);
+    Ok(())
+}
+
 /// A cancellation that overtakes the registration of its own document in the same process waits for its end.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]

@@ -258,6 +258,32 @@ async fn request_that_is_never_answered_dies_saying_what_is_not_known() -> Resul
     Ok(())
 }
 
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn request_refused_without_a_reason_is_looked_for_and_not_sent_again() -> Result<()> {
+    for (endpoint, prefix, job, status) in &REQUESTS[..2] {
+        let stack = impatient().await?;
+        let irns = all_registered(&stack, prefix, 2).await?;
+        let rule = |number: usize, when: &str| {
+            json!({"endpoint": endpoint, "number": format!("{prefix}/{number}"),
+                "kind": "no_reason", "when": when})
+        };
+        let rules = json!([rule(0, "before"), rule(1, "after")]);
+        stack.sandbox.faults(1, rules).await?;
+        let refused = stack.settle(job("n-0", SELLER, &irns[0])).await?;
+        assert_eq!(refused.status(), "failed", "{}", refused.json);
+        assert_eq!(refused.errors(), ["worker UNINTELLIGIBLE"]);
+        assert_eq!(refused.json["dead_lettered"], true);
+        let done = stack.settle(job("n-1", SELLER, &irns[1])).await?;
+        assert_eq!(done.status(), *status, "{}", done.json);
+        assert_eq!(done.json["recovered"], true, "{}", done.json);
+        let stats = stack.sandbox.stats().await?;
+        assert_eq!(stats.requests(endpoint), 2, "{stats:?}");
+        assert_nothing_blind(&stats);
+    }
+    Ok(())
+}
+
 /// The first look is answered, and the request sent; then the portal answers no look-up of this document any more.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]

@@ -6,6 +6,7 @@ mod cancel;
 mod eway_bill;
 mod failures;
 mod get;
+mod operators;
 mod standing;
 
 use std::time::Duration;

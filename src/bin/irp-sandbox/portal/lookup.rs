@@ -61,10 +61,10 @@ impl Sandbox {
         self.disclose(document, gstin, sup_gstin)
     }
 
-    /// The registration, to its owner, within the look-up window.
+    /// The registration, to its seller, or to the operator that has registered it and names the seller, within the look-up
+    /// window.
     fn disclose(&self, document: &Document, gstin: &str, sup_gstin: &str) -> Answer {
-        let operated =
-            document.owner == gstin && (sup_gstin.is_empty() || document.seller == sup_gstin);
+        let operated = document.owner == gstin && document.seller == sup_gstin;
         if document.seller != gstin && !operated {
             return Err(Refused::one(
                 "2226",

@@ -71,6 +71,15 @@ fn every_api_has_fifty_cases_of_each_kind_and_each_case_a_name_of_its_own() {
 }
 
 #[test]
+fn the_page_says_how_many_cases_there_are() {
+    let page = include_str!("../../../../docs/certify.md");
+    for terms in [inter(), intra()] {
+        let said = format!(" {} cases are carried out", plan(&terms).len());
+        assert!(page.contains(&said), "not in docs/certify.md:{said}");
+    }
+}
+
+#[test]
 fn a_plan_is_the_same_each_time_it_is_made() {
     let shown = |terms: &Terms| {
         plan(terms)
