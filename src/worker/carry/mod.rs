@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT};
+use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT, UNEXPLAINED};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
 use crate::config::Rung;
@@ -296,6 +296,8 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         | Ending::Unknown { code }
         | Ending::SessionRefused { code } => code.clone(),
         Ending::NotFoundYet => "not_found_yet".to_owned(),
+        // Nor may an outage hide that the portal has refused it without saying why.
+        Ending::PortalDown { .. } if before == Some(UNEXPLAINED) => UNEXPLAINED.to_owned(),
         Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
         // What the attempt before has learnt decides about the next one, however long it waits in between.
         Ending::Deferred { why, .. } => {
