@@ -70,7 +70,7 @@ pub enum StartError {
     Traces(#[from] TracesFault),
     /// The broker would lose messages.
     #[error(
-        "{}\nnot started, because messages would be lost: put the above right, or start with --allow-unsafe-broker",
+        "{}\nnot started, because messages would be lost, or nobody can see whether they would: put the above right, or start with --allow-unsafe-broker",
         .0.iter().map(|finding| guard::Told(finding).to_string()).collect::<Vec<_>>().join("\n")
     )]
     UnsafeBroker(Vec<Finding>),

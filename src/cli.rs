@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::broker::Endpoint;
+use crate::broker::{BrokerError, Endpoint};
 use crate::config::{self, BrokerConfig, BrokerSide, ConfigFaults, Loaded};
 use crate::gstin::Gstin;
 use crate::irn::{DocumentType, Irn, parse_document_date};
@@ -284,13 +284,21 @@ fn endpoint(config: &BrokerConfig, name: &str) -> Result<Endpoint, Failure> {
     Endpoint::try_new(config, name).map_err(|error| Failure::new(MISUSED, error))
 }
 
-fn unreachable(endpoint: &Endpoint, error: &dyn std::fmt::Display) -> Failure {
+/// One that cannot be reached is told apart from one that is there and refuses.
+fn broker_failure(whose: &str, error: &BrokerError) -> Failure {
+    match error {
+        BrokerError::Lost(_) | BrokerError::Timeout(_) => unreachable(whose, error),
+        BrokerError::Refused { .. }
+        | BrokerError::Blocked
+        | BrokerError::Topology { .. }
+        | BrokerError::Malformed => Failure::new(FAILED, error),
+    }
+}
+
+fn unreachable(whose: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         UNREACHABLE,
-        format!(
-            "broker {}: {error}; is it running, and is broker.url right?",
-            endpoint.address()
-        ),
+        format!("{whose}: {error}; is it running, and is broker.url right?"),
     )
 }
 

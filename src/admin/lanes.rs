@@ -157,7 +157,11 @@ impl LanesView {
             token_expires_in_seconds: session
                 .and_then(|session| session.remaining)
                 .map(|left| left.as_secs()),
-            credentials: if refused { "refused" } else { "ok" },
+            credentials: match (refused, &account) {
+                (true, _) => "refused",
+                (false, Some(_)) => "ok",
+                (false, None) => "none",
+            },
             token_contention,
             in_flight,
             waiting,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lapin::protocol::{AMQPErrorKind, AMQPHardError};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -41,6 +41,20 @@ pub enum BrokerError {
     /// The broker did not answer in time.
     #[error("the broker did not answer within {0:?}")]
     Timeout(Duration),
+    /// It is there, and does not let this user in.
+    #[error("{what}: {remedy}")]
+    Refused {
+        /// Whom or what it refuses, and its own words.
+        what: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// It takes nothing that is published.
+    #[error(
+        "the broker blocks publishers: it is short of memory or disk; `rabbitmq-diagnostics alarms` says which, and on \
+         which node: free some"
+    )]
+    Blocked,
     /// An exchange or queue is missing or has other arguments.
     #[error("{what}: {remedy}")]
     Topology {
@@ -206,8 +220,35 @@ impl Endpoint {
             properties,
         );
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => Ok(connected?),
+            Ok(connected) => connected.map_err(|error| self.refused(error)),
             Err(_) => Err(BrokerError::Timeout(CONNECT_TIMEOUT)),
+        }
+    }
+
+    /// A broker that is there may not let us in.
+    fn refused(&self, error: lapin::Error) -> BrokerError {
+        const LOGIN: AMQPErrorKind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+        const VHOST: AMQPErrorKind = AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED);
+        let kind = match error.kind() {
+            ErrorKind::ProtocolError(amqp) => Some(amqp.kind().clone()),
+            _ => None,
+        };
+        if kind == Some(LOGIN) {
+            BrokerError::Refused {
+                what: format!("the broker refuses the login of {} ({error})", self.user()),
+                remedy: "correct user and password in broker.url, or create the user",
+            }
+        } else if kind == Some(VHOST) {
+            BrokerError::Refused {
+                what: format!(
+                    "the broker does not let {} into the virtual host {} ({error})",
+                    self.user(),
+                    self.vhost()
+                ),
+                remedy: "correct the virtual host in broker.url, create it, or permit this user to use it",
+            }
+        } else {
+            error.into()
         }
     }
 }

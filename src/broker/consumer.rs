@@ -90,9 +90,11 @@ impl From<BrokerError> for Loss {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::Malformed => Self::Malformed,
-            BrokerError::Lost(_) | BrokerError::Timeout(_) | BrokerError::Topology { .. } => {
-                Self::Broken(error)
-            }
+            BrokerError::Lost(_)
+            | BrokerError::Timeout(_)
+            | BrokerError::Refused { .. }
+            | BrokerError::Blocked
+            | BrokerError::Topology { .. } => Self::Broken(error),
         }
     }
 }

@@ -156,7 +156,13 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
                 (self.heed)(Heard::NoWords(&error));
                 Ok(None)
             }
-            Err(BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_)) => Err(()),
+            Err(
+                BrokerError::Lost(_)
+                | BrokerError::Malformed
+                | BrokerError::Timeout(_)
+                | BrokerError::Refused { .. }
+                | BrokerError::Blocked,
+            ) => Err(()),
         }
     }
 }

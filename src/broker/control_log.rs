@@ -286,7 +286,11 @@ fn unreadable(error: lapin::Error) -> BrokerError {
 fn patience(error: &BrokerError) -> Duration {
     let is_missing = match error {
         BrokerError::Topology { what, .. } => what.contains("NOT_FOUND"),
-        BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+        BrokerError::Lost(_)
+        | BrokerError::Malformed
+        | BrokerError::Timeout(_)
+        | BrokerError::Refused { .. }
+        | BrokerError::Blocked => false,
     };
     match is_missing || is_forbidden(error) {
         true => PATIENCE,
@@ -298,7 +302,11 @@ fn patience(error: &BrokerError) -> Duration {
 fn is_forbidden(error: &BrokerError) -> bool {
     match error {
         BrokerError::Topology { what, .. } => what.contains("ACCESS_REFUSED"),
-        BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_) => false,
+        BrokerError::Lost(_)
+        | BrokerError::Malformed
+        | BrokerError::Timeout(_)
+        | BrokerError::Refused { .. }
+        | BrokerError::Blocked => false,
     }
 }
 

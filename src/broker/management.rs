@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::CONTROL_EXCHANGE;
 use super::survey::{Deviation, How, Kind};
 use super::topology::{Argument, Queue, Topology, kind_word};
 use crate::config::BrokerConfig;
@@ -92,7 +93,24 @@ struct SeenQueue {
 struct SeenBinding {
     source: String,
     destination: String,
+    destination_type: Destination,
     routing_key: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Destination {
+    Exchange,
+    Queue,
+}
+
+impl Destination {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Exchange => Kind::Exchange,
+            Self::Queue => Kind::Queue,
+        }
+    }
 }
 
 impl Management {
@@ -285,6 +303,7 @@ impl Topology {
                         && there.routing_key == binding.key
                 })
         });
+        deviations.extend(self.strange_bindings(seen));
         deviations.extend(unbound.map(|binding| {
             let how = How::Unbound {
                 exchange: binding.exchange.clone(),
@@ -293,6 +312,41 @@ impl Topology {
             deviation(Kind::Queue, &binding.queue, how)
         }));
         deviations
+    }
+}
+
+impl Topology {
+    /// Bindings of the worker's exchanges and queues that nobody expects.
+    fn strange_bindings(&self, seen: &Seen) -> Vec<Deviation> {
+        let exchange = |name: &str| self.exchanges.iter().any(|exchange| exchange.name == name);
+        let queue = |name: &str| self.queues.iter().any(|queue| queue.name == name);
+        let mut strange = Vec::new();
+        for there in &seen.bindings {
+            let (from, to) = (there.source.as_str(), there.destination.as_str());
+            let kind = there.destination_type.kind();
+            let from_own = exchange(from);
+            let to_own = match kind {
+                Kind::Exchange => exchange(to),
+                Kind::Queue => queue(to),
+            };
+            let is_expected = kind == Kind::Queue
+                && self.bindings.iter().any(|binding| {
+                    (binding.exchange.as_str(), binding.queue.as_str()) == (from, to)
+                        && binding.key == there.routing_key
+                });
+            // Each queue is bound to the default exchange, and each replica listens to orders with a queue of its own.
+            let is_usual = from.is_empty() || from == CONTROL_EXCHANGE && !to_own;
+            if !(from_own || to_own) || is_expected || is_usual {
+                continue;
+            }
+            let how = How::Bound {
+                exchange: from.to_owned(),
+                key: there.routing_key.clone(),
+                among_own: from_own && to_own,
+            };
+            strange.push(deviation(kind, to, how));
+        }
+        strange
     }
 }
 

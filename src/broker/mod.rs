@@ -24,7 +24,9 @@ pub use consumer::{Attached, Consuming, Delivery, Loss};
 pub use control::{CONTROL_EXCHANGE, Heard, Tell, is_heard, listen};
 pub use control_log::CONTROL_LOG;
 pub use greeting::Greeting;
-pub use letters::{Cursor, Hold, Letter, Replay, Verdict, WalkError, Walked, send, walk};
+pub use letters::{
+    Cursor, Hold, InOtherHands, Letter, Replay, Verdict, WalkError, Walked, send, walk,
+};
 pub use management::{Management, ManagementError, Seen};
 pub use publisher::{Payload, Publication, PublishError, Publisher};
 pub use survey::{Deviation, How, Kind, Survey, is_readable};

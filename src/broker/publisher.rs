@@ -169,7 +169,18 @@ impl Publisher {
         }
     }
 
-    fn is_blocked(&self) -> bool {
+    /// Waits until the broker blocks what is published.
+    pub async fn blocked(&self) {
+        let mut live = self.0.subscribe();
+        // As above: the sender lives as long as this handle.
+        drop(
+            live.wait_for(|live| live.as_ref().is_some_and(|live| live.blocked))
+                .await,
+        );
+    }
+
+    /// Whether there is a connection, and the broker blocks what is published on it.
+    pub fn is_blocked(&self) -> bool {
         self.0.borrow().as_ref().is_some_and(|live| live.blocked)
     }
 

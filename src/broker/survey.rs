@@ -3,13 +3,14 @@
 //! One rule: a survey takes and leaves no message. The broker compares some arguments only, and knows of no policy when
 //! it does: [`super::Management`] tells all.
 
+use futures_util::StreamExt as _;
 use lapin::options::{
     BasicGetOptions, BasicNackOptions, BasicPublishOptions, ExchangeDeclareOptions,
     QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, ErrorKind, Event, ExchangeKind};
 
 use super::connection::timed;
 use super::topology::{Exchange, JOBS_EXCHANGE, Queue, Topology, table};
@@ -64,6 +65,15 @@ pub enum How {
         /// The policy that has set it, if it was one.
         policy: Option<String>,
     },
+    /// It is bound to an exchange in a way that nobody expects.
+    Bound {
+        /// The exchange.
+        exchange: String,
+        /// The routing key, or a pattern; empty for a fanout.
+        key: String,
+        /// Both are the worker's own: what goes there goes to the wrong place, or to two.
+        among_own: bool,
+    },
     /// Nothing comes to the queue from this exchange under this key.
     Unbound {
         /// The exchange.
@@ -116,8 +126,20 @@ impl Topology {
     /// transaction that is rolled back.
     ///
     /// # Errors
-    /// When the broker is lost.
+    /// When the broker is lost, or [`BrokerError::Blocked`]: then it answers nothing more on this connection.
     pub async fn unwritable(
+        &self,
+        connection: &Connection,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<(String, String)>, BrokerError> {
+        tokio::select! {
+            biased;
+            () = is_blocked(connection) => Err(BrokerError::Blocked),
+            unwritable = self.refused_to_publish(connection, endpoint) => unwritable,
+        }
+    }
+
+    async fn refused_to_publish(
         &self,
         connection: &Connection,
         endpoint: &Endpoint,
@@ -164,6 +186,17 @@ impl Survey {
         };
         self.deviations.extend(ways.into_iter().map(deviation));
     }
+}
+
+/// Ends when the broker says that it takes nothing that is published: it says so to the first who tries.
+async fn is_blocked(connection: &Connection) {
+    let mut events = Box::pin(connection.events_listener());
+    while let Some(event) = events.next().await {
+        if matches!(event, Event::ConnectionBlocked(_)) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Whether a queue may be read; none where asking could take a job: one waits, or consumers
@@ -287,7 +320,7 @@ async fn look_at_queue(
 fn argument_of(how: &How) -> Option<&str> {
     match how {
         How::Argument { name, .. } => Some(name),
-        How::Missing | How::NotDurable | How::Unbound { .. } => None,
+        How::Missing | How::NotDurable | How::Bound { .. } | How::Unbound { .. } => None,
     }
 }
 

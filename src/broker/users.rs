@@ -43,7 +43,8 @@ pub fn users(replies: &RepliesConfig) -> [User; 4] {
         User {
             name: "irn-worker",
             tags: &[],
-            configure: "^irn\\.control\\..*$".to_owned(),
+            // Not the log of orders, or it could delete it, and all pauses with it.
+            configure: "^irn\\.control\\.(?!log$).*$".to_owned(),
             write: "^(amq\\.default|irn\\.(jobs|retry\\..*|control(\\..*)?))$".to_owned(),
             read: "^irn\\.(jobs(\\.urgent)?|dead|control(\\..*)?)$".to_owned(),
         },

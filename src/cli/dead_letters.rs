@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, Failure, MISUSED, UNREACHABLE, print, warned};
-use crate::broker::{BrokerError, PublishError};
+use super::{FAILED, Failure, MISUSED, broker_failure, print, unreachable, warned};
+use crate::broker::PublishError;
 use crate::config::{self, LettersSide};
 use crate::ops::dead_letters::audit::Audit;
 use crate::ops::dead_letters::{
     self as letters, Canary, Discarded, Ended, LetterQueue, LettersError, Looked, ReplayRequest,
-    Replayed, Shown,
+    Replayed, Shown, said_of,
 };
 
 use args::{DropArgs, ExportArgs, FilterArgs, ReplayArgs, ShowArgs};
@@ -102,7 +102,10 @@ async fn show(config: &LettersSide, json: bool, arguments: &ShowArgs) -> Result<
         json,
     };
     let looked = letters::show(config, queue, &filter, shown, &mut io::stdout()).await;
-    if let Ok(Looked { matched: 0, seen }) = &looked {
+    if let Ok(Looked {
+        matched: 0, seen, ..
+    }) = &looked
+    {
         eprintln!(
             "irn-worker: none of the {seen} letters in {} is meant",
             queue.name()
@@ -114,7 +117,13 @@ async fn show(config: &LettersSide, json: bool, arguments: &ShowArgs) -> Result<
 fn looked_at(looked: Result<Looked, LettersError>) -> Done {
     match looked {
         Ok(looked) => {
-            let did = json!({ "looked_at": looked.seen, "letters": looked.matched });
+            if let Some(said) = said_of(looked.elsewhere) {
+                eprintln!("irn-worker: {said}");
+            }
+            let did = json!({
+                "looked_at": looked.seen, "letters": looked.matched,
+                "in_other_hands": looked.elsewhere.counted, "others_hold_more": looked.elsewhere.uncounted,
+            });
             (did, Ok(0))
         }
         Err(error) => (Value::Null, Err(failure(error))),
@@ -125,8 +134,11 @@ async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Res
     let (queue, filter) = arguments.filter.read();
     let options = json!({ "limit": arguments.limit, "out": arguments.out });
     let audit = Audit::of("export", config, queue, &filter, options);
-    let new_file = arguments.out.as_deref().map(NewFile::begin).transpose()?;
     audit.begins();
+    let new_file = match arguments.out.as_deref().map(NewFile::begin).transpose() {
+        Ok(new_file) => new_file,
+        Err(failure) => return audited(&audit, (Value::Null, Err(failure))),
+    };
     let mut out: Box<dyn Write + Send> = match &new_file {
         Some(new_file) => Box::new(BufWriter::new(new_file.writer())),
         None => Box::new(BufWriter::new(io::stdout())),
@@ -137,10 +149,11 @@ async fn export(config: &LettersSide, json: bool, arguments: &ExportArgs) -> Res
     let ended = ended.and_then(|code| {
         new_file.map_or(Ok(()), NewFile::finish)?;
         if json {
-            eprintln!(
-                "{}",
-                json!({ "exported": did["letters"], "queue": queue.name() })
-            );
+            let told = json!({
+                "exported": did["letters"], "queue": queue.name(),
+                "in_other_hands": did["in_other_hands"], "others_hold_more": did["others_hold_more"],
+            });
+            eprintln!("{told}");
         } else {
             let (exported, queue) = (&did["letters"], queue.name());
             eprintln!("{exported} letters of {queue} exported; they are still there");
@@ -173,13 +186,6 @@ async fn plan(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Resul
 
 async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Result<u8, Failure> {
     let (queue, filter) = arguments.filter.read();
-    if queue == LetterQueue::Poison && !arguments.force {
-        return Err(Failure::new(
-            MISUSED,
-            "what is in irn.poison could not be read, or brought workers down, and would again: look at it with `show`, \
-             and give --force if it can be read now",
-        ));
-    }
     let patience = arguments.canary_timeout;
     let request = ReplayRequest {
         queue,
@@ -196,6 +202,13 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
         "limit": arguments.limit, "per_second": rate, "canary": arguments.canary, "force": arguments.force,
     });
     let audit = Audit::of("replay", config, queue, &request.filter, options);
+    if queue == LetterQueue::Poison && !arguments.force {
+        return refused(
+            &audit,
+            "what is in irn.poison could not be read, or brought workers down, and would again: look at it with `show`, \
+             and give --force if it can be read now",
+        );
+    }
     let mut signals = Signals::install()?;
     audit.begins();
     let stop = CancellationToken::new();
@@ -212,12 +225,19 @@ async fn replay(config: &LettersSide, json: bool, arguments: &ReplayArgs) -> Res
     let ended = match replayed.ended {
         Ended::Done => printed,
         // The sentence is in what was printed.
-        Ended::Interrupted | Ended::Left | Ended::CanariesDied(_) | Ended::CanariesSilent(_) => {
-            printed.map(|_| FAILED)
-        }
+        Ended::InOtherHands
+        | Ended::Interrupted
+        | Ended::Left
+        | Ended::CanariesDied(_)
+        | Ended::CanariesSilent(_) => printed.map(|_| FAILED),
         Ended::Failed(error) => Err(failure(error)),
     };
     audited(&audit, (did, ended))
+}
+
+/// Of a command that is not begun, too, somebody may want to know.
+fn refused(audit: &Audit, why: &str) -> Result<u8, Failure> {
+    audited(audit, (Value::Null, Err(Failure::new(MISUSED, why))))
 }
 
 /// SIGINT and SIGTERM.
@@ -263,26 +283,21 @@ async fn until_stopped<T>(
 
 async fn discard(config: &LettersSide, json: bool, arguments: &DropArgs) -> Result<u8, Failure> {
     let (queue, filter) = arguments.filter.read();
+    let options = json!({ "limit": arguments.limit, "yes": arguments.yes });
+    let audit = Audit::of("drop", config, queue, &filter, options);
     if filter.is_everything() {
-        return Err(Failure::new(
-            MISUSED,
+        return refused(
+            &audit,
             "drop deletes for good: say which letters, by --reason, --code, --gstin, --id or --older-than",
-        ));
+        );
     }
     if !arguments.yes {
-        return Err(Failure::new(
-            MISUSED,
+        return refused(
+            &audit,
             "drop deletes for good: look at what is meant with `dead-letters list` and the same filters, keep a copy \
              with `export`, then give --yes",
-        ));
+        );
     }
-    let audit = Audit::of(
-        "drop",
-        config,
-        queue,
-        &filter,
-        json!({ "limit": arguments.limit }),
-    );
     let mut signals = Signals::install()?;
     audit.begins();
     let stop = CancellationToken::new();
@@ -305,7 +320,8 @@ fn dropped(queue: LetterQueue, discarded: Discarded, json: bool) -> Done {
     } else {
         print(dropped_text(queue, discarded))
     };
-    let ended = printed.map(|code| match discarded.interrupted || discarded.left {
+    let is_whole = !discarded.interrupted && !discarded.left && !discarded.elsewhere.is_any();
+    let ended = printed.map(|code| match !is_whole {
         true => FAILED,
         false => code,
     });
@@ -317,18 +333,16 @@ fn failure(error: LettersError) -> Failure {
         LettersError::Output(error) => error.into(),
         LettersError::Endpoint(_) => Failure::new(MISUSED, error),
         LettersError::NoRungs => Failure::new(MISUSED, error),
-        LettersError::Broker(BrokerError::Topology { .. } | BrokerError::Malformed)
+        LettersError::Broker(error) => broker_failure("the broker", &error),
+        LettersError::Changed(_)
+        | LettersError::TooMany(_)
         | LettersError::Publish(
             PublishError::Nacked
             | PublishError::Refused(_)
             | PublishError::Returned
             | PublishError::Unconfirmed(_),
         ) => Failure::new(FAILED, error),
-        LettersError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_))
-        | LettersError::Publish(PublishError::NotConnected) => Failure::new(
-            UNREACHABLE,
-            format!("the broker: {error}; is it running, and is broker.url right?"),
-        ),
+        LettersError::Publish(PublishError::NotConnected) => unreachable("the broker", &error),
     }
 }
 

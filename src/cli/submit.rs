@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::duration::duration;
-use super::{FAILED, Failure, MISUSED, UNREACHABLE, broker_side};
+use super::{FAILED, Failure, MISUSED, broker_failure, broker_side};
 use crate::gstin::Gstin;
 use crate::job::Operation;
 use crate::ops::submit::{Request, SubmitError, Summary, Wait, submit};
@@ -83,7 +83,7 @@ fn operation(text: &str) -> Result<Operation, String> {
 
 fn failure(error: SubmitError) -> Failure {
     let code = match &error {
-        SubmitError::Broker(_) => UNREACHABLE,
+        SubmitError::Broker(error) => return broker_failure("the broker", error),
         SubmitError::NotAllowed(_) | SubmitError::Nothing | SubmitError::Endpoint(_) => MISUSED,
         SubmitError::File { .. }
         | SubmitError::NotJson { .. }

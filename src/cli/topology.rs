@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::{FAILED, Failure, broker_side, endpoint, print, unreachable};
-use crate::broker::{Topology, timed, users};
+use super::{Failure, broker_failure, broker_side, endpoint, print};
+use crate::broker::{BrokerError, Topology, timed, users};
 use crate::config::BrokerSide;
 
 #[derive(Debug, Subcommand)]
@@ -52,19 +52,15 @@ fn plan(path: &Path, json: bool) -> Result<u8, Failure> {
 async fn apply(path: &Path, json: bool) -> Result<u8, Failure> {
     let config = broker_side(path)?;
     let endpoint = endpoint(&config.broker, "topology")?;
-    let connection = endpoint
-        .connect("topology")
-        .await
-        .map_err(|error| unreachable(&endpoint, &error))?;
+    let failure =
+        |error: BrokerError| broker_failure(&format!("broker {}", endpoint.address()), &error);
+    let connection = endpoint.connect("topology").await.map_err(failure)?;
     let topology = topology(&config);
     let applying = async {
         topology.apply(&connection).await?;
         topology.apply_control_log(&connection).await
     };
-    let applied = timed(applying)
-        .await
-        .map_err(|error| unreachable(&endpoint, &error))?;
-    applied.map_err(|error| Failure::new(FAILED, error))?;
+    timed(applying).await.map_err(failure)?.map_err(failure)?;
     let (broker, queues): (_, Vec<_>) = (endpoint.address(), topology.queues().collect());
     if json {
         print(serde_json::json!({ "broker": broker, "queues": queues }))

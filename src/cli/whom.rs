@@ -41,7 +41,12 @@ impl WhomArgs {
 pub(super) fn failure(error: OrderError) -> Failure {
     let code = match &error {
         OrderError::Endpoint(_) => MISUSED,
-        OrderError::Broker(BrokerError::Topology { .. })
+        OrderError::Broker(
+            BrokerError::Topology { .. }
+            | BrokerError::Refused { .. }
+            | BrokerError::Blocked
+            | BrokerError::Malformed,
+        )
         | OrderError::NobodyListens
         | OrderError::NotKept
         | OrderError::Publish(
@@ -50,9 +55,7 @@ pub(super) fn failure(error: OrderError) -> Failure {
             | PublishError::Returned
             | PublishError::Unconfirmed(_),
         ) => FAILED,
-        OrderError::Broker(
-            BrokerError::Lost(_) | BrokerError::Malformed | BrokerError::Timeout(_),
-        )
+        OrderError::Broker(BrokerError::Lost(_) | BrokerError::Timeout(_))
         | OrderError::Publish(PublishError::NotConnected) => UNREACHABLE,
     };
     Failure::new(code, error)

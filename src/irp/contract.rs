@@ -15,6 +15,7 @@ use crate::irn::{DocumentType, Irn};
 use crate::irp::Access;
 use crate::irp::codes::Call;
 use crate::irp::error::IrpError;
+use crate::irp::http;
 
 /// A login as it is sent.
 pub(super) struct LoginRequest {
@@ -33,6 +34,9 @@ pub(super) trait Contract: fmt::Debug + Send + Sync {
 
     /// Something that is answered whoever asks, and names nobody.
     fn ping(&self) -> RequestBuilder;
+
+    /// Whether this is what the portal says to [`Contract::ping`]; none where there is no telling.
+    fn is_alive(&self, answer: &http::Answer) -> Option<bool>;
 
     /// Registers a document, its bytes as they came.
     fn generate(&self, access: &Access<'_>, document: &[u8]) -> Result<RequestBuilder, IrpError>;

@@ -122,6 +122,10 @@ impl Contract for MasterGst {
         self.http.get(format!("{}/", self.base_url))
     }
 
+    fn is_alive(&self, _: &http::Answer) -> Option<bool> {
+        None
+    }
+
     fn generate(&self, access: &Access<'_>, document: &[u8]) -> Result<RequestBuilder, IrpError> {
         self.post(access, "GENERATE", document)
     }

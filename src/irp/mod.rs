@@ -61,6 +61,17 @@ pub struct Access<'a> {
     pub key: Option<&'a SessionKey>,
 }
 
+/// What answers where the portal should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinged {
+    /// How far its clock is ahead of ours, if it says what time it is.
+    pub clock: Option<jiff::SignedDuration>,
+    /// Whether it answers as the portal does; none where the contract has nothing to tell it by.
+    pub is_portal: Option<bool>,
+    /// The answer's HTTP status.
+    pub status: u16,
+}
+
 impl Irp {
     /// Reads the files that the route's settings name and builds the client.
     pub fn try_new(config: &IrpConfig) -> Result<Self, IrpConfigFault> {
@@ -78,14 +89,18 @@ impl Irp {
         self.contract.can_force()
     }
 
-    /// How far the portal's clock is ahead of ours, if it says what time it is. Sends neither credentials nor a name.
+    /// Asks whether anybody is there. Sends neither credentials nor a name, and costs no error.
     ///
     /// # Errors
     /// When nothing answers there.
-    pub async fn clock(&self) -> Result<Option<jiff::SignedDuration>, IrpError> {
+    pub async fn ping(&self) -> Result<Pinged, IrpError> {
         let answer = http::exchange(Call::LookUp, self.contract.ping()).await?;
         let now = jiff::Timestamp::now();
-        Ok(answer.date.map(|time| time.duration_since(now)))
+        Ok(Pinged {
+            clock: answer.date.map(|time| time.duration_since(now)),
+            is_portal: self.contract.is_alive(&answer),
+            status: answer.status,
+        })
     }
 
     /// Logs in. `force` asks for a new token; the portal honours that in the last ten minutes of the old one only,

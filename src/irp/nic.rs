@@ -207,6 +207,16 @@ impl Contract for Nic {
         )
     }
 
+    /// `e-Invoice Vital:-22-08-2026 14:58:30` (seen at the portal).
+    fn is_alive(&self, answer: &http::Answer) -> Option<bool> {
+        let says = answer.body.trim_ascii_start();
+        let is_text = says.get(..100.min(says.len())).unwrap_or_default();
+        let is_alive = is_text
+            .windows(5)
+            .any(|word| word.eq_ignore_ascii_case(b"vital"));
+        Some(answer.status == 200 && is_alive && !says.starts_with(b"<"))
+    }
+
     /// Registration (NIC, "Generate IRN"). The document is sealed byte for byte.
     fn generate(&self, access: &Access<'_>, document: &[u8]) -> Result<RequestBuilder, IrpError> {
         let headers = self.session_headers(access)?;

@@ -14,7 +14,7 @@ use crate::broker::{
 };
 use crate::config::{BrokerConfig, Config};
 use crate::job::short;
-use judge::{Needs, judge, missing};
+use judge::{Needs, can_lose, judge, missing};
 
 /// The oldest release with quorum queues that dead-letter at-least-once.
 const OLDEST: (u32, u32) = (3, 10);
@@ -65,14 +65,23 @@ async fn ask(
 ) -> Result<Vec<Finding>, BrokerError> {
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let survey = topology.survey(connection, false).await?;
-    let mut findings = judged(&config.broker, endpoint, &topology, survey, needs).await;
+    let (mut findings, sight) = judged(&config.broker, endpoint, &topology, survey, needs).await;
+    findings.extend(sight.into_finding());
     findings.extend(rights(needs, endpoint, &topology, connection).await?);
     findings.push(consumer_timeout(needs));
     Ok(findings)
 }
 
-/// What there is to say of the topology before a worker starts: the same that `check` says of it. With
-/// `topology.declare`, what is missing is declared.
+/// What is known of a broker before a worker starts.
+#[derive(Debug)]
+pub enum Before {
+    /// The same that `check` says of it.
+    Judged(Vec<Finding>),
+    /// What cannot be seen otherwise the management API would tell, and it does not answer: it may yet.
+    Unseen(Finding),
+}
+
+/// What there is to say of the topology before a worker starts. With `topology.declare`, what is missing is declared.
 ///
 /// # Errors
 /// When the broker is lost.
@@ -80,7 +89,7 @@ pub async fn before_run(
     config: &Config,
     endpoint: &Endpoint,
     topology: &Topology,
-) -> Result<Vec<Finding>, BrokerError> {
+) -> Result<Before, BrokerError> {
     let greeting = endpoint.greeting().await?;
     let connection = endpoint.connect("check").await?;
     let survey = if config.topology.declare {
@@ -96,9 +105,33 @@ pub async fn before_run(
         topology.tolerate_differences();
     }
     let needs = Needs::of(config, greeting.release());
-    let mut findings = judged(&config.broker, endpoint, topology, survey, needs).await;
+    let (mut findings, sight) = judged(&config.broker, endpoint, topology, survey, needs).await;
+    let is_refused = findings.iter().any(|finding| finding.loses_messages);
+    match sight {
+        Sight::NotYet(finding) if !is_refused => return Ok(Before::Unseen(finding)),
+        sight => findings.extend(sight.into_finding()),
+    }
     findings.push(release(endpoint, &greeting));
-    Ok(findings)
+    Ok(Before::Judged(findings))
+}
+
+/// How much of the broker was seen.
+enum Sight {
+    /// All that there is to see.
+    Whole,
+    /// Not all, and this is why.
+    Partial(Finding),
+    /// Too little, until the management API answers.
+    NotYet(Finding),
+}
+
+impl Sight {
+    fn into_finding(self) -> Option<Finding> {
+        match self {
+            Self::Whole => None,
+            Self::Partial(finding) | Self::NotYet(finding) => Some(finding),
+        }
+    }
 }
 
 /// The management API tells more than the survey: where it answers, only its word counts.
@@ -108,16 +141,18 @@ async fn judged(
     topology: &Topology,
     survey: Survey,
     needs: Needs,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Sight) {
     let seen = match Management::try_new(config, endpoint.vhost()) {
         Ok(Some(management)) => management.see().await.map(Some),
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
-    let (deviations, not_checked) = match seen {
-        Ok(Some(seen)) => (topology.compare(&seen), None),
-        Ok(None) => (survey.deviations, Some(only_amqp(&survey.uncompared))),
-        Err(error) => (survey.deviations, Some(no_management(&error))),
+    let unseen: Vec<&str> = survey.uncompared.iter().map(String::as_str).collect();
+    let unseen = Unseen(unseen.into_iter().filter(|name| can_lose(name)).collect());
+    let (deviations, sight) = match seen {
+        Ok(Some(seen)) => (topology.compare(&seen), Sight::Whole),
+        Ok(None) => (survey.deviations, unseen.over_amqp_alone()),
+        Err(error) => (survey.deviations, unseen.without_management(&error)),
     };
     let mut findings: Vec<Finding> = missing(&deviations, needs).into_iter().collect();
     let others = deviations.iter();
@@ -125,35 +160,54 @@ async fn judged(
     if findings.is_empty() {
         findings.push(Finding::ok("queues and exchanges: all there"));
     }
-    findings.extend(not_checked);
-    findings
+    (findings, sight)
 }
 
-fn only_amqp(uncompared: &[String]) -> Finding {
-    let what = if uncompared.is_empty() {
-        "policies, bindings and consumer time-outs of the queues: AMQP does not tell of them"
-            .to_owned()
-    } else {
-        format!(
-            "types, arguments, policies and bindings of {}: AMQP tells of them only to who may configure them",
-            uncompared.join(", ")
-        )
-    };
-    let remedy = "set broker.management_url, with a user who has the tag `monitoring`";
-    Finding::new(Verdict::Skipped, what, remedy)
-}
+/// Exchanges and queues that are there, and of which AMQP does not tell this user how they are.
+struct Unseen<'a>(Vec<&'a str>);
 
-fn no_management(error: &ManagementError) -> Finding {
-    let what = format!("broker.management_url: {error}; policies and bindings were not looked at");
-    let remedy = match error {
-        ManagementError::Unreachable(cause) => remedy_for(cause, "broker.ca_file")
-            .unwrap_or("enable the plugin rabbitmq_management, and correct host and port"),
-        ManagementError::Refused(_) => {
-            "correct user and password, and give the user the tag `monitoring`"
+impl Unseen<'_> {
+    fn over_amqp_alone(&self) -> Sight {
+        let remedy = "set broker.management_url, with a user who has the tag `monitoring`";
+        if self.0.is_empty() {
+            let what = "policies, bindings and consumer time-outs of the queues: AMQP does not tell of them";
+            return Sight::Partial(Finding::new(Verdict::Skipped, what, remedy));
         }
-        ManagementError::Unreadable(_) => "name the management API of RabbitMQ",
-    };
-    Finding::new(Verdict::Warning, what, remedy)
+        Sight::Partial(self.may_lose(remedy))
+    }
+
+    fn without_management(&self, error: &ManagementError) -> Sight {
+        let remedy = match error {
+            ManagementError::Unreachable(cause) => remedy_for(cause, "broker.ca_file")
+                .unwrap_or("enable the plugin rabbitmq_management, and correct host and port"),
+            ManagementError::Refused(_) => {
+                "correct user and password, and give the user the tag `monitoring`"
+            }
+            ManagementError::Unreadable(_) => "name the management API of RabbitMQ",
+        };
+        let what = format!("broker.management_url: {error}");
+        if self.0.is_empty() {
+            let what = format!("{what}; policies and bindings were not looked at");
+            return Sight::Partial(Finding::new(Verdict::Warning, what, remedy));
+        }
+        let mut finding = self.may_lose(remedy);
+        finding.what = format!("{what}; {}", finding.what);
+        match error {
+            ManagementError::Unreachable(_) => Sight::NotYet(finding),
+            ManagementError::Refused(_) | ManagementError::Unreadable(_) => Sight::Partial(finding),
+        }
+    }
+
+    /// Whoever cannot see that a queue loses messages is no better off than who sees it.
+    fn may_lose(&self, remedy: &str) -> Finding {
+        let what = format!(
+            "types, arguments, policies and bindings of {} cannot be seen, and may be such that messages are lost: AMQP \
+             tells of them only to who may configure them",
+            self.0.join(", ")
+        );
+        let remedy = format!("{remedy} (`topology export --users` has one, irn-monitor)");
+        Finding::new(Verdict::Failed, what, remedy).losing_messages()
+    }
 }
 
 fn release(endpoint: &Endpoint, greeting: &Greeting) -> Finding {
@@ -193,16 +247,17 @@ fn unreachable(endpoint: &Endpoint, error: &BrokerError) -> Finding {
 
 /// It was there a moment ago: it does not let us in.
 fn refused(endpoint: &Endpoint, error: &BrokerError) -> Finding {
-    let text = error.to_string();
-    let remedy = if text.contains("ACCESS_REFUSED") {
-        "correct user and password in broker.url, or create the user"
-    } else if text.contains("NOT_ALLOWED") {
-        "correct the virtual host in broker.url, create it, or permit this user to use it"
-    } else {
-        return unreachable(endpoint, error);
-    };
-    let what = format!("broker {}: {text}", endpoint.address());
-    Finding::new(Verdict::Failed, what, remedy)
+    match error {
+        BrokerError::Refused { what, remedy } => {
+            let what = format!("broker {}: {what}", endpoint.address());
+            Finding::new(Verdict::Failed, what, *remedy)
+        }
+        BrokerError::Lost(_)
+        | BrokerError::Malformed
+        | BrokerError::Timeout(_)
+        | BrokerError::Blocked
+        | BrokerError::Topology { .. } => unreachable(endpoint, error),
+    }
 }
 
 /// What this user may do. Tried, because only an administrator could look it up.
@@ -214,20 +269,6 @@ async fn rights(
 ) -> Result<Vec<Finding>, BrokerError> {
     let user = endpoint.user().escape_debug().to_string();
     let mut findings = Vec::new();
-    let unwritable = topology.unwritable(connection, endpoint).await?;
-    if unwritable.is_empty() {
-        let what = format!("permissions of {user}: publishes wherever a worker has to");
-        findings.push(Finding::ok(what));
-    }
-    for (exchange, why) in unwritable {
-        let what = format!("permissions of {user}: cannot publish to exchange {exchange} ({why})");
-        let remedy = if why.contains("user_id") {
-            "write the name of the broker's user into broker.url: with `publishers`, every message says who published it"
-        } else {
-            "permit it to write there: `irn-worker topology export --users` prints what a worker needs"
-        };
-        findings.push(Finding::new(Verdict::Failed, what, remedy));
-    }
     for queue in [JOBS_QUEUE, URGENT_QUEUE] {
         findings.push(match is_readable(connection, queue).await? {
             Some(true) => Finding::ok(format!("permissions of {user}: reads queue {queue}")),
@@ -253,7 +294,41 @@ async fn rights(
         };
         findings.push(Finding::new(Verdict::Warning, what, remedy));
     }
+    // Last: a broker with an alarm answers nothing after it.
+    findings.extend(publishing(&user, topology, connection, endpoint).await?);
     Ok(findings)
+}
+
+async fn publishing(
+    user: &str,
+    topology: &Topology,
+    connection: &Connection,
+    endpoint: &Endpoint,
+) -> Result<Vec<Finding>, BrokerError> {
+    let unwritable = match topology.unwritable(connection, endpoint).await {
+        Ok(unwritable) => unwritable,
+        Err(BrokerError::Blocked) => {
+            let what = "the broker blocks publishers: it has a memory or disk alarm, and workers take no job until that is over";
+            let remedy =
+                "free memory or disk: `rabbitmq-diagnostics alarms` says which, and on which node";
+            return Ok(vec![Finding::new(Verdict::Failed, what, remedy)]);
+        }
+        Err(error) => return Err(error),
+    };
+    if unwritable.is_empty() {
+        let what = format!("permissions of {user}: publishes wherever a worker has to");
+        return Ok(vec![Finding::ok(what)]);
+    }
+    let refused = unwritable.into_iter().map(|(exchange, why)| {
+        let what = format!("permissions of {user}: cannot publish to exchange {exchange} ({why})");
+        let remedy = if why.contains("user_id") {
+            "write the name of the broker's user into broker.url: with `publishers`, every message says who published it"
+        } else {
+            "permit it to write there: `irn-worker topology export --users` prints what a worker needs"
+        };
+        Finding::new(Verdict::Failed, what, remedy)
+    });
+    Ok(refused.collect())
 }
 
 /// No interface of the broker tells what its configuration file says.

@@ -14,7 +14,7 @@ use crate::config::credentials::{Account, Credentials};
 use crate::config::{Config, IrpConfig};
 use crate::irn::hex;
 use crate::irp::codes::explain;
-use crate::irp::{Irp, IrpError};
+use crate::irp::{Irp, IrpError, Pinged};
 
 /// Date headers are in whole seconds, and answers take their time.
 const UNNOTICED: SignedDuration = SignedDuration::from_secs(10);
@@ -51,8 +51,11 @@ async fn check_one(
         }
     };
     let mut findings: Vec<Finding> = fingerprint(config).into_iter().collect();
-    match irp.clock().await {
-        Ok(skew) => findings.push(clock(config, skew)),
+    match irp.ping().await {
+        Ok(pinged) => {
+            findings.push(clock(config, pinged.clock));
+            findings.extend(stranger(config, pinged).filter(|_| !login));
+        }
         Err(error) => {
             findings.push(unreachable(config, &error));
             return findings;
@@ -107,6 +110,27 @@ fn clock(config: &IrpConfig, skew: Option<SignedDuration>) -> Finding {
         Verdict::Failed
     };
     Finding::new(verdict, what, remedy)
+}
+
+/// A login proves it; without one, something else may answer there.
+fn stranger(config: &IrpConfig, pinged: Pinged) -> Option<Finding> {
+    let portal = format!("portal{} {}", of_route(config), config.route.base_url);
+    match pinged.is_portal {
+        Some(true) => None,
+        Some(false) => {
+            let what = format!(
+                "{portal}: what answers there does not do so as the portal does (HTTP {} to its heartbeat)",
+                pinged.status
+            );
+            let remedy = "see that irp.base_url (of a route, its base_url) is the portal's, or a provider's that has no heartbeat: `check --login` proves it";
+            Some(Finding::new(Verdict::Warning, what, remedy))
+        }
+        None => {
+            let what = format!("{portal}: whether it is the portal, only a login tells");
+            let remedy = "run `irn-worker check --login`";
+            Some(Finding::new(Verdict::Skipped, what, remedy))
+        }
+    }
 }
 
 fn unreachable(config: &IrpConfig, error: &IrpError) -> Finding {

@@ -256,7 +256,7 @@ fn compose_mounts_files_that_are_there_and_gives_its_worker_a_configuration() ->
             (format!("{}{name}", config::VARIABLE_PREFIX), value)
         })
         .collect();
-    assert_eq!(variables.len(), 7, "{variables:?}");
+    assert_eq!(variables.len(), 8, "{variables:?}");
     let config = config::load(&shipped("worker.toml"), variables)?.config;
     assert_eq!(config.irp.environment, Environment::Sandbox);
     assert_eq!(config.irp.signing_keys.len(), 1);
@@ -350,7 +350,14 @@ fn mounts_of_a_pod_pass_check_without_a_warning() -> Result<()> {
     pod.mount(
         "broker",
         modes[0],
-        &[("url", url), ("ca.pem", &signing_key)],
+        &[
+            ("url", url),
+            (
+                "management-url",
+                "https://irn-monitor:c4n4ry@rabbitmq.rabbitmq.svc:15671\n",
+            ),
+            ("ca.pem", &signing_key),
+        ],
     )?;
     pod.mount(
         "credentials",

@@ -61,6 +61,13 @@ impl Row {
         }
     }
 
+    const fn losing(self) -> Self {
+        Self {
+            loses: true,
+            ..self
+        }
+    }
+
     async fn is_named(&self, config: &WorkerConfig, arguments: &[&str]) -> Result<()> {
         let arguments: Vec<&str> = ["--json"]
             .into_iter()
@@ -311,14 +318,137 @@ async fn users_without_a_right_are_told_which_one_is_missing() -> Result<()> {
             .broker
             .url_as(&stack.broker.user("mute"), &stack.broker.user("mute")),
     )?;
-    let output = config.output("check", &[]).await?;
-    let text = String::from_utf8(output.stdout)?;
-    assert!(
-        text.contains("AMQP tells of them only to who may configure them"),
-        "{text}"
+    loses(
+        "AMQP tells of them only to who may configure them",
+        "broker.management_url",
+    )
+    .is_named(&config, &[])
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn run_does_not_start_on_a_broker_that_it_cannot_see() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    // As the manifests have it: least rights, and no declaring. A queue that loses messages, which AMQP does not tell.
+    apply(&stack).await?;
+    stack.broker.delete_queue("irn.jobs").await?;
+    let classic = json!({"durable": true});
+    stack.broker.put("queues", "irn.jobs", &classic).await?;
+    let url = stack
+        .broker
+        .add_user(
+            r"^irn\.control\.(?!log$).*$",
+            r"^(amq\.default|irn\.(jobs|retry\..*|control(\..*)?))$",
+            r"^irn\.(jobs(\.urgent)?|dead|control(\..*)?)$",
+        )
+        .await?;
+    let poor = || -> Result<WorkerConfig> {
+        let config = stack.config()?.set("broker.url", url.as_str())?;
+        config.set("topology.declare", false)
+    };
+    let output = poor()?.output("run", &[]).await?;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let unseen = "cannot be seen, and may be such that messages are lost";
+    says(
+        &output,
+        &[unseen, "broker.management_url", "--allow-unsafe-broker"],
     );
-    assert!(text.contains("not checked"), "{text}");
+    // One that refuses to tell is no better; one that does not answer is waited for, as the broker is.
+    let refusing = stack.broker.management_as("guest", "wrong");
+    let config = poor()?.set("broker.management_url", refusing)?;
+    let output = config.output("run", &[]).await?;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    says(&output, &[unseen, "give the user the tag `monitoring`"]);
+    let config = poor()?.set("broker.management_url", "http://guest:guest@127.0.0.1:1")?;
+    let waiting = config.spawn("waiting")?;
+    waiting
+        .until_logged("not started yet", Duration::from_secs(20))
+        .await?;
+    let config = waiting.kill().await?;
+    fails("cannot be seen", "rabbitmq_management")
+        .losing()
+        .is_named(&config, &[])
+        .await?;
+    let mut command = config.command("run")?;
+    command.arg("--allow-unsafe-broker");
+    let mut worker = Process::start("worker", command)?;
+    let told = |line: &str| line.contains(unseen).then_some(());
+    worker
+        .line(Duration::from_secs(20), "what it puts up with", told)
+        .await?;
+    // And where it tells, what is wrong is seen.
+    let config = poor()?.set("broker.management_url", stack.broker.management())?;
+    let output = config.output("run", &[]).await?;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    says(&output, &["queue irn.jobs: x-queue-type is classic"]);
     Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn bindings_that_double_or_divert_jobs_are_named() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    apply(&stack).await?;
+    let config = looking(&stack)?;
+    // The workers' own queues for orders are nothing strange.
+    let _worker = stack.config()?.start("worker").await?;
+    let sound = config.output("check", &[]).await?;
+    let text = String::from_utf8(sound.stdout)?;
+    assert_eq!(sound.status.code(), Some(0), "{text}");
+    assert!(!text.contains("as well"), "{text}");
+    let away = "take the binding away";
+    for (from, to, key, what) in [
+        (
+            "irn.retry.500ms",
+            "irn.jobs",
+            "",
+            "queue irn.jobs: bound to exchange irn.retry.500ms as well: what is meant for another",
+        ),
+        (
+            "irn.jobs",
+            "irn.jobs.urgent",
+            "generate",
+            "queue irn.jobs.urgent: bound to exchange irn.jobs under the key generate as well",
+        ),
+        (
+            "irn.jobs",
+            "irn.dead",
+            "generate",
+            "queue irn.dead: bound to exchange irn.jobs under the key generate as well",
+        ),
+    ] {
+        let bound = stack.erp.bind(from, to, key).await;
+        bound?;
+        fails(what, away).is_named(&config, &[]).await?;
+        stack.erp.unbind(from, to, key).await?;
+    }
+    stack.erp.declare("erp.copies").await?;
+    stack.erp.bind("irn.jobs", "erp.copies", "#").await?;
+    fails(
+        "queue erp.copies: bound to exchange irn.jobs under the key # as well: somebody else",
+        away,
+    )
+    .warns()
+    .is_named(&config, &[])
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn web_server_that_is_no_portal_is_not_taken_for_one() -> Result<()> {
+    let stack = Stack::start(0).await?;
+    apply(&stack).await?;
+    let management = stack.broker.management();
+    let (_, address) = management.rsplit_once('@').context("user and password")?;
+    let config = looking(&stack)?.set("irp.base_url", format!("http://{address}"))?;
+    fails(
+        "what answers there does not do so as the portal does",
+        "check --login",
+    )
+    .warns()
+    .is_named(&config, &[])
+    .await
 }
 
 #[tokio::test]

@@ -334,7 +334,9 @@ async fn worker_runs_as_a_user_who_may_configure_nothing() -> Result<()> {
         1,
         "may not configure",
     );
-    let config = config.set("topology.declare", false)?;
+    let config = config
+        .set("topology.declare", false)?
+        .set("broker.management_url", stack.broker.management())?;
     let missing = config.output("check", &[]).await?;
     assert_exit(&missing, 1, "irn-worker topology apply");
     assert_exit(

@@ -141,6 +141,7 @@ async fn worker_that_may_not_listen_works_on_and_says_so_once() -> Result<()> {
     let config = stack.config()?;
     let config = config
         .set("broker.url", url)?
+        .set("broker.management_url", stack.broker.management())?
         .set("topology.declare", false)?;
     stack.workers.push(config.start("worker 1").await?);
     stack.workers[0]

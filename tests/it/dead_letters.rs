@@ -13,12 +13,14 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::amqp::Job;
+use crate::support::amqp::{Amqp, Job};
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::outcome::Outcome;
+use crate::support::private_broker::PrivateBroker;
 use crate::support::process::Process;
+use crate::support::sandbox::Sandbox;
 use crate::support::stack::Stack;
 use crate::support::worker::WorkerConfig;
 
@@ -678,6 +680,276 @@ async fn commands_say_what_is_missing_and_end_with_the_code_for_it() -> Result<(
         &["list", "--older-than", "-1h"],
     ] {
         assert_exit(&dead_letters(&config, wrong).await?, 2, "");
+    }
+    Ok(())
+}
+
+/// A stranger who holds the first letters that are in nobody's hands, until it is dropped.
+struct Holder {
+    _connection: lapin::Connection,
+    channel: lapin::Channel,
+}
+
+impl Holder {
+    async fn of(stack: &Stack, count: usize) -> Result<Self> {
+        let properties = lapin::ConnectionProperties::default();
+        let connection = lapin::Connection::connect(&stack.broker.url(), properties).await?;
+        let channel = connection.create_channel().await?;
+        for _ in 0..count {
+            let options = lapin::options::BasicGetOptions { no_ack: false };
+            let got = channel.basic_get("irn.dead".into(), options).await?;
+            ensure!(got.is_some(), "no letter is left to hold");
+        }
+        Ok(Self {
+            _connection: connection,
+            channel,
+        })
+    }
+
+    async fn lets_go(self, stack: &Stack, then: u32) -> Result<()> {
+        self.channel.close(200, "done".into()).await?;
+        eventually(SOON, "the letters to be back", async || {
+            Ok((stack.erp.depth("irn.dead").await? == then).then_some(()))
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn command_that_left_letters_in_other_hands_says_so_and_is_not_done() -> Result<()> {
+    let stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("O", 60))
+        .await?;
+    let config = stack.config()?;
+    // Held before it begins: the broker does not tell how many.
+    let holder = Holder::of(&stack, 20).await?;
+    for arguments in [&["list"][..], &["replay", "--dry-run"]] {
+        let told = told(&config, 0, arguments).await?;
+        assert_eq!(told["others_hold_more"], true, "{told}");
+        let text = dead_letters(&config, arguments).await?;
+        assert_exit(&text, 0, "some letters were in other hands");
+    }
+    let dropped = dead_letters(&config, &["drop", "--code", "4711", "--yes"]).await?;
+    assert_exit(&dropped, 1, "10 letters dropped from irn.dead");
+    assert_exit(&dropped, 1, "some letters were in other hands");
+    let limited = told(&config, 0, &["replay", "--limit", "2"]).await?;
+    assert_eq!(
+        limited["stopped"],
+        Value::Null,
+        "it did all it was asked for"
+    );
+    let replayed = told(&config, 1, &["replay"]).await?;
+    assert_eq!(replayed["replayed"], 28, "{replayed}");
+    assert_eq!(replayed["stopped"], "in_other_hands", "{replayed}");
+    assert_eq!(replayed["others_hold_more"], true, "{replayed}");
+    holder.lets_go(&stack, 20).await?;
+    let replayed = told(&config, 0, &["replay"]).await?;
+    assert_eq!(
+        (&replayed["replayed"], &replayed["in_other_hands"]),
+        (&json!(20), &json!(0))
+    );
+
+    // Taken while it runs: those it had counted.
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("Q", 120))
+        .await?;
+    let mut command = config.command("dead-letters")?;
+    command.args(["--json", "replay", "--rate", "30/s"]);
+    let mut replay = Process::start("replay", command)?;
+    eventually(SOON, "some jobs", async || {
+        let waiting = stack.erp.jobs_waiting(&["200ms", "500ms", "1s"]).await?;
+        Ok((waiting > 60).then_some(()))
+    })
+    .await?;
+    let holder = Holder::of(&stack, 40).await?;
+    assert_eq!(replay.ended(SOON).await?.code(), Some(1));
+    let lines = replay.lines();
+    let told = lines.iter().find(|line| line.contains("in_other_hands"));
+    let told: Value = serde_json::from_str(told.context("what it came to")?)?;
+    assert_eq!(
+        (&told["replayed"], &told["in_other_hands"]),
+        (&json!(80), &json!(40)),
+        "{told}"
+    );
+    holder.lets_go(&stack, 40).await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn letters_go_back_while_the_output_stands_still_and_are_shown_each_once_all_the_same()
+-> Result<()> {
+    use tokio::io::AsyncReadExt as _;
+    const LETTERS: u32 = 400;
+    let stack = stack().await?;
+    stack
+        .erp
+        .publish_all_into("irn.dead", &letters("P", 400))
+        .await?;
+    let config = stack.config()?;
+    let mut command = config.command("dead-letters")?;
+    command.args(["--json", "export"]);
+    command.stdin(std::process::Stdio::null());
+    command
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    // A pager that is left open: nobody reads on.
+    let mut export = command.spawn()?;
+    let mut stdout = export.stdout.take().context("piped")?;
+    let mut text = vec![0];
+    stdout.read_exact(&mut text).await?;
+    assert!(
+        stack.erp.depth("irn.dead").await? < LETTERS,
+        "it holds some"
+    );
+    eventually(SOON, "the letters to be back", async || {
+        Ok((stack.erp.depth("irn.dead").await? == LETTERS).then_some(()))
+    })
+    .await?;
+    assert_eq!(export.try_wait()?, None, "it is not over");
+    stdout.read_to_end(&mut text).await?;
+    assert!(export.wait().await?.success());
+    let ids: Vec<String> = String::from_utf8(text)?
+        .lines()
+        .map(|line| {
+            let letter: Value = serde_json::from_str(line)?;
+            Ok(letter["message_id"].as_str().context("an id")?.to_owned())
+        })
+        .collect::<Result<_>>()?;
+    let all: Vec<String> = (0..LETTERS).map(|i| format!("P/{i}")).collect();
+    assert_eq!(ids, all);
+
+    // Whoever takes letters out meanwhile makes a whole export impossible.
+    let mut command = config.command("dead-letters")?;
+    command.arg("export");
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped());
+    command
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    let mut export = command.spawn()?;
+    let mut stdout = export.stdout.take().context("piped")?;
+    stdout.read_exact(&mut [0]).await?;
+    eventually(SOON, "the letters to be back", async || {
+        Ok((stack.erp.depth("irn.dead").await? == LETTERS).then_some(()))
+    })
+    .await?;
+    stack.erp.take("irn.dead", 1, SOON).await?;
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).await?;
+    let ended = export.wait_with_output().await?;
+    assert_exit(&ended, 1, "others took letters out");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn alarm_of_the_broker_is_named_and_does_not_keep_a_replay_or_check() -> Result<()> {
+    let node = PrivateBroker::start().await?;
+    let broker = node.virtual_host().await?;
+    let sandbox = Sandbox::start(&Credentials::of(&GSTINS)).await?;
+    let config = WorkerConfig::between(&broker.url(), &sandbox)?;
+    let applied = config.output("topology", &["apply"]).await?;
+    ensure!(applied.status.success(), "{applied:?}");
+    let erp = Amqp::connect(&broker.url()).await?;
+    erp.publish_all_into("irn.dead", &letters("A", 40)).await?;
+    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"])
+        .await?;
+    // The alarm is there once a stranger is blocked.
+    let checked = async || {
+        let output = config.output("check", &[]).await?;
+        let text = stdout(&output);
+        Ok(text.contains("blocks publishers").then_some((output, text)))
+    };
+    let (output, text) =
+        eventually(Duration::from_secs(60), "check to tell of it", checked).await?;
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("rabbitmq-diagnostics alarms"), "{text}");
+    assert!(!text.contains("start the broker"), "{text}");
+
+    let mut command = config.command("dead-letters")?;
+    command.args(["--json", "replay"]);
+    let mut replay = Process::start("replay", command)?;
+    let told = |line: &str| line.contains("the broker blocks publishers").then_some(());
+    replay.line(SOON, "what it waits for", told).await?;
+    replay.signal(Signal::TERM)?;
+    assert_eq!(replay.ended(SOON).await?.code(), Some(1));
+    let lines = replay.lines();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("\"stopped\":\"left\"")),
+        "{lines:?}"
+    );
+    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"])
+        .await?;
+    let replayed = async || {
+        let output = dead_letters(&config, &["--json", "replay"]).await?;
+        Ok(output.status.success().then_some(()))
+    };
+    eventually(Duration::from_secs(60), "a replay after it", replayed).await?;
+    assert_eq!(erp.depth("irn.dead").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn broker_that_lets_nobody_in_is_told_apart_from_one_that_is_not_there() -> Result<()> {
+    let stack = stack().await?;
+    let wrong = stack.broker.url_as("guest", "wrong");
+    let nowhere = format!("{}-not", stack.broker.url());
+    for (url, says) in [
+        (wrong, "the broker refuses the login of guest"),
+        (nowhere, "into the virtual host"),
+    ] {
+        let config = stack.config()?.set("broker.url", url)?;
+        let commands = [
+            ("dead-letters", &["list"][..]),
+            ("dead-letters", &["replay"]),
+            ("topology", &["apply"]),
+            ("resume", &[SELLER]),
+            ("check", &[]),
+        ];
+        for (command, arguments) in commands {
+            let output = config.output(command, arguments).await?;
+            assert_exit(&output, 1, says);
+            let text = format!("{}{}", stdout(&output), stderr(&output));
+            assert!(!text.contains("is it running"), "{command}: {text}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn command_that_does_not_begin_leaves_its_audit_line_too() -> Result<()> {
+    let stack = stack().await?;
+    let folder = TempDir::new()?;
+    let there = folder.path().join("there");
+    std::fs::write(&there, "another's")?;
+    let there = there.to_str().context("UTF-8")?;
+    let config = stack.config()?;
+    for (arguments, exit) in [
+        (&["drop", "--yes"][..], 2),
+        (&["drop", "--code", "4711"], 2),
+        (&["replay", "--queue", "poison"], 2),
+        (&["export", "--out", there], 1),
+    ] {
+        let output = dead_letters(&config, arguments).await?;
+        assert_exit(&output, exit, "");
+        let lines = stderr(&output);
+        let audit = lines
+            .lines()
+            .rev()
+            .find_map(|line| serde_json::from_str::<Value>(line).ok());
+        let audit = audit.with_context(|| lines.clone())?;
+        assert_eq!(
+            (&audit["phase"], &audit["exit"]),
+            (&json!("ends"), &json!(exit))
+        );
     }
     Ok(())
 }

@@ -310,12 +310,16 @@ async fn page_with_a_thousand_gstins_shows_trouble_first_folds_the_idle_and_find
     stack.sandbox.until_held(20, SOON).await?;
 
     let mut seen = Seen::at(&mut stack).await?;
-    let took = seen
-        .browser
-        .evaluate("(() => { const [n] = performance.getEntriesByType('navigation'); return [n.responseEnd, n.domInteractive, n.loadEventEnd, n.decodedBodySize]; })()")
-        .await?;
-    println!("1,000 GSTINs: answered, readable and loaded after {took} (ms, ms, ms, bytes)");
-    ensure!(took[2].as_f64() < Some(5_000.0), "{took}");
+    // The best of three: the machine may have other things to do.
+    let mut loaded = Vec::new();
+    for _ in 0..3 {
+        let took = seen.browser.evaluate("(() => { const [n] = performance.getEntriesByType('navigation'); return [n.responseEnd, n.domInteractive, n.loadEventEnd, n.decodedBodySize]; })()").await?;
+        println!("1,000 GSTINs: answered, readable and loaded after {took} (ms, ms, ms, bytes)");
+        loaded.push(took[2].as_f64().context("when it was loaded")?);
+        seen = Seen::at(&mut stack).await?;
+    }
+    let best = loaded.iter().copied().fold(f64::INFINITY, f64::min);
+    ensure!(best < 1_000.0, "{loaded:?}");
     seen.says(&["In trouble or paused (4)", "At work (20)", "Idle (976)"])
         .await?;
     let rows = seen

@@ -289,6 +289,23 @@ async fn pause_that_cannot_be_given_says_why() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn paused_gstin_without_an_account_is_not_said_to_have_credentials() -> Result<()> {
+    let mut stack = Stack::of(&Credentials::of(&GSTINS[..4]), 1, Ok).await?;
+    for gstin in &GSTINS[3..] {
+        pause(&stack, &[gstin], "1h").await?;
+    }
+    until_paused(&mut stack.workers, 2, SOON).await?;
+    let status = status(stack.worker()?).await?;
+    let lanes = status["lanes"].as_array().context("no lanes")?;
+    for (gstin, credentials) in [(GSTINS[3], "ok"), (GSTINS[4], "none")] {
+        let lane = lanes.iter().find(|lane| lane["gstin"] == gstin);
+        assert_eq!(lane.context(gstin)?["credentials"], credentials, "{gstin}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn worker_that_cannot_read_the_log_says_so_once_and_works_on() -> Result<()> {
     let stack = Stack::start(0).await?;
     ordered(&stack, "topology", &["apply"]).await?;

@@ -259,6 +259,10 @@ async fn worker_works_with_its_own_rights_and_has_no_others() -> Result<()> {
     )
     .await;
     configures_none_of(&connection, &["irn.other", "erp.other"]).await;
+    refused(
+        "deleting the log of orders",
+        deletes_queue(&connection, "irn.control.log").await,
+    );
     Ok(())
 }
 
@@ -311,9 +315,14 @@ async fn replayer_sends_canaries_first_and_hears_how_they_end() -> Result<()> {
     };
     let letters: Vec<Job> = (0..6).map(letter).collect();
     stack.erp.publish_all_into("irn.dead", &letters).await?;
+    let monitor = stack.broker.user("irn-monitor");
     let worker = stack.config()?.set("broker.url", broker.url("worker"))?;
     let _worker = worker
         .set("topology.declare", false)?
+        .set(
+            "broker.management_url",
+            stack.broker.management_as(&monitor, &monitor),
+        )?
         .start("worker")
         .await?;
     let replayer = stack.config()?.set("broker.url", broker.url("replayer"))?;

@@ -18,7 +18,8 @@ use lapin::options::{
     BasicQosOptions, QueueDeclareOptions,
 };
 use lapin::types::{DeliveryTag, FieldTable};
-use lapin::{Acker, Channel, Connection, Consumer};
+use lapin::{Acker, Channel, Connection, Consumer, Queue};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Letter, WalkError};
@@ -48,6 +49,24 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long those may take to be back. Others may have taken them at once: then they are not waited for.
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
+/// Letters that a walk has not seen, because others had them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InOtherHands {
+    /// So many of those that lay there at the beginning were not there any more when their turn came.
+    #[serde(rename = "in_other_hands")]
+    pub counted: u32,
+    /// Others held some already when the walk began; how many, the broker does not tell.
+    #[serde(rename = "others_hold_more")]
+    pub uncounted: bool,
+}
+
+impl InOtherHands {
+    /// Whether there are any.
+    pub fn is_any(self) -> bool {
+        self.counted > 0 || self.uncounted
+    }
+}
+
 /// On its way through a queue.
 pub struct Cursor {
     connection: Connection,
@@ -59,6 +78,8 @@ pub struct Cursor {
     window: Window,
     /// How many of those that lay in the queue at the beginning have not been looked at.
     left: u32,
+    /// Others held letters when it began.
+    others: bool,
     /// How many windows there have been.
     windows: usize,
     held: Held,
@@ -166,9 +187,7 @@ impl Cursor {
     ) -> Result<Self, BrokerError> {
         let connection = endpoint.connect("letters").await?;
         let channel = timed(connection.create_channel()).await??;
-        let ready = ready(&channel, queue)
-            .await?
-            .map_err(|error| missing(queue, error))?;
+        let (ready, others) = in_nobodys_hands(&channel, queue).await?;
         Ok(Self {
             connection,
             channel,
@@ -177,6 +196,7 @@ impl Cursor {
             ending: false,
             window: Window::new(widest),
             left: at_most.map_or(ready, |most| most.min(ready)),
+            others,
             windows: 0,
             held: Held::default(),
             seen: 0,
@@ -189,6 +209,14 @@ impl Cursor {
         let held = self.held.with(|held| held.len());
         self.left
             .saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    /// What it will not see any more, once [`Cursor::next`] has come to the end.
+    pub fn in_other_hands(&self) -> InOtherHands {
+        InOtherHands {
+            counted: self.left,
+            uncounted: self.others,
+        }
     }
 
     /// How long letters may have been held. The broker takes them back after its consumer time-out, by default half an
@@ -262,7 +290,7 @@ impl Cursor {
     /// Opens the next window; false if nothing is in the queue.
     async fn consume(&mut self) -> Result<bool, BrokerError> {
         let looked_from = Instant::now();
-        while ready(&self.channel, &self.queue).await?? == 0 {
+        while ready(&self.channel, &self.queue).await? == 0 {
             if looked_from.elapsed() >= BACK_WITHIN {
                 return Ok(false);
             }
@@ -339,7 +367,7 @@ impl Cursor {
 
     async fn give_back(&self, open: BTreeSet<DeliveryTag>) -> Result<(), BrokerError> {
         let open: Vec<_> = open.into_iter().collect();
-        let mut back = ready(&self.channel, &self.queue).await??;
+        let mut back = ready(&self.channel, &self.queue).await?;
         for (number, together) in open.chunks(GIVEN_BACK_TOGETHER).enumerate() {
             if let Some(&last) = together.last() {
                 self.nack(last).await?;
@@ -365,7 +393,7 @@ impl Cursor {
     /// What is not back when the channel ends comes back in any order.
     async fn until_back(&self, count: u32) -> Result<(), BrokerError> {
         let waiting = async {
-            while ready(&self.channel, &self.queue).await?? < count {
+            while ready(&self.channel, &self.queue).await? < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(())
@@ -377,14 +405,32 @@ impl Cursor {
 }
 
 /// How many letters of the queue are in nobody's hands.
-async fn ready(channel: &Channel, queue: &str) -> Result<lapin::Result<u32>, BrokerError> {
+async fn ready(channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
+    Ok(asked(channel, queue).await??.message_count())
+}
+
+/// The same, and whether others hold more of them: a quorum queue counts who holds letters as a consumer, also one that
+/// takes no more. Those of a command that has just ended are waited for.
+async fn in_nobodys_hands(channel: &Channel, queue: &str) -> Result<(u32, bool), BrokerError> {
+    let asked_from = Instant::now();
+    loop {
+        let asked = asked(channel, queue).await?;
+        let asked = asked.map_err(|error| missing(queue, error))?;
+        let others = asked.consumer_count() > 0;
+        if !others || asked_from.elapsed() >= BACK_WITHIN {
+            return Ok((asked.message_count(), others));
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
+async fn asked(channel: &Channel, queue: &str) -> Result<lapin::Result<Queue>, BrokerError> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
     };
     let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
-    let declared = timed(declared).await?;
-    Ok(declared.map(|queue| queue.message_count()))
+    timed(declared).await
 }
 
 fn missing(queue: &str, error: lapin::Error) -> BrokerError {

@@ -12,7 +12,7 @@ use super::{BrokerError, Endpoint, Payload, Publication, PublishError, Publisher
 use crate::job::Properties;
 use crate::wiped::Wiped;
 
-pub use cursor::{Cursor, Hold};
+pub use cursor::{Cursor, Hold, InOtherHands};
 
 /// Letters published and not confirmed yet: as many bodies are in memory at once. Few enough for their acknowledgements
 /// to be passed on at once: of more than 32, RabbitMQ keeps some back, and would lose them with the channel.
@@ -158,7 +158,13 @@ pub async fn send(
         properties: *replay.properties,
         payload: Payload(&letter.body),
     };
-    publisher.publish(&publication).await?;
+    loop {
+        match publisher.publish(&publication).await {
+            // Nothing has left: it goes when the alarm is over.
+            Err(PublishError::NotConnected) if publisher.is_blocked() => publisher.ready().await,
+            published => break published?,
+        }
+    }
     hold.take_out().await?;
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::ops::dead_letters::{Discarded, Ended, LetterQueue, Replayed};
+use crate::ops::dead_letters::{Discarded, Ended, LetterQueue, Replayed, said_of};
 
 /// For a script, and for the audit line.
 pub(super) fn replayed_json(replayed: &Replayed) -> Value {
     let (stopped, why) = match &replayed.ended {
         Ended::Done => (Value::Null, Value::Null),
+        Ended::InOtherHands => ("in_other_hands".into(), Value::Null),
         Ended::Interrupted => ("interrupted".into(), Value::Null),
         Ended::Left => ("left".into(), Value::Null),
         Ended::CanariesDied(deaths) => (
@@ -20,6 +21,7 @@ pub(super) fn replayed_json(replayed: &Replayed) -> Value {
     json!({
         "replayed": replayed.replayed, "kept": replayed.kept,
         "canaries": replayed.canaries, "canary_results": replayed.canary_statuses,
+        "in_other_hands": replayed.elsewhere.counted, "others_hold_more": replayed.elsewhere.uncounted,
         "stopped": stopped, "why": why,
     })
 }
@@ -66,17 +68,19 @@ pub(super) fn replayed_text(replayed: &Replayed) -> String {
             lines.push(format!("{count} stay: they {why}"));
         }
     }
+    lines.extend(said_of(replayed.elsewhere));
     lines.extend(stopped_text(&replayed.ended));
     lines.join("\n")
 }
 
 fn stopped_text(ended: &Ended) -> Option<String> {
     match ended {
-        Ended::Done | Ended::Failed(_) => None,
+        // What there is to say of the last is said of the letters.
+        Ended::Done | Ended::Failed(_) | Ended::InOtherHands => None,
         Ended::Interrupted => Some("stopped as asked; replay again to go on".to_owned()),
         Ended::Left => Some(
-            "stopped at the second signal: what was under way is still a letter, and may be a job as well, which is looked \
-             up before it is sent"
+            "stopped with letters under way: each is still a letter, and may be a job as well, which is looked up before it \
+             is sent; replay again to go on"
                 .to_owned(),
         ),
         Ended::CanariesDied(deaths) => {
@@ -112,9 +116,11 @@ pub(super) fn dropped_text(queue: LetterQueue, discarded: Discarded) -> String {
             "; stopped at the second signal: the last of them may be there still, and one more may be gone: see with `list`"
         }
     };
+    let elsewhere = said_of(discarded.elsewhere).map(|said| format!("\n{said}"));
     format!(
-        "{} letters dropped from {}{in_doubt}{left}",
+        "{} letters dropped from {}{in_doubt}{left}{}",
         discarded.dropped,
-        queue.name()
+        queue.name(),
+        elsewhere.unwrap_or_default()
     )
 }

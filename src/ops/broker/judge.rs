@@ -101,6 +101,11 @@ impl Harm {
     }
 }
 
+/// Whether messages can be lost by what an exchange or a queue of this name is like.
+pub(super) fn can_lose(name: &str) -> bool {
+    ![CONTROL_EXCHANGE, CONTROL_LOG].contains(&name)
+}
+
 /// All that is missing in one finding: on a new broker, that is everything. What workers do without is told of where it
 /// is tried.
 pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding> {
@@ -126,7 +131,7 @@ pub(super) fn missing(deviations: &[Deviation], needs: Needs) -> Option<Finding>
 /// The finding that a deviation makes, unless it is one of [`missing`] or does no harm.
 pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
     let Deviation { kind, name, how } = deviation;
-    let thing = format!("{} {name}", kind.as_str());
+    let thing = format!("{} {}", kind.as_str(), name.escape_debug());
     match how {
         How::Missing => None,
         How::NotDurable => {
@@ -134,11 +139,33 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
                 Harm::Loses("it is gone, with what it holds, when the broker restarts").to(name);
             found(format!("{thing}: not durable"), harm, anew(*kind))
         }
-        How::Unbound { exchange, key } => {
-            let by = match key.as_str() {
-                "" => format!("exchange {exchange}"),
-                key => format!("exchange {exchange} under the key {key}"),
+        How::Bound {
+            exchange,
+            key,
+            among_own,
+        } => {
+            let by = bound_by(exchange, key);
+            let (harm, remedy) = match among_own {
+                true => (
+                    Harm::Disturbs(
+                        "what is meant for another queue comes here too, or instead: jobs are done twice, or lie where nobody does them",
+                    ),
+                    format!(
+                        "take the binding away: on the management page of {}, under Bindings",
+                        kind.as_str()
+                    ),
+                ),
+                false => (
+                    Harm::Odd(
+                        "somebody else has bound it: what is published there comes here, documents of jobs included",
+                    ),
+                    "take the binding away, if nobody knows of it".to_owned(),
+                ),
             };
+            found(format!("{thing}: bound to {by} as well"), harm, remedy)
+        }
+        How::Unbound { exchange, key } => {
+            let by = bound_by(exchange, key);
             let harm = if needs.declare {
                 Harm::Odd("what should come to it does not, until `run` binds it")
             } else if name == POISON_QUEUE {
@@ -182,6 +209,14 @@ pub(super) fn judge(deviation: &Deviation, needs: Needs) -> Option<Finding> {
             };
             found(what, harm, remedy)
         }
+    }
+}
+
+fn bound_by(exchange: &str, key: &str) -> String {
+    let exchange = exchange.escape_debug();
+    match key {
+        "" => format!("exchange {exchange}"),
+        key => format!("exchange {exchange} under the key {}", key.escape_debug()),
     }
 }
 

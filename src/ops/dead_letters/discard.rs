@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::{Filter, HELD_FOR, LetterQueue, LettersError};
-use crate::broker::{Cursor, Endpoint};
+use crate::broker::{Cursor, Endpoint, InOtherHands};
 use crate::config::LettersSide;
 use crate::job::DeadLetter;
 
@@ -22,6 +22,9 @@ pub struct Discarded {
     pub dropped: u32,
     /// Of them, those whose documents the portal may have registered.
     pub in_doubt: u32,
+    /// Letters that it has not seen.
+    #[serde(flatten)]
+    pub elsewhere: InOtherHands,
     /// Whether it was told to stop before the end.
     pub interrupted: bool,
     /// Whether it was left in its middle.
@@ -81,6 +84,7 @@ async fn walk(
             return Ok(false);
         }
         let Some((letter, hold)) = cursor.next().await? else {
+            discarded.elsewhere = cursor.in_other_hands();
             return Ok(true);
         };
         let dead = DeadLetter::new(&letter.properties);

@@ -138,7 +138,8 @@ pub fn age(at: Timestamp, now: Timestamp) -> String {
     let rounded = match seconds {
         0..3_600 => seconds,
         3_600..86_400 => seconds - seconds % 60,
-        _ => seconds - seconds % 3_600,
+        86_400..172_800 => seconds - seconds % 3_600,
+        _ => return format!("{}d", seconds / 86_400),
     };
     format!("{:#}", SignedDuration::from_secs(rounded))
 }
@@ -201,5 +202,8 @@ mod tests {
         assert_eq!(ago("2026-01-02T23:58:50Z"), "1m 10s");
         assert_eq!(ago("2026-01-02T21:58:50Z"), "2h 1m");
         assert_eq!(ago("2026-01-03T00:00:09Z"), "0s");
+        assert_eq!(ago("2026-01-01T00:00:01Z"), "47h");
+        assert_eq!(ago("2026-01-01T00:00:00Z"), "2d");
+        assert_eq!(ago("2025-02-05T10:00:00Z"), "331d");
     }
 }

@@ -20,7 +20,9 @@ mod view;
 use std::io;
 use std::time::Duration;
 
-use crate::broker::{BadEndpoint, BrokerError, DEAD_QUEUE, POISON_QUEUE, PublishError, WalkError};
+use crate::broker::{
+    BadEndpoint, BrokerError, DEAD_QUEUE, InOtherHands, POISON_QUEUE, PublishError, WalkError,
+};
 
 pub use canary::{Canary, Deaths};
 pub use discard::{Discarded, discard};
@@ -54,6 +56,21 @@ impl LetterQueue {
     }
 }
 
+/// What there is to say of letters that were not seen.
+pub fn said_of(elsewhere: InOtherHands) -> Option<String> {
+    let InOtherHands { counted, uncounted } = elsewhere;
+    let how_many = match (counted, uncounted) {
+        (0, false) => return None,
+        (0, true) => "some letters were".to_owned(),
+        (counted, false) => format!("{counted} letters were"),
+        (counted, true) => format!("at least {counted} letters were"),
+    };
+    Some(format!(
+        "{how_many} in other hands, and not looked at: another command looks at them or has taken them, or a person on the \
+         management page; run this again when that has ended"
+    ))
+}
+
 /// Why a command ended early. What was not done is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum LettersError {
@@ -69,6 +86,17 @@ pub enum LettersError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] io::Error),
+    /// Others have changed the queue between two walks.
+    #[error(
+        "others took letters out while the output stood still: it is not whole, {0} letters were looked at; begin again"
+    )]
+    Changed(u64),
+    /// Letters go back before all can be looked at.
+    #[error(
+        "there are more letters than can be looked at before they have to be given back: {0} were; give --limit, or \
+         replay or drop some first"
+    )]
+    TooMany(u64),
     /// The configuration has no rungs.
     #[error("retry.delays is empty")]
     NoRungs,

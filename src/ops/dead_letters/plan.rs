@@ -9,11 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::canary::documents_in;
 use super::groups::Groups;
 use super::judge::{Judged, Rules, judge};
 use super::look::look;
-use super::{Filter, LetterQueue, LettersError, age};
-use crate::broker::Letter;
+use super::{Filter, LetterQueue, LettersError, age, said_of};
+use crate::broker::{InOtherHands, Letter};
 use crate::config::{LettersSide, LimitsConfig, Rate};
 use crate::job::DeadLetter;
 
@@ -28,6 +29,8 @@ const LISTED: usize = 10;
 pub struct Cost {
     /// Letters.
     pub letters: u64,
+    /// Documents in them: a batch has several, each of which is looked up and submitted.
+    pub documents: u64,
     /// Answers that the portal may count as errors, at most.
     pub errors: u64,
 }
@@ -47,6 +50,8 @@ pub struct Plan {
     pub impossible: u64,
     /// Letters that were not asked for.
     pub others: u64,
+    /// Letters that could not be looked at.
+    pub elsewhere: InOtherHands,
     /// By GSTIN.
     pub costs: BTreeMap<String, Cost>,
     /// At how many portals each is looked up.
@@ -66,11 +71,14 @@ impl Plan {
             Judged::NotMeant | Judged::TooLate => self.others += 1,
             Judged::DiedTwice => self.died_twice += 1,
             Judged::NoDocument | Judged::NoOperation => self.impossible += 1,
-            Judged::Replayed { .. } => self.add_replayed(DeadLetter::new(&letter.properties), now),
+            Judged::Replayed { .. } => {
+                let dead = DeadLetter::new(&letter.properties);
+                self.add_replayed(dead, documents_in(&letter.body), now);
+            }
         }
     }
 
-    fn add_replayed(&mut self, dead: DeadLetter<'_>, now: Timestamp) {
+    fn add_replayed(&mut self, dead: DeadLetter<'_>, documents: usize, now: Timestamp) {
         self.groups.add(dead);
         let soon = now.checked_add(SOON).unwrap_or(Timestamp::MAX);
         let is_past = dead.deadline().is_some_and(|deadline| deadline < now);
@@ -79,17 +87,23 @@ impl Plan {
         self.deadline_soon += u64::from(is_soon);
         let gstin = dead.gstin().map(|gstin| gstin.to_string());
         let cost = self.costs.entry(gstin.unwrap_or_default()).or_default();
+        let documents = u64::try_from(documents).unwrap_or(u64::MAX);
         cost.letters += 1;
-        // It is looked up first, at each portal; then it is submitted, unless its deadline has passed.
-        cost.errors += self.portals + u64::from(!is_past);
+        cost.documents += documents;
+        // Each is looked up first, at each portal; then it is submitted, unless its deadline has passed.
+        cost.errors += documents * (self.portals + u64::from(!is_past));
     }
 
     fn errors(&self) -> u64 {
         self.costs.values().map(|cost| cost.errors).sum()
     }
 
+    fn documents(&self) -> u64 {
+        self.costs.values().map(|cost| cost.documents).sum()
+    }
+
     fn look_ups(&self) -> u64 {
-        self.groups.count() * self.portals
+        self.documents() * self.portals
     }
 
     /// The costliest GSTINs first.
@@ -128,14 +142,24 @@ impl Plan {
         for (count, says) in lines.iter().filter(|(count, _)| *count > 0) {
             writeln!(out, "{count} {says}")?;
         }
+        if let Some(said) = said_of(self.elsewhere) {
+            writeln!(out, "{said}")?;
+        }
         if count == 0 {
             return Ok(());
+        }
+        let documents = self.documents();
+        if documents > count {
+            writeln!(
+                out,
+                "{documents} documents are in them: batches have several"
+            )?;
         }
         let (per_gstin, total) = (limits.error_budget_per_gstin, limits.error_budget_total);
         writeln!(
             out,
             "error budget: at most {} errors, if nothing is registered and all is refused again ({} look-ups, because \
-             every letter is looked up before it is sent{})",
+             every document is looked up before it is sent{})",
             self.errors(),
             self.look_ups(),
             if self.portals > 1 {
@@ -177,17 +201,19 @@ impl Plan {
         let (budget, total) = (limits.error_budget_per_gstin, limits.error_budget_total);
         let costs = self.costliest().into_iter().map(|(gstin, cost)| {
             json!({
-                "gstin": (!gstin.is_empty()).then_some(gstin), "letters": cost.letters,
+                "gstin": (!gstin.is_empty()).then_some(gstin), "letters": cost.letters, "documents": cost.documents,
                 "errors_at_most": cost.errors, "budget": budget.count,
                 "budget_seconds": budget.period.as_secs(),
             })
         });
         let (oldest, newest) = self.groups.span().unzip();
         json!({
-            "dry_run": true, "replayable": self.groups.count(), "groups": self.groups.json(),
+            "dry_run": true, "replayable": self.groups.count(), "documents": self.documents(),
+            "groups": self.groups.json(),
             "oldest": oldest, "newest": newest,
             "past_deadline": self.past_deadline, "deadline_soon": self.deadline_soon,
             "died_twice": self.died_twice, "impossible": self.impossible, "others": self.others,
+            "in_other_hands": self.elsewhere.counted, "others_hold_more": self.elsewhere.uncounted,
             "look_ups": self.look_ups(), "errors_at_most": self.errors(),
             "if_one_client": {
                 "errors_at_most": self.errors(), "budget": total.count,
@@ -246,9 +272,8 @@ pub async fn plan(
             judged = Judged::NotMeant;
         }
         plan.add(&judged, letter, began);
-        Ok(())
     };
-    look(config, queue, &everything, None, consider).await?;
+    plan.elsewhere = look(config, queue, &everything, consider).await?.elsewhere;
     Ok(plan)
 }
 
@@ -277,7 +302,7 @@ mod tests {
             Some("2026-01-02T00:59:59Z"),
             Some("2026-01-02T01:00:01Z"),
         ] {
-            plan.add_replayed(DeadLetter::new(&letter(deadline)), now);
+            plan.add_replayed(DeadLetter::new(&letter(deadline)), 1, now);
         }
         plan
     }
@@ -288,10 +313,22 @@ mod tests {
         assert_eq!((plan.past_deadline, plan.deadline_soon), (1, 1));
         let cost = Cost {
             letters: 4,
+            documents: 4,
             errors: 7,
         };
         assert_eq!(plan.costs["29AAGCE4783K1Z1"], cost);
         assert_eq!((plan.look_ups(), plan.errors()), (4, 7));
+    }
+
+    #[test]
+    fn batch_costs_what_its_documents_do() {
+        let now = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let mut plan = Plan::of(1);
+        let late = Some("2026-01-01T00:00:00Z");
+        for (deadline, documents) in [(None, 100), (late, 10)] {
+            plan.add_replayed(DeadLetter::new(&letter(deadline)), documents, now);
+        }
+        assert_eq!((plan.look_ups(), plan.errors()), (110, 210));
     }
 
     #[test]

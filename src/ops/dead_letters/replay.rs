@@ -4,7 +4,8 @@
 //! worst both, and then it comes back marked and its next replay is looked up before it is sent.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::io::{self, Write as _};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -19,8 +20,8 @@ use super::pace::Pace;
 use super::progress::Progress;
 use super::{Filter, HELD_FOR, LetterQueue, LettersError};
 use crate::broker::{
-    BrokerError, Cursor, Endpoint, Hold, Letter, Publisher, Replay, Topology, WalkError,
-    retry_exchange, send, timed,
+    BrokerError, Cursor, Endpoint, Hold, InOtherHands, Letter, Publisher, Replay, Topology,
+    WalkError, retry_exchange, send, timed,
 };
 use crate::config::{LettersSide, Rate};
 use crate::job::DeadLetter;
@@ -35,6 +36,9 @@ const IN_FLIGHT: usize = 16;
 
 /// A publishing connection that is not there after so long will not come.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Told to stop, what is under way is waited for so long: a broker with an alarm confirms nothing until that is over.
+const LANDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Canaries wait on the ladder first: nothing is heard of them before, and within this long after it, or as long again where
 /// that is less.
@@ -79,6 +83,8 @@ pub struct Replayed {
     pub replayed: u32,
     /// Letters that were looked at and stay.
     pub kept: Kept,
+    /// Letters that were not looked at.
+    pub elsewhere: InOtherHands,
     /// Of the replayed, those that went first.
     pub canaries: u32,
     /// Their results by status.
@@ -92,6 +98,8 @@ pub struct Replayed {
 pub enum Ended {
     /// All that were asked for are jobs again.
     Done,
+    /// All that it has seen are jobs again, and others had more of them in their hands.
+    InOtherHands,
     /// It was told to stop.
     Interrupted,
     /// Canaries died.
@@ -109,6 +117,7 @@ impl Default for Replayed {
         Self {
             replayed: 0,
             kept: Kept::default(),
+            elsewhere: InOtherHands::default(),
             canaries: 0,
             canary_statuses: BTreeMap::new(),
             ended: Ended::Left,
@@ -170,11 +179,23 @@ async fn replay_into(
         ended
     };
     let topology = Topology::of(&side.replies, &side.retry, &side.dead_letter);
-    let ((), ended) = tokio::join!(
+    let ((), ended, _) = tokio::join!(
         publisher.run(&endpoint, &topology, false, &publishing),
-        work
+        work,
+        publishing.run_until_cancelled(tell_of_alarms(&publisher)),
     );
     ended
+}
+
+/// Whoever waits should know what for.
+async fn tell_of_alarms(publisher: &Publisher) {
+    loop {
+        publisher.blocked().await;
+        // Whoever closed standard error does not want to know.
+        let told = writeln!(io::stderr(), "irn-worker: {}", BrokerError::Blocked);
+        drop(told);
+        publisher.ready().await;
+    }
 }
 
 /// An unreachable broker or a missing exchange is seen here, and not for ever waited for.
@@ -229,11 +250,14 @@ impl Run<'_> {
         loop {
             self.replayed.kept = Kept::default();
             let walked = self.walk(&mut cursor, &progress).await;
-            let landed = self.land().await;
+            let landed = self.land(walked.is_err()).await;
             let remaining = cursor.remaining();
             let closed = cursor.close().await;
             let step = walked?;
-            landed?;
+            if !landed? {
+                progress.finish();
+                return Ok(Ended::Left);
+            }
             closed?;
             // Nothing is held meanwhile: results may take longer than the broker leaves letters in our hands.
             let ended = match step {
@@ -241,7 +265,12 @@ impl Run<'_> {
                 Step::HeldLongEnough => None,
                 Step::TurnIsFar => self.until_turn().await,
                 Step::CanariesOut => self.hear_canaries().await,
-                Step::Through => Some(self.hear_canaries().await.unwrap_or(Ended::Done)),
+                Step::Through => Some(self.hear_canaries().await.unwrap_or(
+                    match self.replayed.elsewhere.is_any() {
+                        true => Ended::InOtherHands,
+                        false => Ended::Done,
+                    },
+                )),
             };
             if let Some(ended) = ended {
                 progress.finish();
@@ -267,11 +296,11 @@ impl Run<'_> {
             if cursor.age() > HELD_FOR {
                 return Ok(Step::HeldLongEnough);
             }
-            let next = match self.is_enough() {
-                true => None,
-                false => cursor.next().await?,
-            };
-            let Some((letter, hold)) = next else {
+            if self.is_enough() {
+                return Ok(Step::Through);
+            }
+            let Some((letter, hold)) = cursor.next().await? else {
+                self.replayed.elsewhere = cursor.in_other_hands();
                 return Ok(Step::Through);
             };
             if !self.treat(letter, hold, cursor.age()).await? {
@@ -362,17 +391,34 @@ impl Run<'_> {
         let ready = self.stop.run_until_cancelled(self.publisher.ready());
         match tokio::time::timeout(READY_WITHIN, ready).await {
             Ok(ready) => Ok(ready.is_some()),
+            Err(_) if self.publisher.is_blocked() => Err(BrokerError::Blocked.into()),
             Err(_) => Err(BrokerError::Timeout(READY_WITHIN).into()),
         }
     }
 
-    /// Waits until all that were published are proven to be, and are no letters any more.
-    async fn land(&mut self) -> Result<(), LettersError> {
-        let mut ended = Ok(());
-        while let Some(sent) = self.sending.next().await {
-            match sent {
-                Ok(()) => self.replayed.replayed += 1,
-                Err(error) => ended = Err(error.into()),
+    /// Waits until all that were published are proven to be, and are no letters any more. Where the walk has failed or is
+    /// told to stop, only for a while: false, if some are under way then.
+    async fn land(&mut self, failed: bool) -> Result<bool, LettersError> {
+        let mut ended = Ok(true);
+        let stop = self.stop;
+        let mut over = pin!(async {
+            if !failed {
+                stop.cancelled().await;
+            }
+            tokio::time::sleep(LANDS_WITHIN).await;
+        });
+        while !self.sending.is_empty() {
+            tokio::select! {
+                biased;
+                Some(sent) = self.sending.next() => match sent {
+                    Ok(()) => self.replayed.replayed += 1,
+                    Err(error) => ended = Err(error.into()),
+                },
+                () = &mut over => {
+                    // What they hold goes back, marked as handed out before.
+                    self.sending.clear();
+                    return ended.and(Ok(false));
+                }
             }
         }
         ended

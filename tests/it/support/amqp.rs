@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -263,6 +263,30 @@ impl Amqp {
             .channel
             .basic_publish(exchange.into(), key.into(), options, &job.body, properties)
             .await?)
+    }
+
+    /// Binds a queue to an exchange.
+    pub(crate) async fn bind(&self, exchange: &str, queue: &str, key: &str) -> Result<()> {
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        let binding = self.channel.queue_bind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            options,
+            arguments,
+        );
+        answered(binding).await
+    }
+
+    /// Takes the binding away again.
+    pub(crate) async fn unbind(&self, exchange: &str, queue: &str, key: &str) -> Result<()> {
+        let unbinding = self.channel.queue_unbind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            FieldTable::default(),
+        );
+        answered(unbinding).await
     }
 
     /// Declares a durable reply queue, as an ERP does for its `reply_to`.
