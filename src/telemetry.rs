@@ -525,11 +525,6 @@ pub fn broker_differs(what: &dyn fmt::Display) {
     warn!(finding = %what, "the broker is not as it should be: {what}");
 }
 
-/// The start waits until the broker can be looked at.
-pub fn broker_unseen(what: &dyn fmt::Display) {
-    warn!(finding = %what, "not started yet, because nobody can see whether messages would be lost: {what}; or start with --allow-unsafe-broker");
-}
-
 /// This of the broker could not be looked at before the start.
 pub fn broker_not_seen(what: &dyn fmt::Display) {
     warn!(finding = %what, "not looked at on the broker: {what}");

@@ -1,14 +1,14 @@
 //! Before the first job is taken: does this broker keep what it is given?
 //!
-//! One rule: a worker does not start on a broker that would lose messages, or of which nobody can see whether it would,
-//! unless it was told to. A broker that is not there yet is waited for, and so is the management API where it is needed.
+//! One rule: a worker does not start on a broker that would lose messages, unless it was told to. A broker that is not
+//! there yet is waited for. What cannot be seen is no fault that was found: it is warned of.
 
 use std::time::Duration;
 
 use super::StartError;
 use crate::broker::{Endpoint, Topology};
 use crate::config::Config;
-use crate::ops::broker::{Before, before_run};
+use crate::ops::broker::before_run;
 use crate::ops::check::{Finding, Verdict};
 use crate::retry::Backoffs;
 use crate::telemetry::{self, Readiness, State};
@@ -30,12 +30,7 @@ pub(super) async fn pass(
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     let findings = loop {
         match before_run(config, endpoint, topology).await {
-            Ok(Before::Judged(findings)) => break findings,
-            Ok(Before::Unseen(finding)) if allow_unsafe => break vec![finding],
-            Ok(Before::Unseen(finding)) => {
-                readiness.set(State::BrokerLost);
-                telemetry::broker_unseen(&Told(&finding));
-            }
+            Ok(findings) => break findings,
             Err(error) => {
                 readiness.set(State::BrokerLost);
                 telemetry::broker_lost("check", &error);

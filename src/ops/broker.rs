@@ -65,20 +65,10 @@ async fn ask(
 ) -> Result<Vec<Finding>, BrokerError> {
     let topology = Topology::of(&config.replies, &config.retry, &config.dead_letter);
     let survey = topology.survey(connection, false).await?;
-    let (mut findings, sight) = judged(&config.broker, endpoint, &topology, survey, needs).await;
-    findings.extend(sight.into_finding());
+    let mut findings = judged(&config.broker, endpoint, &topology, survey, needs).await;
     findings.extend(rights(needs, endpoint, &topology, connection).await?);
     findings.push(consumer_timeout(needs));
     Ok(findings)
-}
-
-/// What is known of a broker before a worker starts.
-#[derive(Debug)]
-pub enum Before {
-    /// The same that `check` says of it.
-    Judged(Vec<Finding>),
-    /// What cannot be seen otherwise the management API would tell, and it does not answer: it may yet.
-    Unseen(Finding),
 }
 
 /// What there is to say of the topology before a worker starts. With `topology.declare`, what is missing is declared.
@@ -89,7 +79,7 @@ pub async fn before_run(
     config: &Config,
     endpoint: &Endpoint,
     topology: &Topology,
-) -> Result<Before, BrokerError> {
+) -> Result<Vec<Finding>, BrokerError> {
     let greeting = endpoint.greeting().await?;
     let connection = endpoint.connect("check").await?;
     let survey = if config.topology.declare {
@@ -105,33 +95,9 @@ pub async fn before_run(
         topology.tolerate_differences();
     }
     let needs = Needs::of(config, greeting.release());
-    let (mut findings, sight) = judged(&config.broker, endpoint, topology, survey, needs).await;
-    let is_refused = findings.iter().any(|finding| finding.loses_messages);
-    match sight {
-        Sight::NotYet(finding) if !is_refused => return Ok(Before::Unseen(finding)),
-        sight => findings.extend(sight.into_finding()),
-    }
+    let mut findings = judged(&config.broker, endpoint, topology, survey, needs).await;
     findings.push(release(endpoint, &greeting));
-    Ok(Before::Judged(findings))
-}
-
-/// How much of the broker was seen.
-enum Sight {
-    /// All that there is to see.
-    Whole,
-    /// Not all, and this is why.
-    Partial(Finding),
-    /// Too little, until the management API answers.
-    NotYet(Finding),
-}
-
-impl Sight {
-    fn into_finding(self) -> Option<Finding> {
-        match self {
-            Self::Whole => None,
-            Self::Partial(finding) | Self::NotYet(finding) => Some(finding),
-        }
-    }
+    Ok(findings)
 }
 
 /// The management API tells more than the survey: where it answers, only its word counts.
@@ -141,7 +107,7 @@ async fn judged(
     topology: &Topology,
     survey: Survey,
     needs: Needs,
-) -> (Vec<Finding>, Sight) {
+) -> Vec<Finding> {
     let seen = match Management::try_new(config, endpoint.vhost()) {
         Ok(Some(management)) => management.see().await.map(Some),
         Ok(None) => Ok(None),
@@ -149,10 +115,10 @@ async fn judged(
     };
     let unseen: Vec<&str> = survey.uncompared.iter().map(String::as_str).collect();
     let unseen = Unseen(unseen.into_iter().filter(|name| can_lose(name)).collect());
-    let (deviations, sight) = match seen {
-        Ok(Some(seen)) => (topology.compare(&seen), Sight::Whole),
-        Ok(None) => (survey.deviations, unseen.over_amqp_alone()),
-        Err(error) => (survey.deviations, unseen.without_management(&error)),
+    let (deviations, not_seen) = match seen {
+        Ok(Some(seen)) => (topology.compare(&seen), None),
+        Ok(None) => (survey.deviations, Some(unseen.over_amqp_alone())),
+        Err(error) => (survey.deviations, Some(unseen.without_management(&error))),
     };
     let mut findings: Vec<Finding> = missing(&deviations, needs).into_iter().collect();
     let others = deviations.iter();
@@ -160,23 +126,24 @@ async fn judged(
     if findings.is_empty() {
         findings.push(Finding::ok("queues and exchanges: all there"));
     }
-    (findings, sight)
+    findings.extend(not_seen);
+    findings
 }
 
 /// Exchanges and queues that are there, and of which AMQP does not tell this user how they are.
 struct Unseen<'a>(Vec<&'a str>);
 
 impl Unseen<'_> {
-    fn over_amqp_alone(&self) -> Sight {
+    fn over_amqp_alone(&self) -> Finding {
         let remedy = "set broker.management_url, with a user who has the tag `monitoring`";
         if self.0.is_empty() {
             let what = "policies, bindings and consumer time-outs of the queues: AMQP does not tell of them";
-            return Sight::Partial(Finding::new(Verdict::Skipped, what, remedy));
+            return Finding::new(Verdict::Skipped, what, remedy);
         }
-        Sight::Partial(self.may_lose(remedy))
+        self.may_lose("", remedy)
     }
 
-    fn without_management(&self, error: &ManagementError) -> Sight {
+    fn without_management(&self, error: &ManagementError) -> Finding {
         let remedy = match error {
             ManagementError::Unreachable(cause) => remedy_for(cause, "broker.ca_file")
                 .unwrap_or("enable the plugin rabbitmq_management, and correct host and port"),
@@ -185,28 +152,23 @@ impl Unseen<'_> {
             }
             ManagementError::Unreadable(_) => "name the management API of RabbitMQ",
         };
-        let what = format!("broker.management_url: {error}");
+        let what = format!("broker.management_url: {error}; ");
         if self.0.is_empty() {
-            let what = format!("{what}; policies and bindings were not looked at");
-            return Sight::Partial(Finding::new(Verdict::Warning, what, remedy));
+            let what = format!("{what}policies and bindings were not looked at");
+            return Finding::new(Verdict::Warning, what, remedy);
         }
-        let mut finding = self.may_lose(remedy);
-        finding.what = format!("{what}; {}", finding.what);
-        match error {
-            ManagementError::Unreachable(_) => Sight::NotYet(finding),
-            ManagementError::Refused(_) | ManagementError::Unreadable(_) => Sight::Partial(finding),
-        }
+        self.may_lose(&what, remedy)
     }
 
-    /// Whoever cannot see that a queue loses messages is no better off than who sees it.
-    fn may_lose(&self, remedy: &str) -> Finding {
+    /// No fault was found, and none was looked for where the worst ones are.
+    fn may_lose(&self, why: &str, remedy: &str) -> Finding {
         let what = format!(
-            "types, arguments, policies and bindings of {} cannot be seen, and may be such that messages are lost: AMQP \
+            "{why}types, arguments, policies and bindings of {} cannot be seen, and may be such that messages are lost: AMQP \
              tells of them only to who may configure them",
             self.0.join(", ")
         );
         let remedy = format!("{remedy} (`topology export --users` has one, irn-monitor)");
-        Finding::new(Verdict::Failed, what, remedy).losing_messages()
+        Finding::new(Verdict::Warning, what, remedy)
     }
 }
 

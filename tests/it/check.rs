@@ -61,13 +61,6 @@ impl Row {
         }
     }
 
-    const fn losing(self) -> Self {
-        Self {
-            loses: true,
-            ..self
-        }
-    }
-
     async fn is_named(&self, config: &WorkerConfig, arguments: &[&str]) -> Result<()> {
         let arguments: Vec<&str> = ["--json"]
             .into_iter()
@@ -318,17 +311,18 @@ async fn users_without_a_right_are_told_which_one_is_missing() -> Result<()> {
             .broker
             .url_as(&stack.broker.user("mute"), &stack.broker.user("mute")),
     )?;
-    loses(
+    fails(
         "AMQP tells of them only to who may configure them",
         "broker.management_url",
     )
+    .warns()
     .is_named(&config, &[])
     .await
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn run_does_not_start_on_a_broker_that_it_cannot_see() -> Result<()> {
+async fn run_warns_of_queues_that_it_cannot_see_and_refuses_them_once_it_can() -> Result<()> {
     let stack = Stack::start(0).await?;
     // As the manifests have it: least rights, and no declaring. A queue that loses messages, which AMQP does not tell.
     apply(&stack).await?;
@@ -347,37 +341,32 @@ async fn run_does_not_start_on_a_broker_that_it_cannot_see() -> Result<()> {
         let config = stack.config()?.set("broker.url", url.as_str())?;
         config.set("topology.declare", false)
     };
-    let output = poor()?.output("run", &[]).await?;
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
     let unseen = "cannot be seen, and may be such that messages are lost";
-    says(
-        &output,
-        &[unseen, "broker.management_url", "--allow-unsafe-broker"],
-    );
-    // One that refuses to tell is no better; one that does not answer is waited for, as the broker is.
+    // No management API, one that refuses to tell, and one that does not answer.
     let refusing = stack.broker.management_as("guest", "wrong");
-    let config = poor()?.set("broker.management_url", refusing)?;
-    let output = config.output("run", &[]).await?;
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    says(&output, &[unseen, "give the user the tag `monitoring`"]);
-    let config = poor()?.set("broker.management_url", "http://guest:guest@127.0.0.1:1")?;
-    let waiting = config.spawn("waiting")?;
-    waiting
-        .until_logged("not started yet", Duration::from_secs(20))
-        .await?;
-    let config = waiting.kill().await?;
-    fails("cannot be seen", "rabbitmq_management")
-        .losing()
-        .is_named(&config, &[])
-        .await?;
-    let mut command = config.command("run")?;
-    command.arg("--allow-unsafe-broker");
-    let mut worker = Process::start("worker", command)?;
-    let told = |line: &str| line.contains(unseen).then_some(());
-    worker
-        .line(Duration::from_secs(20), "what it puts up with", told)
-        .await?;
-    // And where it tells, what is wrong is seen.
+    for (management, remedy) in [
+        (None, "set broker.management_url"),
+        (
+            Some(refusing.as_str()),
+            "give the user the tag `monitoring`",
+        ),
+        (
+            Some("http://guest:guest@127.0.0.1:1"),
+            "rabbitmq_management",
+        ),
+    ] {
+        let config = match management {
+            Some(url) => poor()?.set("broker.management_url", url)?,
+            None => poor()?,
+        };
+        fails(unseen, remedy).warns().is_named(&config, &[]).await?;
+        let mut worker = Process::start("worker", config.command("run")?)?;
+        let told = |line: &str| (line.contains(unseen) && line.contains(remedy)).then_some(());
+        worker
+            .line(Duration::from_secs(20), "what it could not see", told)
+            .await?;
+    }
+    // Where it tells, what is wrong is seen.
     let config = poor()?.set("broker.management_url", stack.broker.management())?;
     let output = config.output("run", &[]).await?;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
