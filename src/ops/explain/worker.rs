@@ -88,7 +88,7 @@ fn of_reason(reason: Reason) -> (&'static str, &'static str, &'static str) {
         Reason::NotPermitted => (
             "this publisher may not use this GSTIN, or its reply queue is not allowed",
             OPERATOR,
-            "correct `publishers` or `replies.allow`, or what the ERP sends as user_id, x-irn-gstin and reply_to; then replay",
+            "correct `publishers` or `replies.allow`, or what the ERP sends as user_id, x-irn-gstin and reply_to; then replay, or have the ERP publish it again where that sent the wrong ones",
         ),
         Reason::BadSignature => (
             "signed data came whose signature does not hold under the key that it names: nothing of it is proven",
