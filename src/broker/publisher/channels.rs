@@ -14,9 +14,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::broker::BrokerError;
 use crate::broker::connection::timed;
 
-/// The most publications on their way at a time; more wait. Half of what a broker allows a connection by default would
-/// be a thousand.
+/// The most publications on their way at a time; more wait.
 const MOST: usize = 128;
+
+/// Channels of the connection that are for other purposes: questions, and declaring the topology again.
+const OTHERS: u16 = 4;
 
 /// Channels in confirm mode, opened as they are needed and kept.
 pub(super) struct Channels {
@@ -34,9 +36,11 @@ pub(super) struct Lent {
 
 impl Channels {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
+        let allowed = connection.configuration().channel_max();
+        let ours = usize::from(allowed.saturating_sub(OTHERS)).clamp(1, MOST);
         Self {
             connection,
-            permits: Arc::new(Semaphore::new(MOST)),
+            permits: Arc::new(Semaphore::new(ours)),
             idle: Mutex::default(),
         }
     }
