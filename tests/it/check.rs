@@ -316,6 +316,7 @@ async fn users_without_a_right_are_told_which_one_is_missing() -> Result<()> {
         "broker.management_url",
     )
     .warns()
+    .exits(1)
     .is_named(&config, &[])
     .await
 }
