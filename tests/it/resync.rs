@@ -167,7 +167,7 @@ async fn own_gstin_that_may_not_sell_stops_the_account_and_not_only_the_document
     set(&stack, SELLER, "INA", "SUS").await?;
     let outcome = stack.settle(job("j-1", "O/1")).await?;
     assert_eq!(outcome.status(), "failed", "{}", outcome.json);
-    assert_eq!(outcome.errors(), ["irp 3029"]);
+    assert_eq!(outcome.errors(), ["worker CREDENTIALS_REFUSED", "irp 3029"]);
     let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];
     assert_eq!(
         letter.header("x-irn-reason").as_deref(),
