@@ -130,7 +130,7 @@ async fn document_whose_submit_left_for_the_first_portal_waits_for_it() -> Resul
     pair.stack.sandbox.faults(1, lost).await?;
     pair.stack.erp.publish(&[job("held", "W/1")]).await?;
     pair.stack.sandbox.until_held(1, SOON).await?;
-    drop(up);
+    up.end().await;
     // Others find the first portal down and go to the second.
     let jobs: Vec<Job> = (0..20)
         .map(|i| job(&format!("j-{i}"), &format!("W/2{i}")))

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// What the network does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,8 @@ struct Weather {
 pub(crate) struct TcpProxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
-    _tasks: JoinSet<()>,
+    ended: CancellationToken,
+    tasks: JoinSet<()>,
 }
 
 impl TcpProxy {
@@ -53,12 +55,20 @@ impl TcpProxy {
             holding: false,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, upstreams, seen));
+        let ended = CancellationToken::new();
+        tasks.spawn(accept(listener, upstreams, seen, ended.clone()));
         Ok(Self {
             address,
             weather,
-            _tasks: tasks,
+            ended,
+            tasks,
         })
+    }
+
+    /// Ends it: when this returns no connection is open, and new ones are refused.
+    pub(crate) async fn end(mut self) {
+        self.ended.cancel();
+        while self.tasks.join_next().await.is_some() {}
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -98,10 +108,15 @@ impl TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstreams: Vec<String>, seen: watch::Receiver<Weather>) {
+async fn accept(
+    listener: TcpListener,
+    upstreams: Vec<String>,
+    seen: watch::Receiver<Weather>,
+    ended: CancellationToken,
+) {
     let mut connections = JoinSet::new();
-    loop {
-        let Ok((client, _)) = listener.accept().await else {
+    while let Some(accepted) = ended.run_until_cancelled(listener.accept()).await {
+        let Ok((client, _)) = accepted else {
             continue;
         };
         let now = *seen.borrow();
@@ -110,6 +125,8 @@ async fn accept(listener: TcpListener, upstreams: Vec<String>, seen: watch::Rece
         }
         while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 /// One connection, until either side or the weather ends it.
