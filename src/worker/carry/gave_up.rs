@@ -21,14 +21,32 @@ pub(super) fn errors(
         [own, said @ ..] if own.source == ErrorSource::Worker => (own.message.clone(), said),
         said => (why(worker, case, reason, code), said),
     };
-    let known = if code == DUPLICATE {
-        "the portal says it is registered, but no look-up finds it"
-    } else {
-        case.known()
+    let known = match code == DUPLICATE {
+        true => known_of_a_duplicate(reason),
+        false => case.known(),
     };
     let mut errors = vec![ErrorEntry::worker(reason, format!("{why}; {known}"))];
     errors.extend_from_slice(said);
     errors
+}
+
+/// Only where its attempts are used up was it never found: what was found may be what is wrong.
+fn known_of_a_duplicate(reason: Reason) -> &'static str {
+    match reason {
+        Reason::RetriesExhausted | Reason::SessionRefused => {
+            "the portal says it is registered, but no look-up finds it"
+        }
+        Reason::CredentialsRefused
+        | Reason::NoCredentials
+        | Reason::ErrorBudget
+        | Reason::Unreadable
+        | Reason::NotPermitted
+        | Reason::BadSignature
+        | Reason::SignedDataMismatch
+        | Reason::UnknownCode
+        | Reason::Unintelligible
+        | Reason::Panicked => "the portal says it is registered",
+    }
 }
 
 fn why(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
@@ -63,3 +81,17 @@ fn why(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
 /// What becomes of every job of an account that the portal refuses.
 const REFUSED: &str =
     "the portal refuses this GSTIN's credentials; no further login is tried until they are changed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicate_is_called_unfound_only_where_every_attempt_was_used_up() {
+        let unfound = Reason::ALL
+            .into_iter()
+            .filter(|reason| known_of_a_duplicate(*reason).contains("no look-up finds it"));
+        let expected = [Reason::RetriesExhausted, Reason::SessionRefused];
+        assert_eq!(unfound.collect::<Vec<_>>(), expected);
+    }
+}
