@@ -53,6 +53,12 @@ impl<T: Wipe> Deref for Wiped<T> {
     }
 }
 
+impl AsRef<[u8]> for Wiped<Vec<u8>> {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl<T: Wipe> DerefMut for Wiped<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0

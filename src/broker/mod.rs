@@ -28,7 +28,7 @@ pub use letters::{
     Cursor, Hold, InOtherHands, Letter, Replay, Verdict, WalkError, Walked, send, walk,
 };
 pub use management::{Management, ManagementError, Seen};
-pub use publisher::{Payload, Publication, PublishError, Publisher};
+pub use publisher::{Publication, PublishError, Publisher};
 pub use survey::{Deviation, How, Kind, Survey, is_readable};
 pub use topology::{
     DEAD_QUEUE, JOBS_EXCHANGE, JOBS_QUEUE, POISON_QUEUE, Topology, URGENT_QUEUE, retry_exchange,

@@ -4,6 +4,8 @@
 //! not even acknowledgements: hence its own.
 
 mod channels;
+mod shared_channel;
+mod window;
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -11,16 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection, Event, Queue};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::channels::{Channels, Lent};
+use self::channels::Channels;
+use self::shared_channel::{Message, Shared, SharedChannel};
+use self::window::Outcome;
 use super::connection::timed;
 use super::{BrokerError, Endpoint, Topology};
-use crate::job::{Properties, short};
+use crate::job::{Body, Properties, short};
 use crate::retry::Backoffs;
 use crate::telemetry;
 
@@ -34,10 +38,6 @@ const SLOWEST_RECONNECT: Duration = Duration::from_secs(3);
 /// A connection that held this long starts the delays anew.
 const HELD: Duration = Duration::from_secs(10);
 
-/// A message's bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Payload<'a>(pub &'a [u8]);
-
 /// One message to publish.
 #[derive(Clone, Debug)]
 pub struct Publication<'a> {
@@ -48,7 +48,7 @@ pub struct Publication<'a> {
     /// Properties and headers; published persistent whatever they say.
     pub properties: Properties,
     /// The body.
-    pub payload: Payload<'a>,
+    pub body: Body,
 }
 
 /// Why a message is not proven to be in a queue.
@@ -77,6 +77,7 @@ pub struct Publisher(Arc<watch::Sender<Option<Live>>>);
 
 #[derive(Clone)]
 struct Live {
+    shared: Arc<SharedChannel>,
     channels: Arc<Channels>,
     blocked: bool,
     broken: CancellationToken,
@@ -191,51 +192,52 @@ impl Publisher {
         let Some(live) = live else {
             return Err(PublishError::NotConnected);
         };
+        match self
+            .in_time(live.shared.publish(live.message(publication)))
+            .await?
+        {
+            Shared::Published(outcome) => outcome,
+            Shared::Closed(message) => self.publish_apart(&live, *message).await,
+        }
+    }
+
+    /// Publishes one message on a channel of its own.
+    async fn publish_apart(&self, live: &Live, message: Message) -> Outcome {
         // Nothing has left before a channel is there.
         let Ok(lent) = live.channels.lend().await else {
             return Err(PublishError::NotConnected);
         };
-        let confirmed = self.confirmed(&live, &lent, publication).await;
-        if let Some(Ok(_)) = confirmed {
-            live.channels.take_back(lent);
-        }
-        match confirmed {
-            Some(Ok(Confirmation::Ack(None))) => Ok(()),
-            Some(Ok(Confirmation::Ack(Some(_)))) => Err(PublishError::Returned),
-            Some(Ok(Confirmation::Nack(_))) => Err(PublishError::Nacked),
-            Some(Ok(Confirmation::NotRequested)) => {
-                Err(PublishError::Unconfirmed("confirms are off".to_owned()))
-            }
+        let confirmation = self
+            .in_time(shared_channel::publish(&lent.channel, message))
+            .await?;
+        match &confirmation {
+            Ok(_) => live.channels.take_back(lent),
             // The channel is gone, with nothing else on it.
-            Some(Err(error)) if error.is_amqp_soft_error() => {
-                Err(PublishError::Refused(BrokerError::from(error).to_string()))
-            }
-            Some(Err(error)) => {
-                live.broken.cancel();
-                Err(PublishError::Unconfirmed(
-                    BrokerError::from(error).to_string(),
-                ))
-            }
-            None => Err(PublishError::Unconfirmed(format!(
-                "no answer within {CONFIRM_TIMEOUT:?}"
-            ))),
+            Err(error) if error.is_amqp_soft_error() => {}
+            Err(_) => live.broken.cancel(),
+        }
+        match confirmation {
+            Ok(Confirmation::Ack(None)) => Ok(()),
+            Ok(Confirmation::Ack(Some(_))) => Err(PublishError::Returned),
+            Ok(Confirmation::Nack(_)) => Err(PublishError::Nacked),
+            Ok(Confirmation::NotRequested) => Err(not_confirming()),
+            Err(error) => Err(failure(error, true)),
         }
     }
 
-    /// What the broker answers; `None` if it does not in time.
-    async fn confirmed(
-        &self,
-        live: &Live,
-        lent: &Lent,
-        publication: &Publication<'_>,
-    ) -> Option<lapin::Result<Confirmation>> {
-        let mut confirming = pin!(confirm(lent, live, publication));
+    /// What the broker answers, if it does in time.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, PublishError> {
+        let mut answer = pin!(answer);
         loop {
-            match tokio::time::timeout(CONFIRM_TIMEOUT, confirming.as_mut()).await {
-                Ok(confirmed) => return Some(confirmed),
+            match tokio::time::timeout(CONFIRM_TIMEOUT, answer.as_mut()).await {
+                Ok(answer) => return Ok(answer),
                 // What a blocked connection holds back is sent when it may go on: publishing it again would double it.
                 Err(_) if self.is_blocked() => {}
-                Err(_) => return None,
+                Err(_) => {
+                    return Err(PublishError::Unconfirmed(format!(
+                        "no answer within {CONFIRM_TIMEOUT:?}"
+                    )));
+                }
             }
         }
     }
@@ -291,13 +293,12 @@ impl Publisher {
         if let Some(topology) = declared {
             timed(topology.apply(&connection)).await??;
         }
-        let channels = Channels::new(Arc::clone(&connection));
-        // The first is opened here: a connection on which none can be opened is none.
-        channels.take_back(channels.lend().await?);
+        let broken = CancellationToken::new();
         let live = Live {
-            channels: Arc::new(channels),
+            shared: Arc::new(SharedChannel::open(&connection, &broken).await?),
+            channels: Arc::new(Channels::new(Arc::clone(&connection))),
             blocked: false,
-            broken: CancellationToken::new(),
+            broken,
             missing: Arc::new(Notify::new()),
             asking: Arc::new(timed(connection.create_channel()).await??),
             silenced: Arc::new(Notify::new()),
@@ -329,6 +330,8 @@ impl Publisher {
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
                     Some(Event::ConnectionUnblocked) => self.set_blocked(false),
+                    // A channel's, which the broker closed over what was published on it.
+                    Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
                     Some(Event::Error(error)) => return error.into(),
                     Some(_) => {}
                     None => return BrokerError::Lost("the connection ended".to_owned()),
@@ -359,31 +362,36 @@ impl Publisher {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that publishes: mandatory, persistent and confirmed"
-)]
-async fn confirm(
-    lent: &Lent,
-    live: &Live,
-    publication: &Publication<'_>,
-) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let (exchange, key) = (
-        short(&publication.exchange),
-        short(&publication.routing_key),
-    );
-    let mut properties = publication.properties.clone().with_delivery_mode(2);
-    if let Some(user) = &live.signed_as {
-        properties = properties.with_user_id(user.clone());
+impl Live {
+    /// A publication as it leaves: persistent, and signed where the broker's user is to sign.
+    fn message(&self, publication: &Publication<'_>) -> Message {
+        let mut properties = publication.properties.clone().with_delivery_mode(2);
+        if let Some(user) = &self.signed_as {
+            properties = properties.with_user_id(user.clone());
+        }
+        Message {
+            exchange: short(&publication.exchange),
+            routing_key: short(&publication.routing_key),
+            properties,
+            body: publication.body.clone(),
+        }
     }
-    lent.channel
-        .basic_publish(exchange, key, options, publication.payload.0, properties)
-        .await?
-        .await
+}
+
+/// What an error of its channel says of a publication that was not answered: if it was alone there, it is what the
+/// broker closed the channel over.
+fn failure(error: lapin::Error, is_alone: bool) -> PublishError {
+    let is_refused = is_alone && error.is_amqp_soft_error();
+    let why = BrokerError::from(error).to_string();
+    if is_refused {
+        PublishError::Refused(why)
+    } else {
+        PublishError::Unconfirmed(why)
+    }
+}
+
+fn not_confirming() -> PublishError {
+    PublishError::Unconfirmed("confirms are off".to_owned())
 }
 
 /// Declares the topology again, where that is the worker's to do.

@@ -3,6 +3,7 @@
 //! One rule: what is sent is exact. Header names in the provider's spelling, the document's bytes as they came; of an
 //! error's shape, which varies, `wire` reads every form.
 
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, RequestBuilder};
 use serde_json::value::RawValue;
@@ -239,13 +240,5 @@ fn in_a_header(text: &str) -> HeaderValue {
 
 /// The document itself, wiped once it has been sent.
 fn plain_body(payload: &[u8]) -> Body {
-    struct Plain(Wiped<Vec<u8>>);
-
-    impl AsRef<[u8]> for Plain {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    bytes::Bytes::from_owner(Plain(Wiped::new(payload.to_vec()))).into()
+    Bytes::from_owner(Wiped::new(payload.to_vec())).into()
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -193,14 +194,20 @@ impl FromStr for PriorOutcome {
     }
 }
 
-/// A message body: somebody's document. Cannot be printed, and is overwritten when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Body(Wiped<Vec<u8>>);
+/// A message body: somebody's document. Cannot be printed; shared by its clones, and overwritten when the last is
+/// dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Body(Bytes);
 
 impl Body {
     /// Takes the bytes over.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Wiped::new(bytes))
+    pub fn new(bytes: impl Into<Wiped<Vec<u8>>>) -> Self {
+        Self(Bytes::from_owner(bytes.into()))
+    }
+
+    /// A copy of bytes that are somebody else's.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self::new(bytes.to_vec())
     }
 
     /// The bytes as they came.

@@ -6,12 +6,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
-    BadEndpoint, BrokerError, CONTROL_EXCHANGE, CONTROL_LOG, Endpoint, Payload, Publication,
-    PublishError, Publisher, Topology,
+    BadEndpoint, BrokerError, CONTROL_EXCHANGE, CONTROL_LOG, Endpoint, Publication, PublishError,
+    Publisher, Topology,
 };
 use crate::config::BrokerSide;
 use crate::control::{Order, Whom};
-use crate::job::{Properties, short};
+use crate::job::{Body, Properties, short};
 use crate::retry::Backoffs;
 
 /// Why the order was not given.
@@ -159,6 +159,6 @@ fn publication<'a>(exchange: &'a str, message: &'a str) -> Publication<'a> {
         properties: Properties::default()
             .with_type(short("irn.control.v1"))
             .with_content_type(short("application/json")),
-        payload: Payload(message.as_bytes()),
+        body: Body::copy_of(message.as_bytes()),
     }
 }

@@ -68,7 +68,7 @@ impl Renewed {
             return Judged::Not;
         }
         match dead.routing_key(&letter.routing_key) {
-            Some(routing_key) if !letter.body.is_empty() => {
+            Some(routing_key) if !letter.body.as_bytes().is_empty() => {
                 let in_doubt = letter.redelivered || dead.is_unknown();
                 let doubted = letter.redelivered.then_some(way.now);
                 Judged::Replayed(Verdict::Replay(Replay {
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     use crate::broker::{AMQPValue, FieldTable};
-    use crate::job::{Properties, header, long, set, short};
+    use crate::job::{Body, Properties, header, long, set, short};
 
     const GSTIN: &str = "29AAGCE4783K1Z1";
     const DOUBTED: &str = "irn.retry.1m";
@@ -237,7 +237,7 @@ mod tests {
             properties: Properties::default()
                 .with_message_id(short("j-1"))
                 .with_headers(headers),
-            body: b"{}".to_vec().into(),
+            body: Body::copy_of(b"{}"),
             redelivered: false,
         }
     }
@@ -379,7 +379,7 @@ mod tests {
     fn letter_without_document_or_operation_cannot_be_replayed() {
         let renewed = renewed("2026-01-02T00:00:00Z");
         let mut dropped = letter(|_| {});
-        dropped.body.clear();
+        dropped.body = Body::default();
         assert!(matches!(
             renewed.judge(&dropped, &way(10)),
             Judged::Impossible

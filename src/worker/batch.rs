@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::carry;
-use crate::broker::{Acknowledger, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
+use crate::broker::{Acknowledger, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::crash::Point;
 use crate::document::{self, BadDocument};
-use crate::job::{Again, Job, PriorOutcome, Properties};
+use crate::job::{Again, Body, Job, PriorOutcome, Properties};
 use crate::telemetry::{self, About};
 use documents::{Broken, Documents};
 
@@ -205,7 +205,7 @@ async fn publish(
         exchange,
         routing_key: job.routing_key.as_str().into(),
         properties: place.properties(job, outcome),
-        payload: Payload(document.get().as_bytes()),
+        body: Body::copy_of(document.get().as_bytes()),
     };
     let about = About {
         job_id: id,

@@ -246,10 +246,10 @@ impl Worker {
     }
 
     /// What of a body may be kept in `irn.dead` and `irn.poison`.
-    fn kept<'b>(&self, body: &'b Body) -> &'b [u8] {
+    fn kept(&self, body: &Body) -> Body {
         match self.config.dead_letter.payload {
-            DeadLetterPayload::Keep => body.as_bytes(),
-            DeadLetterPayload::Drop => &[],
+            DeadLetterPayload::Keep => body.clone(),
+            DeadLetterPayload::Drop => Body::default(),
         }
     }
 

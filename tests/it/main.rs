@@ -50,6 +50,7 @@ mod hostile;
 mod preflight;
 mod privilege;
 mod publishers;
+mod publishing;
 mod shutdown;
 mod test_kit;
 mod tls;

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::{Letter, WalkError};
 use crate::broker::connection::timed;
 use crate::broker::{BrokerError, Endpoint};
-use crate::job::short;
+use crate::job::{Body, short};
 use crate::wiped::Wiped;
 
 /// The first window: whoever wants a few letters should not touch hundreds.
@@ -281,7 +281,7 @@ impl Cursor {
             exchange: delivery.exchange.as_str().to_owned(),
             routing_key: delivery.routing_key.into(),
             properties: delivery.properties,
-            body: Wiped::new(delivery.data),
+            body: Body::new(delivery.data),
             redelivered: delivery.redelivered,
         };
         Ok((letter, hold))

@@ -8,9 +8,8 @@ mod cursor;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::{BrokerError, Endpoint, Payload, Publication, PublishError, Publisher};
-use crate::job::Properties;
-use crate::wiped::Wiped;
+use super::{BrokerError, Endpoint, Publication, PublishError, Publisher};
+use crate::job::{Body, Properties};
 
 pub use cursor::{Cursor, Hold, InOtherHands};
 
@@ -30,14 +29,14 @@ pub struct Letter {
     /// AMQP properties and headers.
     pub properties: Properties,
     /// The body; empty where it may not be stored.
-    pub body: Wiped<Vec<u8>>,
+    pub body: Body,
     /// Handed out before: whoever had it may have published it and been cut off then.
     pub redelivered: bool,
 }
 
 impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Letter({} bytes)", self.body.len())
+        write!(f, "Letter({} bytes)", self.body.as_bytes().len())
     }
 }
 
@@ -156,7 +155,7 @@ pub async fn send(
         exchange: replay.exchange.into(),
         routing_key: replay.routing_key.into(),
         properties: *replay.properties,
-        payload: Payload(&letter.body),
+        body: letter.body.clone(),
     };
     loop {
         match publisher.publish(&publication).await {

@@ -1,24 +1,21 @@
-//! The channels of one publishing connection, each with one publication on its way at a time.
+//! Channels with one publication on its way at a time, for while something comes back or goes missing.
 //!
-//! Several on one channel could not be told apart. RabbitMQ sends a message that no queue takes back at once, before its
-//! acknowledgement, but acknowledges those published before it when it likes; lapin credits whatever came back to the
-//! acknowledgement that it sees next. A job whose result came back would be taken for done, and another's result for
-//! lost.
+//! Of several on one channel (see `shared_channel`), a message that came back cannot always be told from the others, and
+//! a channel that the broker closes over one publication takes the others with it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::shared_channel::confirming;
 use crate::broker::BrokerError;
-use crate::broker::connection::timed;
 
 /// The most publications on their way at a time; more wait.
 const MOST: usize = 128;
 
-/// Channels of the connection that are for other purposes: questions, and declaring the topology again.
-const OTHERS: u16 = 4;
+/// Channels of the connection that are for other purposes: the shared one, questions, declaring the topology again.
+const OTHERS: u16 = 5;
 
 /// Channels in confirm mode, opened as they are needed and kept.
 pub(super) struct Channels {
@@ -53,7 +50,7 @@ impl Channels {
             .map_err(|_| BrokerError::Lost("the publishing connection ended".to_owned()))?;
         let channel = match self.kept() {
             Some(channel) => channel,
-            None => self.open().await?,
+            None => confirming(&self.connection).await?,
         };
         Ok(Lent {
             channel,
@@ -65,12 +62,6 @@ impl Channels {
     pub(super) fn take_back(&self, lent: Lent) {
         let Lent { channel, _permit } = lent;
         self.idle().push(channel);
-    }
-
-    async fn open(&self) -> Result<Channel, BrokerError> {
-        let channel = timed(self.connection.create_channel()).await??;
-        timed(channel.confirm_select(ConfirmSelectOptions::default())).await??;
-        Ok(channel)
     }
 
     /// One that is kept, if any is still open.

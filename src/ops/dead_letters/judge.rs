@@ -50,7 +50,7 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     if dead.died_again() && !rules.force {
         return Judged::DiedTwice;
     }
-    if letter.body.is_empty() {
+    if letter.body.as_bytes().is_empty() {
         return Judged::NoDocument;
     }
     let Some(routing_key) = dead.routing_key(&letter.routing_key) else {
@@ -76,7 +76,7 @@ pub(super) fn as_canary(mut replay: Replay, canary: &str) -> Replay {
 mod tests {
     use super::*;
     use crate::broker::{AMQPValue, FieldTable};
-    use crate::job::Properties;
+    use crate::job::{Body, Properties};
 
     const BEGAN: &str = "2026-01-02T00:00:00Z";
 
@@ -95,7 +95,7 @@ mod tests {
             exchange: String::new(),
             routing_key: "irn.dead".to_owned(),
             properties: Properties::default().with_headers(headers),
-            body: b"{}".to_vec().into(),
+            body: Body::copy_of(b"{}"),
             redelivered: false,
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         let late = letter(|headers| set(headers, header::DEAD_AT, long(BEGAN)));
         assert!(matches!(judged(&late, true), Judged::TooLate));
         let mut dropped = letter(|_| {});
-        dropped.body.clear();
+        dropped.body = Body::default();
         assert!(matches!(judged(&dropped, true), Judged::NoDocument));
         let nameless = letter(|headers| set(headers, header::ROUTING_KEY, long("irn.dead")));
         assert!(matches!(judged(&nameless, true), Judged::NoOperation));

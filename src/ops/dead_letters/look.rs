@@ -347,7 +347,7 @@ impl Place {
         let id = letter.properties.message_id().as_ref();
         id.map(|id| id.as_str()).hash(&mut hasher);
         let dead_at = DeadLetter::new(&letter.properties).dead_at();
-        (dead_at, &letter.routing_key, letter.body.len()).hash(&mut hasher);
+        (dead_at, &letter.routing_key, letter.body.as_bytes().len()).hash(&mut hasher);
         self.digest = hasher.finish();
         self.passed += 1;
     }
@@ -356,7 +356,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Properties, short};
+    use crate::job::{Body, Properties, short};
 
     fn place(ids: &[&str]) -> Place {
         let mut place = Place::default();
@@ -365,7 +365,7 @@ mod tests {
                 exchange: String::new(),
                 routing_key: "irn.dead".to_owned(),
                 properties: Properties::default().with_message_id(short(id)),
-                body: b"{}".to_vec().into(),
+                body: Body::copy_of(b"{}"),
                 redelivered: false,
             });
         }

@@ -73,7 +73,7 @@ impl Plan {
             Judged::NoDocument | Judged::NoOperation => self.impossible += 1,
             Judged::Replayed { .. } => {
                 let dead = DeadLetter::new(&letter.properties);
-                self.add_replayed(dead, documents_in(&letter.body), now);
+                self.add_replayed(dead, documents_in(letter.body.as_bytes()), now);
             }
         }
     }

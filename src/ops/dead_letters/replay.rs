@@ -364,7 +364,7 @@ impl Run<'_> {
     fn send(&mut self, mut replay: Replay, letter: Letter, hold: Hold) {
         if let Some(canaries) = &mut self.canaries {
             let cause = DeadLetter::new(&letter.properties).cause();
-            let name = canaries.name(cause, documents_in(&letter.body));
+            let name = canaries.name(cause, documents_in(letter.body.as_bytes()));
             replay = as_canary(replay, &name);
             self.replayed.canaries = canaries.sent();
         }

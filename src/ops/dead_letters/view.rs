@@ -43,12 +43,12 @@ pub(super) fn json(letter: &Letter, with_body: bool) -> Value {
         "routing_key": letter.routing_key,
         "redelivered": letter.redelivered,
         "headers": headers(letter),
-        "body_bytes": letter.body.len(),
+        "body_bytes": letter.body.as_bytes().len(),
     });
     if with_body {
-        match std::str::from_utf8(&letter.body) {
+        match std::str::from_utf8(letter.body.as_bytes()) {
             Ok(text) => shown["body"] = text.into(),
-            Err(_) => shown["body_base64"] = BASE64_STANDARD.encode(&*letter.body).into(),
+            Err(_) => shown["body_base64"] = BASE64_STANDARD.encode(letter.body.as_bytes()).into(),
         }
     }
     shown
@@ -114,11 +114,20 @@ pub(super) fn write(
             plain(&text(&value), LONGEST)
         )?;
     }
-    writeln!(out, "  {:<22} {} bytes", "body", letter.body.len())?;
+    writeln!(
+        out,
+        "  {:<22} {} bytes",
+        "body",
+        letter.body.as_bytes().len()
+    )?;
     if with_body {
-        match std::str::from_utf8(&letter.body) {
+        match std::str::from_utf8(letter.body.as_bytes()) {
             Ok(body) => writeln!(out, "{}", plain(body, usize::MAX))?,
-            Err(_) => writeln!(out, "(Base64) {}", BASE64_STANDARD.encode(&*letter.body))?,
+            Err(_) => writeln!(
+                out,
+                "(Base64) {}",
+                BASE64_STANDARD.encode(letter.body.as_bytes())
+            )?,
         }
     }
     Ok(())
@@ -134,7 +143,7 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::broker::FieldTable;
-    use crate::job::{Properties, long, set};
+    use crate::job::{Body, Properties, long, set};
 
     fn letter(body: &[u8]) -> Letter {
         let mut headers = FieldTable::default();
@@ -144,7 +153,7 @@ mod tests {
             exchange: String::new(),
             routing_key: "irn.dead".to_owned(),
             properties: Properties::default().with_headers(headers),
-            body: body.to_vec().into(),
+            body: Body::copy_of(body),
             redelivered: true,
         }
     }

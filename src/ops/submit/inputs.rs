@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 
 use super::SubmitError;
 use crate::document;
-use crate::job::Operation;
+use crate::job::{Body, Operation};
 
 /// One invoice to publish.
 pub(super) struct Invoice {
     pub(super) id: String,
     pub(super) correlation_id: String,
-    pub(super) body: String,
+    pub(super) body: Body,
 }
 
 /// All invoices of all inputs, in order.
@@ -110,6 +110,6 @@ fn add_invoice(invoices: &mut Vec<Invoice>, document: &RawValue, run: &str, oper
     invoices.push(Invoice {
         id,
         correlation_id,
-        body: document.get().to_owned(),
+        body: Body::copy_of(document.get().as_bytes()),
     });
 }

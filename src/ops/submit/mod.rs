@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{
-    BadEndpoint, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Payload, Publication,
-    PublishError, Publisher, Topology, timed,
+    BadEndpoint, BrokerError, Endpoint, FieldTable, JOBS_EXCHANGE, Publication, PublishError,
+    Publisher, Topology, timed,
 };
 use crate::config::BrokerSide;
 use crate::gstin::Gstin;
@@ -218,7 +218,7 @@ async fn publish_one(
         exchange: JOBS_EXCHANGE.into(),
         routing_key: Cow::Owned(request.operation.routing_key(request.class())),
         properties: properties(request, reply_to, invoice, PriorOutcome::NotSent),
-        payload: Payload(invoice.body.as_bytes()),
+        body: invoice.body.clone(),
     };
     let mut delays = Backoffs::new(Duration::from_millis(100), Duration::from_secs(2));
     loop {

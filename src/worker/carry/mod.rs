@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::Worker;
 use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT, UNEXPLAINED};
 use super::settle::{Ending, Settlement};
-use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Payload, Publication, retry_exchange};
+use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::config::Rung;
 use crate::crash::Point;
 use crate::job::{Obituary, Properties, header, short};
@@ -177,7 +177,7 @@ async fn again(
             Some(stay) => properties.with_expiration(short(&millis_text(stay))),
             None => properties,
         },
-        payload: Payload(case.job.body.as_bytes()),
+        body: case.job.body.clone(),
     };
     let in_doubt = || {
         case.doubt();
@@ -234,7 +234,7 @@ async fn dead_lettered(
         exchange: "".into(),
         routing_key: DEAD_QUEUE.into(),
         properties,
-        payload: Payload(worker.kept(&case.job.body)),
+        body: worker.kept(&case.job.body),
     };
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
     worker.crash.at(Point::DeadLetterConfirmed);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::publish::{Lost, publish};
 use super::receipt::receipt;
 use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
-use crate::broker::{Acknowledger, POISON_QUEUE, Payload, Publication};
+use crate::broker::{Acknowledger, POISON_QUEUE, Publication};
 use crate::crash::Point;
 use crate::job::{Obituary, Operation, Unreadable};
 use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status, Timing};
@@ -62,7 +62,7 @@ async fn poisoned(
         exchange: "".into(),
         routing_key: POISON_QUEUE.into(),
         properties: unreadable.poison(&obituary, publisher.as_deref()),
-        payload: Payload(worker.kept(&unreadable.body)),
+        body: worker.kept(&unreadable.body),
     };
     publish(worker, &kept, acknowledger, about).await?;
     worker.crash.at(Point::PoisonConfirmed);

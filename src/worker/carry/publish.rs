@@ -91,7 +91,7 @@ pub(in crate::worker) async fn publish_job(
         exchange: retry_exchange(rung).into(),
         routing_key: publication.routing_key.clone(),
         properties: in_doubt(),
-        payload: publication.payload,
+        body: publication.body.clone(),
     };
     publish(worker, &again, acknowledger, about).await
 }

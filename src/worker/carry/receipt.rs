@@ -3,8 +3,8 @@
 //! One rule: nothing depends on it. It is tried once, after the result is proven to be in its queue; whoever waits in
 //! vain stops replaying.
 
-use crate::broker::{Payload, Publication};
-use crate::job::{Properties, Receipt, short};
+use crate::broker::Publication;
+use crate::job::{Body, Properties, Receipt, short};
 use crate::outcome::Status;
 use crate::worker::Worker;
 
@@ -26,7 +26,7 @@ pub(super) async fn receipt(worker: &Worker, canary: Option<&str>, status: Statu
             .with_type(short("irn.receipt.v1"))
             .with_content_type(short("application/json"))
             .with_correlation_id(short(canary)),
-        payload: Payload(&body),
+        body: Body::new(body),
     };
     // Whoever waited may have left, and the queue with it.
     drop(worker.publisher.publish(&publication).await);

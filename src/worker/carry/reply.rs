@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::publish::{Lost, publish, publish_if_taken};
-use crate::broker::{AMQPValue, Acknowledger, FieldTable, Payload, Publication};
+use crate::broker::{AMQPValue, Acknowledger, FieldTable, Publication};
 use crate::document::Document;
 use crate::irn::Irn;
 use crate::irp::{Registration, Validity};
-use crate::job::{Properties, header, long, set, short};
+use crate::job::{Body, Properties, header, long, set, short};
 use crate::outcome::{
     ErrorEntry, Info, ResultDocument, ResultMessage, SignatureState, Status, Timing,
     result_message_id,
@@ -156,7 +156,7 @@ pub(super) async fn publish_result(
         exchange: "".into(),
         routing_key: to.queue.into(),
         properties: properties.clone(),
-        payload: Payload(&body),
+        body,
     };
     let default = worker.config.replies.default_queue.as_str();
     if to.queue == default {
@@ -178,7 +178,7 @@ pub(super) async fn publish_result(
 /// Room for the rest of a result beside the signed texts.
 const USUAL_REST: usize = 2 * 1024;
 
-fn body_of(message: &ResultMessage<'_>) -> Wiped<Vec<u8>> {
+fn body_of(message: &ResultMessage<'_>) -> Body {
     let signed = [message.signed_invoice, message.signed_qr_code];
     let signed: usize = signed.iter().flatten().map(|text| text.get().len()).sum();
     // A buffer that grows leaves copies of what it held behind it.
@@ -187,7 +187,7 @@ fn body_of(message: &ResultMessage<'_>) -> Wiped<Vec<u8>> {
         // Cannot be, for these types; an empty body would be noticed by every reader.
         body.clear();
     }
-    body
+    Body::new(body)
 }
 
 /// What an ending has to say of the registration.

@@ -247,6 +247,13 @@ impl Broker {
             .map(drop)
     }
 
+    /// How many channels are open on the virtual host.
+    pub(crate) async fn channels(&self) -> Result<usize> {
+        let url = format!("{}/api/vhosts/{}/channels", self.management, self.vhost);
+        let channels: Vec<Value> = http::json(&http::client()?, &url).await?;
+        Ok(channels.len())
+    }
+
     async fn manage(
         &self,
         client: &Client,
