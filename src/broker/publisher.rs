@@ -194,10 +194,14 @@ impl Publisher {
         };
         match self
             .in_time(live.shared.publish(live.message(publication)))
-            .await?
+            .await
         {
-            Shared::Published(outcome) => outcome,
-            Shared::Closed(message) => self.publish_apart(&live, *message).await,
+            Ok(Shared::Published(outcome)) => outcome,
+            Ok(Shared::Closed(message)) => self.publish_apart(&live, *message).await,
+            Err(late) => {
+                live.shared.missed();
+                Err(late)
+            }
         }
     }
 
@@ -205,6 +209,9 @@ impl Publisher {
     async fn publish_apart(&self, live: &Live, message: Message) -> Outcome {
         // Nothing has left before a channel is there.
         let Ok(lent) = live.channels.lend().await else {
+            if !live.channels.are_connected() {
+                live.broken.cancel();
+            }
             return Err(PublishError::NotConnected);
         };
         let confirmation = self
@@ -213,7 +220,7 @@ impl Publisher {
         match &confirmation {
             Ok(_) => live.channels.take_back(lent),
             // The channel is gone, with nothing else on it.
-            Err(error) if error.is_amqp_soft_error() => {}
+            Err(error) if error.is_amqp_soft_error() => live.shared.refused(),
             Err(_) => live.broken.cancel(),
         }
         match confirmation {
@@ -331,7 +338,8 @@ impl Publisher {
                     Some(Event::ConnectionBlocked(_)) => self.set_blocked(true),
                     Some(Event::ConnectionUnblocked) => self.set_blocked(false),
                     // A channel's, which the broker closed over what was published on it.
-                    Some(Event::Error(error)) if error.is_amqp_soft_error() => {}
+                    Some(Event::Error(error))
+                        if error.is_amqp_soft_error() && connection.status().connected() => {}
                     Some(Event::Error(error)) => return error.into(),
                     Some(_) => {}
                     None => return BrokerError::Lost("the connection ended".to_owned()),

@@ -1,4 +1,4 @@
-//! Channels with one publication on its way at a time, for while something comes back or goes missing.
+//! Channels with one publication on its way at a time, for times when messages come back or answers go missing.
 //!
 //! Of several on one channel (see `shared_channel`), a message that came back cannot always be told from the others, and
 //! a channel that the broker closes over one publication takes the others with it.
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::shared_channel::confirming;
 use crate::broker::BrokerError;
 
-/// The most publications on their way at a time; more wait.
+/// The most publications on their way at a time on channels of their own; more wait.
 const MOST: usize = 128;
 
 /// Channels of the connection that are for other purposes: the shared one, questions, declaring the topology again.
@@ -56,6 +56,11 @@ impl Channels {
             channel,
             _permit: permit,
         })
+    }
+
+    /// Whether the connection is there.
+    pub(super) fn are_connected(&self) -> bool {
+        self.connection.status().connected()
     }
 
     /// Takes back a channel whose publication is answered.

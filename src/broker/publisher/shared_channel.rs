@@ -2,7 +2,8 @@
 //! frame costs it and the worker alike.
 //!
 //! One task publishes on it and reads what is answered. Once something came back, or an answer went missing, the
-//! publications that follow have a channel each for a while (see `channels`): nothing is left to tell apart there.
+//! publications that follow have a channel each for a while (see `channels`): nothing is left to tell apart there, and
+//! what the broker closes a channel over closes none but its own.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, Connection, ErrorKind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,7 +27,7 @@ use crate::broker::BrokerError;
 use crate::broker::connection::timed;
 use crate::job::{Body, Properties};
 
-/// How long publications have a channel each after one came back: what is missing is seldom missing once.
+/// How long publications have a channel each after one came back or was refused: what is missing is seldom missing once.
 const APART: Duration = Duration::from_secs(10);
 
 /// A message as it goes to the broker.
@@ -79,11 +81,21 @@ pub(super) async fn confirming(connection: &Connection) -> Result<Channel, Broke
     Ok(channel)
 }
 
-/// A handle to the task. Dropped with the connection, and the task with it.
+/// A handle to the task, which ends with the last of them.
 pub(super) struct SharedChannel {
     requests: mpsc::UnboundedSender<Request>,
-    is_open: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// What the task and those who publish tell each other beside requests.
+#[derive(Default)]
+struct Signs {
+    is_open: AtomicBool,
+    /// Somebody has waited for an answer in vain.
+    missed: Notify,
+    /// The broker has closed a channel over a message, which would have closed this one.
+    refused: Notify,
 }
 
 struct Request {
@@ -106,26 +118,27 @@ impl SharedChannel {
         broken: &CancellationToken,
     ) -> Result<Self, BrokerError> {
         let channel = confirming(connection).await?;
-        let is_open = Arc::new(AtomicBool::new(true));
+        let signs = Arc::new(Signs::default());
         let (requests, received) = mpsc::unbounded_channel();
         let carrier = Carrier {
             connection: Arc::clone(connection),
             requests: received,
-            is_open: Arc::clone(&is_open),
+            signs: Arc::clone(&signs),
             broken: broken.clone(),
         };
-        #[expect(clippy::disallowed_methods, reason = "ends with its connection")]
+        signs.is_open.store(true, Ordering::Relaxed);
+        #[expect(clippy::disallowed_methods, reason = "ends with its handle")]
         let task = tokio::spawn(carrier.run(channel));
         Ok(Self {
             requests,
-            is_open,
+            signs,
             _task: AbortOnDropHandle::new(task),
         })
     }
 
     /// Publishes a message, unless the channel is closed.
     pub(super) async fn publish(&self, message: Message) -> Shared {
-        if !self.is_open.load(Ordering::Relaxed) {
+        if !self.signs.is_open.load(Ordering::Relaxed) {
             return Shared::Closed(Box::new(message));
         }
         let (answer, answered) = oneshot::channel();
@@ -136,18 +149,27 @@ impl SharedChannel {
         }
         match answered.await {
             Ok(answer) => answer,
-            // It may have left with the connection that ended.
             Err(_) => Shared::Published(Err(PublishError::Unconfirmed(
                 "the publishing connection ended".to_owned(),
             ))),
         }
+    }
+
+    /// An answer was waited for in vain.
+    pub(super) fn missed(&self) {
+        self.signs.missed.notify_one();
+    }
+
+    /// The broker has closed a channel over a message.
+    pub(super) fn refused(&self) {
+        self.signs.refused.notify_one();
     }
 }
 
 struct Carrier {
     connection: Arc<Connection>,
     requests: mpsc::UnboundedReceiver<Request>,
-    is_open: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     broken: CancellationToken,
 }
 
@@ -168,15 +190,23 @@ impl Carrier {
     async fn run(mut self, mut channel: Channel) {
         loop {
             self.carry(channel).await;
-            if self.broken.is_cancelled() || !self.stay_apart().await {
-                return;
-            }
-            channel = match confirming(&self.connection).await {
-                Ok(channel) => channel,
-                // Its own channels tell the same to those that publish.
-                Err(_) => return,
+            channel = loop {
+                self.stay_apart().await;
+                if !self.connection.status().connected() {
+                    self.broken.cancel();
+                    // Nothing of them has left.
+                    self.requests.close();
+                    while let Some(request) = self.requests.recv().await {
+                        refuse(request);
+                    }
+                    return;
+                }
+                // Blocked, for example, it opens no channel.
+                if let Ok(channel) = confirming(&self.connection).await {
+                    break channel;
+                }
             };
-            self.is_open.store(true, Ordering::Relaxed);
+            self.signs.is_open.store(true, Ordering::Relaxed);
         }
     }
 
@@ -186,31 +216,35 @@ impl Carrier {
         let mut window = Window::default();
         let mut events = FuturesUnordered::new();
         loop {
-            let is_over = window.is_troubled() || !channel.status().connected();
-            if is_over {
-                self.is_open.store(false, Ordering::Relaxed);
+            if window.is_troubled() || !channel.status().connected() {
+                self.signs.is_open.store(false, Ordering::Relaxed);
                 if window.is_empty() {
                     return;
                 }
             }
-            tokio::select! {
+            let decided = tokio::select! {
                 biased;
-                Some(event) = events.next(), if !events.is_empty() => {
-                    for (answer, outcome) in self.take(&mut window, event) {
-                        tell(answer, Shared::Published(outcome));
+                Some(event) = events.next(), if !events.is_empty() => self.take(&mut window, event),
+                () = self.signs.missed.notified() => window.give_up(oneshot::Sender::is_closed),
+                Some(request) = self.requests.recv() => {
+                    let is_open = !window.is_troubled() && channel.status().connected();
+                    match request {
+                        request if !is_open => refuse(request),
+                        Request { answer, .. } if answer.is_closed() => {}
+                        Request { message, answer } => {
+                            let number = window.depart(message.stamp(), answer);
+                            let channel = Arc::clone(&channel);
+                            events.push(Either::Left(answered(channel, number, message)));
+                        }
                     }
-                    if window.wants_barrier() {
-                        events.push(Either::Right(barrier()));
-                    }
-                },
-                request = self.requests.recv() => match request {
-                    Some(request) if is_over => refuse(request),
-                    Some(Request { message, answer }) => {
-                        let number = window.depart(message.stamp(), answer);
-                        events.push(Either::Left(answered(Arc::clone(&channel), number, message)));
-                    }
-                    None => return,
-                },
+                    Vec::new()
+                }
+            };
+            for (waiter, outcome) in decided {
+                tell(waiter, Shared::Published(outcome));
+            }
+            if window.wants_barrier() {
+                events.push(Either::Right(barrier()));
             }
         }
     }
@@ -230,7 +264,7 @@ impl Carrier {
             }
             Event::Answered(number, Err(error)) => {
                 // The broker closes a channel over one publication, and does not say which.
-                let is_alone = window.has_one();
+                let is_alone = window.has_one_left();
                 if is_of_the_connection(&error) {
                     self.broken.cancel();
                 }
@@ -239,14 +273,16 @@ impl Carrier {
         }
     }
 
-    /// Takes nothing for a while; false if nobody is left to take from.
-    async fn stay_apart(&mut self) -> bool {
-        let refusing = async {
-            while let Some(request) = self.requests.recv().await {
-                refuse(request);
+    /// Takes nothing until for a while nothing was refused, or the connection is lost.
+    async fn stay_apart(&mut self) {
+        let mut until = Instant::now() + APART;
+        while self.connection.status().connected() {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                () = self.signs.refused.notified() => until = Instant::now() + APART,
+                Some(request) = self.requests.recv() => refuse(request),
             }
-        };
-        tokio::time::timeout(APART, refusing).await.is_err()
+        }
     }
 }
 

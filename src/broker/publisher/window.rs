@@ -13,7 +13,7 @@ use lapin::types::ShortString;
 use super::PublishError;
 use crate::job::{Body, Properties};
 
-/// What tells a message from others when it comes back. Two that are alike in all of it are the same message twice.
+/// What tells a message from others when it comes back. Of two that are alike in all of it, each could be the other.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
     exchange: ShortString,
@@ -63,9 +63,9 @@ pub(super) struct Window<W> {
     /// How many of them are not answered.
     on_their_way: usize,
     returned: Vec<Returned>,
-    /// Acknowledged with nothing in hand since those `covered` were.
+    /// Acknowledged, and to be decided when the next barrier passes.
     acked: Vec<u64>,
-    /// To be decided when the barrier passes.
+    /// To be decided when the barrier passes that is laid.
     covered: Vec<u64>,
     /// An answer went missing: with it, perhaps, a message that came back.
     is_broken: bool,
@@ -75,14 +75,22 @@ pub(super) struct Window<W> {
 struct Undecided<W> {
     stamp: Stamp,
     waiter: W,
-    /// Acknowledged when nothing waited to be handed out: if it had come back, that had been handed out before.
-    is_acked: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    OnItsWay,
+    /// Nothing waited to be handed out then: if it had come back, that had been handed out before.
+    Acked,
+    /// Another's message was handed out with its acknowledgement, and its own may wait behind that.
+    AckedWithAnother,
 }
 
 struct Returned {
     stamp: Stamp,
-    /// Another of its likes came through: nobody knows which of them it was.
-    is_anybodys: bool,
+    /// Somebody whose message is like it was told that nobody knows.
+    is_ambiguous: bool,
 }
 
 impl<W> Default for Window<W> {
@@ -109,7 +117,7 @@ impl<W> Window<W> {
         let undecided = Undecided {
             stamp,
             waiter,
-            is_acked: false,
+            state: State::OnItsWay,
         };
         self.undecided.insert(number, undecided);
         number
@@ -117,32 +125,23 @@ impl<W> Window<W> {
 
     /// The broker has acknowledged a publication; with that came what it had sent back, if anything.
     pub(super) fn acked(&mut self, number: u64, returned: Option<Stamp>) -> Vec<(W, Outcome)> {
-        self.on_their_way -= 1;
-        let mut decided = Vec::new();
-        match returned {
-            None => {
-                if let Some(undecided) = self.undecided.get_mut(&number) {
-                    undecided.is_acked = true;
-                }
-                self.acked.push(number);
-            }
-            Some(returned) => {
-                self.collect(returned);
-                if self.came_back(number) {
-                    decided.extend(self.decide(number, || Err(unclear())));
-                }
-            }
+        let state = match returned {
+            None => State::Acked,
+            Some(_) => State::AckedWithAnother,
+        };
+        if self.arrived(number, state) && state == State::Acked {
+            self.acked.push(number);
         }
+        let mut decided = self.collected(returned);
         decided.extend(self.decided_at_the_end());
         decided
     }
 
     /// The broker has refused a publication; with that came what it had sent back, if anything.
     pub(super) fn nacked(&mut self, number: u64, returned: Option<Stamp>) -> Vec<(W, Outcome)> {
-        if let Some(returned) = returned {
-            self.collect(returned);
-        }
-        self.ended(number, PublishError::Nacked)
+        let mut decided = self.collected(returned);
+        decided.extend(self.ended(number, PublishError::Nacked));
+        decided
     }
 
     /// A publication is not answered any more.
@@ -150,6 +149,19 @@ impl<W> Window<W> {
         self.is_broken = true;
         self.is_troubled = true;
         self.ended(number, error)
+    }
+
+    /// Nobody waits any more for those whose waiters are `gone`: what they came to may be missing for good.
+    pub(super) fn give_up(&mut self, gone: impl Fn(&W) -> bool) -> Vec<(W, Outcome)> {
+        let undecided = self.undecided.iter();
+        let missing: Vec<u64> = undecided
+            .filter(|(_, one)| one.state == State::OnItsWay && gone(&one.waiter))
+            .map(|(&number, _)| number)
+            .collect();
+        missing
+            .into_iter()
+            .flat_map(|number| self.failed(number, unclear()))
+            .collect()
     }
 
     /// Whether a barrier is to be laid now: something that passes once every answer has been read that had come by now.
@@ -170,7 +182,6 @@ impl<W> Window<W> {
                 .into_iter()
                 .filter_map(|number| self.decide(number, || Ok(()))),
         );
-        decided.extend(self.decided_at_the_end());
         decided
     }
 
@@ -185,21 +196,47 @@ impl<W> Window<W> {
     }
 
     /// Whether everything is decided but one publication, by what the broker said of each.
-    pub(super) fn has_one(&self) -> bool {
+    pub(super) fn has_one_left(&self) -> bool {
         self.undecided.len() == 1 && !self.is_broken
     }
 
-    fn collect(&mut self, stamp: Stamp) {
+    /// Notes that a publication is answered; false if it was given up before.
+    fn arrived(&mut self, number: u64, state: State) -> bool {
+        let Some(undecided) = self.undecided.get_mut(&number) else {
+            return false;
+        };
+        undecided.state = state;
+        self.on_their_way -= 1;
+        true
+    }
+
+    /// Keeps what came back, and decides those answered ones that it may be.
+    fn collected(&mut self, returned: Option<Stamp>) -> Vec<(W, Outcome)> {
+        let Some(stamp) = returned else {
+            return Vec::new();
+        };
+        let undecided = self.undecided.iter();
+        let answered: Vec<u64> = undecided
+            .filter(|(_, one)| one.state != State::OnItsWay && one.stamp == stamp)
+            .map(|(&number, _)| number)
+            .collect();
         self.is_troubled = true;
         self.returned.push(Returned {
             stamp,
-            is_anybodys: false,
+            is_ambiguous: false,
         });
+        answered
+            .into_iter()
+            .filter_map(|number| self.decide(number, || Err(unclear())))
+            .collect()
     }
 
     /// Decides a publication that ended otherwise than by an acknowledgement. That it came back is still the better
     /// knowledge.
     fn ended(&mut self, number: u64, error: PublishError) -> Vec<(W, Outcome)> {
+        if !self.undecided.contains_key(&number) {
+            return self.decided_at_the_end();
+        }
         self.on_their_way -= 1;
         let mut decided: Vec<_> = self.decide(number, || Err(error)).into_iter().collect();
         decided.extend(self.decided_at_the_end());
@@ -216,18 +253,11 @@ impl<W> Window<W> {
         rest.sort_unstable();
         rest.into_iter()
             .filter_map(|number| {
-                let is_known = !self.is_broken || self.undecided.get(&number)?.is_acked;
+                let state = self.undecided.get(&number)?.state;
+                let is_known = !self.is_broken || state == State::Acked;
                 self.decide(number, || if is_known { Ok(()) } else { Err(unclear()) })
             })
             .collect()
-    }
-
-    /// Whether a message like this one came back.
-    fn came_back(&self, number: u64) -> bool {
-        self.undecided.get(&number).is_some_and(|undecided| {
-            let mut returned = self.returned.iter();
-            returned.any(|returned| returned.stamp == undecided.stamp)
-        })
     }
 
     /// Decides a publication: `otherwise` if it did not come back.
@@ -247,37 +277,40 @@ impl<W> Window<W> {
         };
         let likes = self.undecided.values();
         let likes = likes.filter(|other| other.stamp == *stamp).count();
-        let mut returned: Vec<usize> = (0..self.returned.len()).collect();
-        returned.retain(|&place| self.returned[place].stamp == *stamp);
-        let Some(&first) = returned.first() else {
+        let alike = |returned: &Returned| returned.stamp == *stamp;
+        let returned = self.returned.iter().filter(|returned| alike(returned));
+        let is_ambiguous = returned.clone().any(|returned| returned.is_ambiguous);
+        match returned.count() {
             // Changed on its way, it could be this one.
-            return if self.has_strays() {
+            0 if self.has_strays() => Err(unclear()),
+            0 => otherwise(),
+            returned if returned >= likes && !is_ambiguous => {
+                if let Some(place) = self.returned.iter().position(alike) {
+                    self.returned.remove(place);
+                }
+                Err(PublishError::Returned)
+            }
+            _ => {
+                let returned = self.returned.iter_mut();
+                for returned in returned.filter(|returned| returned.stamp == *stamp) {
+                    returned.is_ambiguous = true;
+                }
                 Err(unclear())
-            } else {
-                otherwise()
-            };
-        };
-        if returned.len() >= likes && !self.returned[first].is_anybodys {
-            self.returned.swap_remove(first);
-            return Err(PublishError::Returned);
+            }
         }
-        for place in returned {
-            self.returned[place].is_anybodys = true;
-        }
-        Err(unclear())
     }
 
     /// Whether something came back that is none of those undecided.
     fn has_strays(&self) -> bool {
         self.returned.iter().any(|returned| {
             let is_like = |other: &Undecided<W>| other.stamp == returned.stamp;
-            !returned.is_anybodys && !self.undecided.values().any(is_like)
+            !returned.is_ambiguous && !self.undecided.values().any(is_like)
         })
     }
 }
 
 fn unclear() -> PublishError {
-    PublishError::Unconfirmed("one of several messages came back, and not told which".to_owned())
+    PublishError::Unconfirmed("one of several messages came back or went missing".to_owned())
 }
 
 #[cfg(test)]
@@ -334,9 +367,10 @@ mod tests {
         assert_eq!(told(window.acked(0, None)), []);
         assert!(window.wants_barrier());
         // Read before the barrier passes: the first one's message, handed to the second.
-        assert_eq!(told(window.acked(1, Some(stamp(1)))), []);
+        let told_first = told(window.acked(1, Some(stamp(1))));
+        assert_eq!(told_first, [(0, Told::CameBack)]);
 
-        assert_eq!(told(window.barrier_passed()), [(0, Told::CameBack)]);
+        assert_eq!(told(window.barrier_passed()), []);
         assert!(window.is_troubled());
         assert_eq!(
             told(window.acked(2, None)),
@@ -383,14 +417,41 @@ mod tests {
         let error = || PublishError::Unconfirmed("closed".to_owned());
         let mut window = window(&[1, 2, 3]);
         assert_eq!(told(window.nacked(0, None)), [(0, Told::Refused)]);
-        assert!(!window.has_one());
+        assert!(!window.has_one_left());
         assert_eq!(told(window.failed(1, error())), [(1, Told::Unknown)]);
-        assert!(!window.has_one());
+        assert!(!window.has_one_left());
         assert_eq!(told(window.failed(2, error())), [(2, Told::Unknown)]);
 
         let mut window = self::window(&[1, 2]);
         assert_eq!(told(window.nacked(0, None)), [(0, Told::Refused)]);
-        assert!(window.has_one());
+        assert!(window.has_one_left());
+    }
+
+    #[test]
+    fn of_three_that_are_alike_one_that_is_told_nothing_leaves_the_others_in_the_dark() {
+        let mut window = window(&[1, 1, 1, 2]);
+        assert_eq!(told(window.acked(3, Some(stamp(9)))), []);
+        assert_eq!(told(window.acked(0, Some(stamp(1)))), [(0, Told::Unknown)]);
+        let second = told(window.acked(1, Some(stamp(1))));
+        assert_eq!(second, [(1, Told::Unknown)]);
+        let rest = told(window.acked(2, None));
+        assert_eq!(rest, [(2, Told::Unknown), (3, Told::Unknown)]);
+    }
+
+    #[test]
+    fn answer_that_nobody_waits_for_any_more_holds_nobody_up() {
+        let mut window = window(&[1, 2, 3]);
+        assert_eq!(told(window.acked(1, Some(stamp(9)))), []);
+        assert_eq!(told(window.acked(2, None)), []);
+        let given_up = told(window.give_up(|&waiter| waiter == 0));
+        assert_eq!(
+            given_up,
+            [(0, Told::Unknown), (1, Told::Unknown), (2, Told::Unknown)]
+        );
+        assert!(window.is_troubled());
+        // It comes after all.
+        assert_eq!(told(window.acked(0, None)), []);
+        assert!(window.is_empty());
     }
 
     #[test]
