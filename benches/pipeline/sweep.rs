@@ -115,8 +115,8 @@ impl Point {
             _ => 1,
         };
         Amount {
-            // Every GSTIN has logged in by then.
-            warm_up: (jobs / share / 8).max(self.sellers),
+            // Every GSTIN has logged in by then, at every replica, though the first one takes jobs before the last is up.
+            warm_up: (jobs / share / 8).max(self.sellers) * self.replicas * self.replicas,
             counted: jobs / share,
         }
     }
