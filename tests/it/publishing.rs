@@ -40,6 +40,14 @@ async fn with_publisher<T>(
     worked
 }
 
+/// A broker with the queue `here`, and a connection to look into it.
+async fn with_a_queue() -> Result<(Broker, Amqp)> {
+    let broker = Broker::new().await?;
+    let erp = Amqp::connect(&broker.url()).await?;
+    erp.declare("here").await?;
+    Ok((broker, erp))
+}
+
 fn publication(exchange: &'static str, queue: &'static str, id: &str) -> Publication<'static> {
     Publication {
         exchange: exchange.into(),
@@ -71,9 +79,7 @@ async fn ids_in(erp: &Amqp, queue: &str) -> Result<BTreeSet<String>> {
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn messages_that_come_back_are_told_from_those_published_beside_them() -> Result<()> {
-    let broker = Broker::new().await?;
-    let erp = Amqp::connect(&broker.url()).await?;
-    erp.declare("here").await?;
+    let (broker, erp) = with_a_queue().await?;
     // Each round on a connection where nothing has come back yet.
     for round in 0..30 {
         let queue = |number: usize| {
@@ -107,9 +113,7 @@ async fn messages_that_come_back_are_told_from_those_published_beside_them() -> 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn message_that_closes_its_channel_is_refused_and_the_connection_is_kept() -> Result<()> {
-    let broker = Broker::new().await?;
-    let erp = Amqp::connect(&broker.url()).await?;
-    erp.declare("here").await?;
+    let (broker, erp) = with_a_queue().await?;
     with_publisher(&broker, async |publisher| {
         for number in 0..20 {
             let said = publisher
@@ -133,9 +137,7 @@ async fn message_that_closes_its_channel_is_refused_and_the_connection_is_kept()
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn those_beside_a_message_that_closes_their_channel_are_not_lost() -> Result<()> {
-    let broker = Broker::new().await?;
-    let erp = Amqp::connect(&broker.url()).await?;
-    erp.declare("here").await?;
+    let (broker, erp) = with_a_queue().await?;
     for round in 0..10 {
         let publications: Vec<_> = (0..50)
             .map(|number| {
@@ -181,9 +183,7 @@ async fn those_beside_a_message_that_closes_their_channel_are_not_lost() -> Resu
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn after_a_while_publications_share_a_channel_again() -> Result<()> {
-    let broker = Broker::new().await?;
-    let erp = Amqp::connect(&broker.url()).await?;
-    erp.declare("here").await?;
+    let (broker, erp) = with_a_queue().await?;
     drop(erp);
     with_publisher(&broker, async |publisher| {
         let returned = publisher.publish(&publication("", "gone", "0")).await;
