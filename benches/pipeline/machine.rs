@@ -19,6 +19,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) rabbitmq: String,
     pub(crate) erlang: String,
+    /// The file system of the broker's files; nothing when the broker is another's.
+    pub(crate) broker_files: Option<String>,
     pub(crate) rustc: String,
     /// Short, with a plus sign when the working tree was not clean.
     pub(crate) commit: String,
@@ -37,7 +39,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the kernel or the broker does not answer.
-    pub(crate) async fn of_this_run() -> Result<Self> {
+    pub(crate) async fn of_this_run(broker_files: Option<String>) -> Result<Self> {
         let management = std::env::var("RABBITMQ_MANAGEMENT_URL")
             .context("RABBITMQ_MANAGEMENT_URL is not set: run scripts/bench")?;
         let url = format!("{}/api/overview", management.trim_end_matches('/'));
@@ -52,6 +54,7 @@ impl Machine {
                 .to_owned(),
             rabbitmq: overview.rabbitmq_version,
             erlang: overview.erlang_version,
+            broker_files,
             rustc: said("rustc", &["--version"]),
             commit: commit(),
             date: now.strftime("%Y-%m-%d %H:%M UTC").to_string(),

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +52,9 @@ struct Options {
     /// Process id of the broker, whose CPU time is then counted
     #[arg(long)]
     broker_pid: Option<u32>,
+    /// File system of the broker's files, for the report
+    #[arg(long)]
+    broker_files: Option<String>,
     /// Where the report, its figures and its chart are written
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -139,7 +142,7 @@ async fn unless_stopped(options: &Options) -> Result<()> {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    let machine = Machine::of_this_run().await?;
+    let machine = Machine::of_this_run(options.broker_files.clone()).await?;
     let place = Workplace::new()?;
     let plan = Plan {
         runs: options.runs,
@@ -180,36 +183,49 @@ async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// At half of full load, for portals that answer at once and that take their time.
+/// At half of full load, for portals that answer at once and that take their time: of each the run in the middle.
 async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
     let corpus = Corpus::make(place.path(), STANDARD.size, STANDARD.sellers)?;
     let portal = Portal::start(place, &corpus, false).await?;
+    let amount = Amount {
+        warm_up: plan.jobs / 8,
+        counted: plan.jobs / 2,
+    };
     let mut latencies = Vec::new();
     for delay in PORTAL_TAKES {
         for subject in [Subject::Floor, Subject::Worker { preflight: true }] {
-            let (broker, another) = (Broker::new().await?, Broker::new().await?);
-            let setting = Setting {
-                place,
-                broker_url: &broker.url(),
-                portal: &portal,
-                corpus: &corpus,
-                concurrency: STANDARD.concurrency,
-                delay,
-            };
-            let amount = Amount {
-                warm_up: plan.jobs / 8,
-                counted: plan.jobs / 2,
-            };
-            let full = measure(&setting, plan.broker_pid, subject, 1, amount).await?;
-            let setting = Setting {
-                broker_url: &another.url(),
-                ..setting
-            };
-            let seen = added(&setting, subject, full.rate).await?;
-            eprintln!("{seen:?}");
-            latencies.push(seen);
+            let mut runs = Vec::with_capacity(plan.runs);
+            for _ in 0..plan.runs {
+                let (broker, another) = (Broker::new().await?, Broker::new().await?);
+                let setting = Setting {
+                    place,
+                    broker_url: &broker.url(),
+                    portal: &portal,
+                    corpus: &corpus,
+                    concurrency: STANDARD.concurrency,
+                    delay,
+                };
+                let full = measure(&setting, plan.broker_pid, subject, 1, amount).await?;
+                let setting = Setting {
+                    broker_url: &another.url(),
+                    ..setting
+                };
+                write_back().await?;
+                let seen = added(&setting, subject, full.rate).await?;
+                eprintln!("{seen:?}");
+                runs.push(seen);
+            }
+            latencies.extend(Added::median(runs));
         }
     }
     portal.program.end().await?;
     Ok(latencies)
+}
+
+/// What the broker wrote in earlier runs, the kernel writes to the disk half a minute later: in the midst of this one,
+/// where it keeps the broker waiting for a tenth of a second.
+async fn write_back() -> Result<()> {
+    let status = tokio::process::Command::new("sync").status().await?;
+    ensure!(status.success(), "sync ended with {status}");
+    Ok(())
 }

@@ -25,6 +25,7 @@ use crate::portal::{Opened, without_inner_base64};
 use crate::rules::invoice::Name;
 use crate::sandbox::Sandbox;
 use crate::stats::Order;
+use crate::timer;
 
 /// Marks a response that must not be sent: the connection is to be closed instead.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +180,7 @@ impl Sandbox {
     ) {
         for pause in pauses {
             match pause {
-                Pause::Delay(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
+                Pause::Delay(ms) => timer::pause(Duration::from_millis(*ms)).await,
                 Pause::Hold(rule) => {
                     let held = HeldRequest {
                         id: 0,

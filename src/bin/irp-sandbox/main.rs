@@ -31,6 +31,7 @@ mod sessions;
 mod settings;
 mod stats;
 mod taxpayers;
+mod timer;
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use crate::exchange::HangUp;
 use crate::sandbox::Sandbox;
+use crate::timer;
 
 /// A bound socket with what it speaks.
 pub(crate) struct Server {
@@ -94,9 +95,8 @@ impl<S: Send + 'static> Accept<TcpStream, S> for SlowTls {
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let delay = self.0.settings().tls_delay();
         Box::pin(async move {
-            // Even a sleep of nothing lasts until the timer's next millisecond.
             if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+                timer::pause(delay).await;
             }
             NoDelayAcceptor.accept(stream, service).await
         })
