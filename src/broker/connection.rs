@@ -146,13 +146,13 @@ impl Endpoint {
         })
     }
 
-    /// Host, port and virtual host, without credentials.
+    /// Host, port and virtual host as `broker.url` has them, without credentials.
     pub fn address(&self) -> String {
         format!(
             "{}:{}/{}",
             self.uri.authority.host,
             self.uri.authority.port,
-            self.vhost()
+            in_a_url(self.vhost())
         )
     }
 
@@ -253,6 +253,12 @@ impl Endpoint {
     }
 }
 
+/// The name of a virtual host as a URL has it: RabbitMQ calls its first one `/`, which would not be seen beside the
+/// slash before it.
+fn in_a_url(vhost: &str) -> String {
+    vhost.replace('%', "%25").replace('/', "%2f")
+}
+
 /// The same address as far as TCP goes: TLS begins above it, with the connector of [`tls`].
 pub(super) fn in_the_clear(uri: AMQPUri) -> AMQPUri {
     AMQPUri {
@@ -266,4 +272,25 @@ pub(crate) async fn timed<F: Future>(request: F) -> Result<F::Output, BrokerErro
     tokio::time::timeout(RPC_TIMEOUT, request)
         .await
         .map_err(|_| BrokerError::Timeout(RPC_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_hosts_are_shown_so_that_they_can_be_written_into_the_url_again() {
+        for (vhost, shown) in [
+            ("/", "%2f"),
+            ("erp", "erp"),
+            ("a/b", "a%2fb"),
+            ("50%", "50%25"),
+        ] {
+            let shown_now = in_a_url(vhost);
+            assert_eq!(shown_now, shown);
+            let url = format!("amqp://u:p@host:5672/{shown_now}");
+            let uri: AMQPUri = url.parse().unwrap();
+            assert_eq!(uri.vhost, vhost);
+        }
+    }
 }
