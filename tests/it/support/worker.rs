@@ -230,7 +230,8 @@ impl WorkerProcess {
             .lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
         let values = series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
-        Ok(values.sum::<Result<f64, _>>()?)
+        // The sum of nothing is -0.
+        Ok(values.sum::<Result<f64, _>>()? + 0.0)
     }
 
     /// All that it has logged so far.
