@@ -21,7 +21,7 @@ const WINDOW: usize = 512;
 /// How many results are acknowledged together.
 const ACK_EVERY: usize = 100;
 const PREFETCH: u16 = 2_000;
-/// No result for so long means that none will come.
+/// No result or confirm for so long means that none will come.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A connection of the ERP's own.
@@ -158,10 +158,16 @@ impl Results {
 }
 
 /// Waits for a confirm.
+///
+/// # Errors
+/// When the job was not taken, or the broker says nothing for a minute, as one whose memory is full.
 pub(crate) async fn accepted(
     confirm: impl Future<Output = lapin::Result<Confirmation>>,
 ) -> Result<()> {
-    match confirm.await? {
+    let said = timeout(SILENCE, confirm).await.with_context(|| {
+        format!("no confirm for {SILENCE:?}: has the broker an alarm? Fewer --jobs take less of its memory")
+    })?;
+    match said? {
         Confirmation::Ack(None) => Ok(()),
         unwelcome => bail!("a job was not taken: {unwelcome:?}"),
     }

@@ -60,23 +60,23 @@ async fn long_queue_is_drained_at_its_rate_with_flat_memory_and_each_job_once_on
         stack.erp.publish(&jobs).await?;
     }
     let pid = stack.worker()?.pid()?;
-    // A quorum queue hands out 2,000 unacknowledged messages at the most.
-    let mut left = jobs;
-    while left > jobs - jobs / 10 {
-        let some = stack.outcomes((left - (jobs - jobs / 10)).min(500), LONG);
-        left -= some.await?.len();
-    }
-    let begun = memory(pid)?;
-    let mut most = begun;
+    let (mut begun, mut most) = (None, 0);
     let mut on_ladder = 0;
+    let mut left = jobs;
     while left > 0 {
+        // A quorum queue hands out 2,000 unacknowledged messages at the most.
         let some = stack.outcomes(left.min(500), LONG).await?;
         left -= some.len();
         some.values()
             .for_each(|outcome: &Outcome| outcome.assert_signed(false));
-        most = most.max(memory(pid)?);
+        if left <= jobs - jobs / 10 {
+            let now = memory(pid)?;
+            begun.get_or_insert(now);
+            most = most.max(now);
+        }
         on_ladder = on_ladder.max(stack.erp.jobs_waiting(&RUNGS).await?);
     }
+    let begun = begun.context("no job was published")?;
     let seconds = began.elapsed().as_secs_f64();
     let worker = stack.worker()?;
     let deferred = worker.metric("irn_worker_deferred_total", "").await?;
