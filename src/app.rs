@@ -3,6 +3,7 @@
 mod assemble;
 mod control;
 mod guard;
+mod process;
 mod reload;
 mod service_manager;
 
@@ -29,6 +30,7 @@ use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness, Traces, TracesFault};
 use crate::worker::{self, Stopped, Worker};
 use assemble::{Given, assemble};
+pub use process::{forbid_core_files, schedule_in_batches};
 use reload::Reload;
 
 /// How often the worker drops what has become of no use.
@@ -273,15 +275,4 @@ fn replica_name() -> String {
         host.nodename().to_string_lossy(),
         std::process::id()
     )
-}
-
-/// Keeps documents and keys out of core files, whatever the system's default.
-pub fn forbid_core_files() -> Result<(), StartError> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none)
-        .map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
 }

@@ -245,6 +245,9 @@ async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failur
     let _flush =
         telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
+    if let Err(error) = app::schedule_in_batches() {
+        telemetry::not_scheduled_in_batches(&error);
+    }
     let accounts = config::credentials::load(&loaded.config.credentials.path, &loaded.config.irp)?;
     loaded
         .warnings

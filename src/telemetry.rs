@@ -552,6 +552,11 @@ pub fn started(replica: &str, admin: &std::net::SocketAddr, broker: &str, accoun
     info!(replica, accounts, broker, admin.url = %format_args!("http://{admin}"), "irn-worker starts; admin endpoint on http://{admin}");
 }
 
+/// The system does not schedule the worker's threads as it asked.
+pub fn not_scheduled_in_batches(error: &std::io::Error) {
+    info!(%error, "the system does not schedule this worker as work in batches: where processors are shared, jobs cost more");
+}
+
 /// A stop was asked.
 pub fn stop_asked(signal: &'static str) {
     info!(signal, "{signal}: draining");

@@ -30,6 +30,7 @@ mod replicas;
 mod requests;
 mod resync;
 mod scaling;
+mod scheduling;
 mod secrecy;
 mod sessions;
 mod settlement;
