@@ -10,7 +10,7 @@ use lapin::options::{
     ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -353,6 +353,21 @@ impl Amqp {
         queue: &str,
         mut enough: impl FnMut(Message) -> Result<bool>,
     ) -> Result<()> {
+        let mut arrivals = self.arrivals(queue).await?;
+        loop {
+            let message = arrivals.next().await?;
+            if enough(message)? {
+                answered(arrivals.channel.close(200, "done".into())).await?;
+                return Ok(());
+            }
+        }
+    }
+
+    /// A queue's messages as they come.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(crate) async fn arrivals(&self, queue: &str) -> Result<Arrivals> {
         let channel = answered(self.connection.create_channel()).await?;
         let consuming = channel.basic_consume(
             queue.into(),
@@ -360,23 +375,8 @@ impl Amqp {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let mut consumer = answered(consuming).await?;
-        loop {
-            let delivery = consumer
-                .next()
-                .await
-                .context("the consumer was cancelled")??;
-            let acker = delivery.acker.clone();
-            let done = enough(Message::new(delivery)?)?;
-            ensure!(
-                answered(acker.ack(BasicAckOptions::default())).await?,
-                "an ack was not sent"
-            );
-            if done {
-                answered(channel.close(200, "done".into())).await?;
-                return Ok(());
-            }
-        }
+        let consumer = answered(consuming).await?;
+        Ok(Arrivals { channel, consumer })
     }
 
     /// Takes all that a queue holds now.
@@ -444,6 +444,28 @@ impl Amqp {
             answered(channel.queue_declare(queue.into(), options, FieldTable::default())).await?;
         answered(channel.close(200, "done".into())).await?;
         Ok(declared.message_count())
+    }
+}
+
+/// A queue's messages, one after the other: see [`Amqp::arrivals`]. What is measured with them is the messages' time,
+/// which [`Amqp::take`] adds that of a channel and a consumer to.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl Arrivals {
+    /// Waits for the next message and acknowledges it.
+    ///
+    /// # Errors
+    /// When the consumer or the connection is lost.
+    pub(crate) async fn next(&mut self) -> Result<Message> {
+        let next = self.consumer.next().await;
+        let delivery = next.context("the consumer was cancelled")??;
+        let acked = delivery.acker.ack(BasicAckOptions::default());
+        ensure!(answered(acked).await?, "an ack was not sent");
+        Message::new(delivery)
     }
 }
 
