@@ -30,7 +30,7 @@ use crate::telemetry::credentials::Reloads;
 use crate::telemetry::{self, Readiness, Traces, TracesFault};
 use crate::worker::{self, Stopped, Worker};
 use assemble::{Given, assemble};
-pub use process::{forbid_core_files, schedule_in_batches};
+pub use process::{forbid_core_files, use_sched_batch};
 use reload::Reload;
 
 /// How often the worker drops what has become of no use.

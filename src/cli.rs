@@ -241,12 +241,14 @@ fn warned<T>(loaded: Loaded<T>) -> T {
 }
 
 async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failure> {
+    // Before any other thread is started, that of the log among them.
+    let scheduled = app::use_sched_batch();
     let loaded = config::load(path, config::process_environment())?;
     let _flush =
         telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
     app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
-    if let Err(error) = app::schedule_in_batches() {
-        telemetry::not_scheduled_in_batches(&error);
+    if let Err(error) = scheduled {
+        telemetry::sched_batch_refused(&error);
     }
     let accounts = config::credentials::load(&loaded.config.credentials.path, &loaded.config.irp)?;
     loaded

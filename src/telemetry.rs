@@ -552,9 +552,9 @@ pub fn started(replica: &str, admin: &std::net::SocketAddr, broker: &str, accoun
     info!(replica, accounts, broker, admin.url = %format_args!("http://{admin}"), "irn-worker starts; admin endpoint on http://{admin}");
 }
 
-/// The system does not schedule the worker's threads as it asked.
-pub fn not_scheduled_in_batches(error: &std::io::Error) {
-    info!(%error, "the system does not schedule this worker as work in batches: where processors are shared, jobs cost more");
+/// The system does not let the worker choose how its threads are scheduled.
+pub fn sched_batch_refused(error: &std::io::Error) {
+    info!(%error, "this worker's threads do not run under SCHED_BATCH: where they share processors, a job costs more");
 }
 
 /// A stop was asked.

@@ -81,7 +81,8 @@ impl Report {
             "The **floor** is a bare pipeline of the same libraries and the same cryptography, measured in the same run: consume, \
              read seller and number, seal, POST, open, verify both signatures, publish the result with a confirm, acknowledge. It decides, \
              limits, counts, logs and repeats nothing (`benches/pipeline/floor.rs`). The worker runs as configured by default, with its JSON \
-             log and its metrics on, signatures required, and limits that do not bind (`irp.concurrency_per_gstin` among them).\n"
+             log and its metrics on, signatures required, and limits that do not bind (`irp.concurrency_per_gstin` among them). Its threads \
+             are under `SCHED_BATCH`, as it puts them; those of the floor are not.\n"
         )?;
         writeln!(
             text,

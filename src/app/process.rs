@@ -1,4 +1,4 @@
-//! How the system is to treat this process: no core files, and its turn on a processor as work in batches.
+//! How the system is to treat this process: no core files, and threads that do not interrupt others.
 
 use std::io;
 
@@ -10,9 +10,9 @@ use thread_priority::{
 
 use super::StartError;
 
-const AS_USUAL: ThreadSchedulePolicy =
+const SCHED_OTHER: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
-const IN_BATCHES: ThreadSchedulePolicy =
+const SCHED_BATCH: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
 
 /// Keeps documents and keys out of core files, whatever the system's default.
@@ -25,34 +25,44 @@ pub fn forbid_core_files() -> Result<(), StartError> {
         .map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
 }
 
-/// Has this thread, and those it starts, scheduled as work in batches (sched(7), `SCHED_BATCH`): woken, it waits for its
-/// turn instead of interrupting another thread.
+/// Puts this thread, and those that it starts from now on, under `SCHED_BATCH` (sched(7)): woken, a thread waits for its
+/// turn instead of interrupting another.
 ///
 /// Where replicas share processors with each other or the broker, each then finds more to do when its turn comes, and
 /// hands more over at once: four replicas on two processors have half the switches between threads, and a job costs them
-/// a fifth less. The process keeps its niceness, and a policy that somebody else has chosen for it.
+/// a fifth less. The price: beside a program that keeps a processor busy, a thread waits until that one's turn ends.
+///
+/// A policy other than `SCHED_OTHER`, the usual one, is somebody's choice and stays; niceness stays in any case.
 ///
 /// # Errors
 /// What the system says against it. Nothing but speed is lost.
-pub fn schedule_in_batches() -> io::Result<()> {
-    if thread_schedule_policy().map_err(told)? != AS_USUAL {
-        return Ok(());
+pub fn use_sched_batch() -> io::Result<()> {
+    match thread_schedule_policy() {
+        Ok(SCHED_OTHER) => {}
+        // One that the library has no name for is chosen, too.
+        Ok(_) | Err(Error::Ffi(_)) => return Ok(()),
+        Err(error) => return Err(io_error(error)),
     }
     let niceness = getpriority_process(None)?;
     let priority = of_niceness(niceness)
         .ok_or_else(|| io::Error::other(format!("no priority stands for niceness {niceness}")))?;
-    set_thread_priority_and_policy(thread_native_id(), priority, IN_BATCHES).map_err(told)
+    match set_thread_priority_and_policy(thread_native_id(), priority, SCHED_BATCH) {
+        // The policy may be set, and the niceness that it is already refused.
+        Err(_) if matches!(thread_schedule_policy(), Ok(SCHED_BATCH)) => Ok(()),
+        set => set.map_err(io_error),
+    }
 }
 
-/// The library sets a niceness along with the policy, and counts it from 0 to 99.
+/// The system keeps a thread's niceness under a new policy, but the library sets one along with it, and counts it from 0
+/// to 99.
 fn of_niceness(niceness: i32) -> Option<ThreadPriority> {
     (0..=99)
         .filter_map(|value| ThreadPriorityValue::try_from(value).ok())
         .map(ThreadPriority::Crossplatform)
-        .find(|priority| matches!(priority.to_posix(IN_BATCHES), Ok(of) if of == niceness))
+        .find(|priority| matches!(priority.to_posix(SCHED_BATCH), Ok(of) if of == niceness))
 }
 
-fn told(error: Error) -> io::Error {
+fn io_error(error: Error) -> io::Error {
     match error {
         Error::OS(code) => io::Error::from_raw_os_error(code),
         other => io::Error::other(other),
@@ -67,7 +77,7 @@ mod tests {
     fn every_niceness_has_a_priority_that_keeps_it() {
         for niceness in -20..=19 {
             let priority = of_niceness(niceness).unwrap();
-            assert_eq!(priority.to_posix(IN_BATCHES).unwrap(), niceness);
+            assert_eq!(priority.to_posix(SCHED_BATCH).unwrap(), niceness);
         }
     }
 }

@@ -268,6 +268,8 @@ fn compose_mounts_files_that_are_there_and_gives_its_worker_a_configuration() ->
 fn unit_gives_the_worker_its_secret_and_starts_no_other_program() -> Result<()> {
     let unit = text("config/systemd/irn-worker.service")?;
     assert_eq!(after(&unit, "ExecStart=")?, "/usr/local/bin/irn-worker run");
+    // Its filter of system calls keeps the worker from asking for that.
+    assert_eq!(after(&unit, "CPUSchedulingPolicy=")?, "batch");
     let folder = Folder::new()?;
     // As systemd.exec(5) lays them: by name, in a folder that %d stands for.
     for credential in all_after(&unit, "LoadCredential=") {

@@ -10,9 +10,11 @@ use lapin::options::{
     ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use lapin::{
+    Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{eventually, published};
 
@@ -355,8 +357,10 @@ impl Amqp {
     ) -> Result<()> {
         let mut arrivals = self.arrivals(queue).await?;
         loop {
-            let message = arrivals.next().await?;
-            if enough(message)? {
+            let (message, acker) = arrivals.receive().await?;
+            let done = enough(message)?;
+            acknowledge(&acker).await?;
+            if done {
                 answered(arrivals.channel.close(200, "done".into())).await?;
                 return Ok(());
             }
@@ -376,7 +380,11 @@ impl Amqp {
             FieldTable::default(),
         );
         let consumer = answered(consuming).await?;
-        Ok(Arrivals { channel, consumer })
+        Ok(Arrivals {
+            queue: queue.to_owned(),
+            channel,
+            consumer,
+        })
     }
 
     /// Takes all that a queue holds now.
@@ -447,26 +455,45 @@ impl Amqp {
     }
 }
 
-/// A queue's messages, one after the other: see [`Amqp::arrivals`]. What is measured with them is the messages' time,
-/// which [`Amqp::take`] adds that of a channel and a consumer to.
+/// A queue's messages, one after the other: see [`Amqp::arrivals`]. [`Amqp::take`] opens a channel and a consumer each
+/// time, which a time that is measured would include. What has come and was not taken goes back with the channel.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
+    queue: String,
     channel: Channel,
     consumer: Consumer,
 }
 
 impl Arrivals {
-    /// Waits for the next message and acknowledges it.
+    /// The next message, and how long it took to come since `published`; it is acknowledged.
     ///
     /// # Errors
-    /// When the consumer or the connection is lost.
-    pub(crate) async fn next(&mut self) -> Result<Message> {
+    /// When none comes within `deadline`, or the consumer or the connection is lost.
+    pub(crate) async fn next_since(
+        &mut self,
+        published: Instant,
+        deadline: Duration,
+    ) -> Result<(Message, Duration)> {
+        let received = timeout(deadline, self.receive()).await;
+        let (message, acker) = received
+            .with_context(|| format!("nothing was in {} after {deadline:?}", self.queue))??;
+        let took = published.elapsed();
+        acknowledge(&acker).await?;
+        Ok((message, took))
+    }
+
+    async fn receive(&mut self) -> Result<(Message, Acker)> {
         let next = self.consumer.next().await;
         let delivery = next.context("the consumer was cancelled")??;
-        let acked = delivery.acker.ack(BasicAckOptions::default());
-        ensure!(answered(acked).await?, "an ack was not sent");
-        Message::new(delivery)
+        let acker = delivery.acker.clone();
+        Ok((Message::new(delivery)?, acker))
     }
+}
+
+async fn acknowledge(acker: &Acker) -> Result<()> {
+    let acked = answered(acker.ack(BasicAckOptions::default())).await?;
+    ensure!(acked, "an ack was not sent");
+    Ok(())
 }
 
 fn job_queues(rungs: &[&str]) -> Vec<String> {
