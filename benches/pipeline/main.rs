@@ -64,6 +64,9 @@ struct Options {
     /// What is measured, of all that
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Costs, Part::Latency, Part::Memory])]
     parts: Vec<Part>,
+    /// Along what costs are swept
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Axis::ALL)]
+    axes: Vec<Axis>,
     /// How often each point is measured; the median counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -153,7 +156,12 @@ async fn run(options: &Options) -> Result<()> {
     let points: Vec<Point> = match (measured(Part::Costs), options.quick) {
         (false, _) => Vec::new(),
         (true, true) => vec![STANDARD],
-        (true, false) => Axis::ALL.into_iter().flat_map(Axis::points).collect(),
+        (true, false) => options
+            .axes
+            .iter()
+            .copied()
+            .flat_map(Axis::points)
+            .collect(),
     };
     let told = |row: &Row| {
         eprintln!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::corpus::Corpus;
@@ -36,12 +37,17 @@ pub(crate) const STANDARD: Point = Point {
 };
 
 /// What is varied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Axis {
+    /// Jobs at once
     Concurrency,
+    /// Bytes of a document
     Size,
+    /// GSTINs
     Sellers,
+    /// Workers
     Replicas,
+    /// HTTP and HTTPS
     Scheme,
 }
 
