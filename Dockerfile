@@ -16,12 +16,11 @@ WORKDIR /build
 RUN command -v make >/dev/null \
  || { apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*; }
 COPY Cargo.toml Cargo.lock ./
-COPY src/layout src/layout
 # hadolint ignore=DL4006
 RUN awk '/^\[/ { cut = /^\[\[(bench|test)\]\]/ } !cut' Cargo.toml >trimmed && mv trimmed Cargo.toml \
- && mkdir -p src/bin/irp-sandbox \
+ && mkdir -p src/bin/irp-sandbox src/layout \
  && touch src/lib.rs \
- && echo 'fn main() {}' | tee src/main.rs >src/bin/irp-sandbox/main.rs \
+ && echo 'fn main() {}' | tee src/main.rs src/layout/build.rs >src/bin/irp-sandbox/main.rs \
  && cargo build --release --locked --bin irn-worker \
  && rm -r src
 

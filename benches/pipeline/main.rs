@@ -64,8 +64,8 @@ struct Options {
     /// What is measured, of all that
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Costs, Part::Latency, Part::Memory])]
     parts: Vec<Part>,
-    /// Along what costs are swept
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Axis::ALL)]
+    /// Which axes costs are measured along
+    #[arg(long, conflicts_with = "quick", value_enum, value_delimiter = ',', default_values_t = Axis::ALL)]
     axes: Vec<Axis>,
     /// How often each point is measured; the median counts
     #[arg(long, default_value_t = 3)]
