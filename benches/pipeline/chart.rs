@@ -71,7 +71,7 @@ fn draw_axis(panel: &Area<'_>, axis: Axis, rows: &[Row]) -> Result<()> {
         chart
             .draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))
             .map_err(told)?
-            .label(subject.name())
+            .label(subject.to_string())
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
         let dots = line
             .into_iter()
@@ -101,7 +101,7 @@ fn line(subject: Subject, axis: Axis, points: &[Point], rows: &[Row]) -> Vec<(f6
     let at = |(place, point): (usize, &Point)| {
         let row = rows
             .iter()
-            .find(|row| row.point == *point && row.subject == subject.name())?;
+            .find(|row| row.point == *point && row.subject == subject)?;
         let unit = match axis {
             Axis::Size => row.document_bytes as f64 / 1_000.0,
             Axis::Concurrency | Axis::Sellers | Axis::Replicas | Axis::Scheme => 1.0,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::corpus::Corpus;
 use crate::load::{Erp, Jobs, Results, accepted};
+use crate::machine::Processors;
 use crate::stack::{Setting, Subject};
 
 /// Jobs before those that are counted: logins and connections.
@@ -22,11 +23,15 @@ const WINDOW: usize = 1_000;
 /// What was seen at one rate.
 #[derive(Debug, Serialize)]
 pub(crate) struct Added {
-    pub(crate) subject: &'static str,
+    pub(crate) subject: Subject,
     /// How long the portal takes, as it was told.
     pub(crate) portal_ms: u64,
-    /// Jobs a second, half of what was carried at full load.
+    /// Of what was carried at full load.
+    pub(crate) load_percent: u32,
+    /// Jobs a second.
     pub(crate) rate: f64,
+    /// How much of their time the machine's processors were busy, with everything.
+    pub(crate) busy: f64,
     pub(crate) jobs: usize,
     /// Milliseconds from the moment the schedule names to the result, without the portal's.
     pub(crate) p50_ms: f64,
@@ -43,11 +48,12 @@ impl Added {
     }
 }
 
-/// Publishes at half of `full_load` jobs a second, whether or not results come, and times each.
+/// Publishes at so many per cent of `full_load` jobs a second, whether or not results come, and times each.
 pub(crate) async fn added(
     setting: &Setting<'_>,
     subject: Subject,
     full_load: f64,
+    load_percent: u32,
 ) -> Result<Added> {
     setting.prepare().await?;
     let mut erp = Erp::connect(setting.broker_url).await?;
@@ -55,18 +61,20 @@ pub(crate) async fn added(
     erp.jobs.publish(setting.corpus, 0..WARM_UP).await?;
     erp.results.take(WARM_UP).await?;
 
-    let rate = full_load / 2.0;
+    let rate = full_load * f64::from(load_percent) / 100.0;
     let schedule = Schedule {
         start: Instant::now() + Duration::from_millis(100),
         between: Duration::from_secs_f64(1.0 / rate),
         jobs: (rate * FOR.as_secs_f64()) as usize,
     };
+    let before = Processors::now()?;
     let (published, took) = tokio::join!(
         schedule.publish(&erp.jobs, setting.corpus),
         schedule.time(&mut erp.results)
     );
     published?;
     let mut took = took?;
+    let busy = Processors::now()?.busy_since(&before);
     program.end().await?;
 
     took.sort_unstable();
@@ -80,9 +88,11 @@ pub(crate) async fn added(
         own.as_secs_f64() * 1e3
     };
     Ok(Added {
-        subject: subject.name(),
+        subject,
         portal_ms: u64::try_from(setting.delay.as_millis())?,
+        load_percent,
         rate,
+        busy,
         jobs: schedule.jobs,
         p50_ms: at(0.5),
         p99_ms: at(0.99),

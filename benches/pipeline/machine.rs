@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::support::http;
@@ -59,6 +59,39 @@ impl Machine {
             commit: commit(),
             date: now.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         })
+    }
+}
+
+/// What all processors have done since the machine started, in the kernel's ticks.
+pub(crate) struct Processors {
+    all: u64,
+    idle: u64,
+}
+
+impl Processors {
+    /// # Errors
+    /// When the kernel does not say (proc_stat(5)).
+    pub(crate) fn now() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .skip(1)
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; the guests' that follow are in user and nice.
+        let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks[..] else {
+            bail!("/proc/stat begins with {line:?}");
+        };
+        let idle = idle + iowait;
+        let all = user + nice + system + idle + irq + softirq + steal;
+        Ok(Self { all, idle })
+    }
+
+    /// The share of time that was not idle.
+    pub(crate) fn busy_since(&self, before: &Self) -> f64 {
+        let all = (self.all - before.all).max(1);
+        1.0 - self.idle.saturating_sub(before.idle) as f64 / all as f64
     }
 }
 

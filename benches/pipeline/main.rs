@@ -36,8 +36,14 @@ use crate::stack::{Portal, Setting, Subject, Workplace};
 use crate::support::broker::Broker;
 use crate::sweep::{Axis, Plan, Point, Row, STANDARD, sweep};
 
-/// How long the portal takes where latency is measured.
-const PORTAL_TAKES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
+/// Where latency is measured: how long the portal takes, and how many per cent of full load come. With a portal that answers at
+/// once the processors are all that holds full load back, and half of its jobs, which share fewer wake-ups, keep them
+/// nearly as busy.
+const UNDER: [(Duration, u32); 3] = [
+    (Duration::ZERO, 25),
+    (Duration::ZERO, 50),
+    (Duration::from_millis(50), 50),
+];
 /// GSTINs with a live session each, where memory is measured.
 const MANY_SESSIONS: usize = 10_000;
 
@@ -86,7 +92,7 @@ struct Options {
 enum Part {
     /// CPU time of a job, over the sweep
     Costs,
-    /// Added latency at half load
+    /// Added latency below full load
     Latency,
     /// Memory: idle, with many sessions, over many jobs
     Memory,
@@ -164,10 +170,17 @@ async fn run(options: &Options) -> Result<()> {
             .collect(),
     };
     let told = |row: &Row| {
-        eprintln!(
-            "{:?} {}: {:.1} µs/job, {:.0} jobs/s",
-            row.point, row.subject, row.median.subject_us, row.median.rate
-        );
+        if let Some(run) = row.runs.last() {
+            eprintln!(
+                "{:?} {}, run {} of {}: {:.1} µs/job, {:.0} jobs/s",
+                row.point,
+                row.subject,
+                row.runs.len(),
+                plan.runs,
+                run.subject_us,
+                run.rate
+            );
+        }
     };
     let rows = sweep(&place, plan, points, told).await?;
     let latency = match measured(Part::Latency) {
@@ -191,7 +204,7 @@ async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// At half of full load, for portals that answer at once and that take their time: of each the run in the middle.
+/// Below full load, for portals that answer at once and that take their time: of each the run in the middle.
 async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
     let corpus = Corpus::make(place.path(), STANDARD.size, STANDARD.sellers)?;
     let portal = Portal::start(place, &corpus, false).await?;
@@ -199,35 +212,37 @@ async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
         warm_up: plan.jobs / 8,
         counted: plan.jobs / 2,
     };
-    let mut latencies = Vec::new();
-    for delay in PORTAL_TAKES {
-        for subject in [Subject::Floor, Subject::Worker { preflight: true }] {
-            let mut runs = Vec::with_capacity(plan.runs);
-            for _ in 0..plan.runs {
-                let (broker, another) = (Broker::new().await?, Broker::new().await?);
-                let setting = Setting {
-                    place,
-                    broker_url: &broker.url(),
-                    portal: &portal,
-                    corpus: &corpus,
-                    concurrency: STANDARD.concurrency,
-                    delay,
-                };
-                let full = measure(&setting, plan.broker_pid, subject, 1, amount).await?;
-                let setting = Setting {
-                    broker_url: &another.url(),
-                    ..setting
-                };
-                write_back().await?;
-                let seen = added(&setting, subject, full.rate).await?;
-                eprintln!("{seen:?}");
-                runs.push(seen);
-            }
-            latencies.extend(Added::median(runs));
+    let subjects = [Subject::Floor, Subject::Worker { preflight: true }];
+    let mut kinds: Vec<_> = UNDER
+        .into_iter()
+        .flat_map(|under| subjects.map(|subject| (under, subject, Vec::new())))
+        .collect();
+    // Each kind once before the next run, as in the sweep.
+    for _ in 0..plan.runs {
+        for ((delay, load), subject, runs) in &mut kinds {
+            let (broker, another) = (Broker::new().await?, Broker::new().await?);
+            let setting = Setting {
+                place,
+                broker_url: &broker.url(),
+                portal: &portal,
+                corpus: &corpus,
+                concurrency: STANDARD.concurrency,
+                delay: *delay,
+            };
+            let full = measure(&setting, plan.broker_pid, *subject, 1, amount).await?;
+            let setting = Setting {
+                broker_url: &another.url(),
+                ..setting
+            };
+            write_back().await?;
+            let seen = added(&setting, *subject, full.rate, *load).await?;
+            eprintln!("{seen:?}");
+            runs.push(seen);
         }
     }
     portal.program.end().await?;
-    Ok(latencies)
+    let middle = |(_, _, runs)| Added::median(runs);
+    Ok(kinds.into_iter().filter_map(middle).collect())
 }
 
 /// What the broker wrote in earlier runs, the kernel writes to the disk half a minute later: in the midst of this one,

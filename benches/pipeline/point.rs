@@ -75,7 +75,7 @@ pub(crate) async fn measure(
     for program in programs {
         program.end().await?;
     }
-    let whose = || format!("{replicas} x {}", subject.name());
+    let whose = || format!("{replicas} x {subject}");
     setting.portal.expect(jobs).await.with_context(whose)?;
     Ok(after.since(&before, amount.counted))
 }

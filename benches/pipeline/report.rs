@@ -156,12 +156,13 @@ impl Report {
     }
 
     fn latency_lines(&self) -> Vec<(&'static str, f64, f64)> {
-        let ours = |added: &&Added| added.subject != Subject::Floor.name();
+        let ours = |added: &&Added| added.subject != Subject::Floor;
         let what = |added: &Added| match added.portal_ms {
             0 => "p99 of the added latency at half load, portal that answers at once, ms",
             _ => "p99 of the added latency at half load, portal that takes its time, ms",
         };
-        let lines = self.latency.iter().filter(ours);
+        let at_half = |added: &&Added| added.load_percent == 50;
+        let lines = self.latency.iter().filter(ours).filter(at_half);
         lines
             .map(|added| (what(added), added.p99_ms, 5.0))
             .collect()
@@ -216,8 +217,13 @@ impl Report {
         let ratio = floor.map_or(0.0, |floor| median.subject_us / floor);
         writeln!(
             text,
-            "| {value} | {subject} | {:.0} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {:.1} |",
-            median.subject_us, median.rate, median.broker_us, median.portal_us, median.peak_mib
+            "| {value} | {} | {:.0} | {ratio:.2} | {:.0} | {:.0} | {:.0} | {:.1} |",
+            subject,
+            median.subject_us,
+            median.rate,
+            median.broker_us,
+            median.portal_us,
+            median.peak_mib
         )?;
         Ok(())
     }
@@ -227,7 +233,7 @@ impl Report {
         let row = self
             .rows
             .iter()
-            .find(|row| row.point == *point && row.subject == subject.name())?;
+            .find(|row| row.point == *point && row.subject == subject)?;
         Some(row.median.subject_us)
     }
 
@@ -238,16 +244,21 @@ impl Report {
         writeln!(
             text,
             "## Added latency\n\n\
-             Jobs come at a fixed rate, half of what was carried at full load, whether or not results come. Time from the moment a job is due to the \
-             moment its result is consumed, without the portal's own time; broker and load generator are in it. Of {} runs the one with the middle p99.\n\n\
-             | portal takes | | jobs/s | p50 ms | p99 ms | max ms |\n| ---: | :--- | ---: | ---: | ---: | ---: |",
+             Jobs come at a fixed rate, a share of what was carried at full load, whether or not results come. Time from the moment a job is due \
+             to the moment its result is consumed, without the portal's own time; broker and load generator are in it. *Busy* is how much of their \
+             time the machine's processors worked, for all of them: where nothing but processors holds full load back, half of its jobs keep \
+             them nearly as busy, because fewer share a wake-up. Of {} runs the one with the middle p99.\n\n\
+             | portal takes | load | | jobs/s | busy | p50 ms | p99 ms | max ms |\n\
+             | ---: | ---: | :--- | ---: | ---: | ---: | ---: | ---: |",
             self.runs
         )?;
         for added in &self.latency {
             let Added {
                 subject,
                 portal_ms,
+                load_percent,
                 rate,
+                busy,
                 p50_ms,
                 p99_ms,
                 max_ms,
@@ -255,7 +266,8 @@ impl Report {
             } = added;
             writeln!(
                 text,
-                "| {portal_ms} ms | {subject} | {rate:.0} | {p50_ms:.2} | {p99_ms:.2} | {max_ms:.2} |"
+                "| {portal_ms} ms | {load_percent} % | {subject} | {rate:.0} | {:.0} % | {p50_ms:.2} | {p99_ms:.2} | {max_ms:.2} |",
+                busy * 100.0
             )?;
         }
         writeln!(text)?;

@@ -1,11 +1,12 @@
 //! What a job passes: the portal, and the worker or the floor that is measured. Each is a process of its own, started
 //! as its users start it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{Result, ensure};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -159,14 +160,20 @@ pub(crate) enum Subject {
     Worker { preflight: bool },
 }
 
-impl Subject {
-    /// As the tables call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+/// As the tables call it.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Floor => "floor",
             Self::Worker { preflight: false } => "worker",
             Self::Worker { preflight: true } => "worker + pre-flight",
-        }
+        })
+    }
+}
+
+impl Serialize for Subject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -143,6 +143,17 @@ impl Point {
         }
     }
 
+    /// Nothing measured yet.
+    fn rows(&self, corpus: &Corpus) -> impl Iterator<Item = Row> {
+        self.subjects().iter().map(|subject| Row {
+            point: *self,
+            subject: *subject,
+            document_bytes: corpus.size(),
+            median: Measured::default(),
+            runs: Vec::new(),
+        })
+    }
+
     /// Points that one running portal serves.
     fn portal(&self) -> (usize, usize, bool) {
         (self.size, self.sellers, self.tls)
@@ -153,7 +164,7 @@ impl Point {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) point: Point,
-    pub(crate) subject: &'static str,
+    pub(crate) subject: Subject,
     /// Bytes of a document, exactly.
     pub(crate) document_bytes: usize,
     /// Of all runs.
@@ -169,12 +180,22 @@ pub(crate) struct Plan {
     pub(crate) broker_pid: Option<u32>,
 }
 
-/// Measures all points that `points` names, each once, and tells of each as it is done.
+/// Points that one running portal serves, and what was measured there.
+struct Stage {
+    corpus: Corpus,
+    portal: Portal,
+    rows: Vec<Row>,
+}
+
+/// Measures all points that `points` names, each once a run, and tells of each measurement.
+///
+/// A run goes over all points before the next one begins, so that what else the machine does, which changes within
+/// minutes, meets alike what is compared.
 pub(crate) async fn sweep(
     place: &Workplace,
     plan: Plan,
     points: impl IntoIterator<Item = Point>,
-    mut done: impl FnMut(&Row),
+    told: impl Fn(&Row),
 ) -> Result<Vec<Row>> {
     let mut by_portal: BTreeMap<_, Vec<Point>> = BTreeMap::new();
     for point in points {
@@ -183,57 +204,56 @@ pub(crate) async fn sweep(
             of_portal.push(point);
         }
     }
-    let mut rows = Vec::new();
+    let mut stages = Vec::with_capacity(by_portal.len());
     for ((size, sellers, tls), points) in by_portal {
         let corpus = Corpus::make(place.path(), size, sellers)?;
-        let portal = Portal::start(place, &corpus, tls).await?;
-        for point in points {
-            let first = rows.len();
-            rows.extend(measure_all(place, plan, point, &portal, &corpus).await?);
-            rows[first..].iter().for_each(&mut done);
+        stages.push(Stage {
+            portal: Portal::start(place, &corpus, tls).await?,
+            rows: points
+                .iter()
+                .flat_map(|point| point.rows(&corpus))
+                .collect(),
+            corpus,
+        });
+    }
+    for _ in 0..plan.runs {
+        for stage in &mut stages {
+            for row in &mut stage.rows {
+                let measured = once(place, plan, row, &stage.portal, &stage.corpus).await?;
+                row.runs.push(measured);
+                told(row);
+            }
         }
-        portal.program.end().await?;
+    }
+    let mut rows = Vec::new();
+    for stage in stages {
+        stage.portal.program.end().await?;
+        rows.extend(stage.rows.into_iter().map(|row| Row {
+            median: Measured::median(&row.runs),
+            ..row
+        }));
     }
     Ok(rows)
 }
 
-/// All subjects in turn, and that as often as the plan says: what else the machine does then meets each alike.
-async fn measure_all(
+/// Measures one subject at one point, in a virtual host of its own.
+async fn once(
     place: &Workplace,
     plan: Plan,
-    point: Point,
+    row: &Row,
     portal: &Portal,
     corpus: &Corpus,
-) -> Result<Vec<Row>> {
-    let subjects = point.subjects();
-    let mut rows: Vec<Row> = subjects
-        .iter()
-        .map(|subject| Row {
-            point,
-            subject: subject.name(),
-            document_bytes: corpus.size(),
-            median: Measured::default(),
-            runs: Vec::new(),
-        })
-        .collect();
-    for _ in 0..plan.runs {
-        for (subject, row) in subjects.iter().zip(&mut rows) {
-            let broker = Broker::new().await?;
-            let setting = Setting {
-                place,
-                broker_url: &broker.url(),
-                portal,
-                corpus,
-                concurrency: point.concurrency,
-                delay: Duration::ZERO,
-            };
-            let amount = point.amount(plan.jobs);
-            let measured = measure(&setting, plan.broker_pid, *subject, point.replicas, amount);
-            row.runs.push(measured.await?);
-        }
-    }
-    for row in &mut rows {
-        row.median = Measured::median(&row.runs);
-    }
-    Ok(rows)
+) -> Result<Measured> {
+    let Row { point, subject, .. } = row;
+    let broker = Broker::new().await?;
+    let setting = Setting {
+        place,
+        broker_url: &broker.url(),
+        portal,
+        corpus,
+        concurrency: point.concurrency,
+        delay: Duration::ZERO,
+    };
+    let amount = point.amount(plan.jobs);
+    measure(&setting, plan.broker_pid, *subject, point.replicas, amount).await
 }
