@@ -30,7 +30,7 @@ pub use letter::DeadLetter;
 use properties::{
     carried, carried_headers, header_text, headers_fit, returned_headers, write_obituary,
 };
-pub use properties::{header, long, set, short};
+pub use properties::{header, long, set, short, without_foreign_headers};
 pub use receipt::{CANARY_QUEUES, Receipt};
 
 /// The longest `message_id` the contract takes, in characters.

@@ -170,6 +170,23 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
     carried
 }
 
+/// The properties with no other headers than what the worker writes or reads: whatever else an ERP put there may tell of
+/// the document.
+pub fn without_foreign_headers(properties: Properties) -> Properties {
+    let mut kept = FieldTable::default();
+    for (name, value) in properties
+        .headers()
+        .as_ref()
+        .into_iter()
+        .flat_map(|headers| headers.inner())
+    {
+        if WORKERS_OWN.contains(&name.as_str()) || name.as_str() == header::GSTIN {
+            kept.insert(name.clone(), value.clone());
+        }
+    }
+    properties.with_headers(kept)
+}
+
 /// The properties that travel on. Left out: `expiration`, which would end a job on the ladder behind our back, and
 /// `user_id`, which the broker checks against the connection that publishes and so would close ours.
 pub(super) fn carried(properties: &Properties, headers: FieldTable) -> Properties {

@@ -39,14 +39,14 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Delivery, Publisher};
+use crate::broker::{Delivery, Publication, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
 use crate::control::Paused;
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::job::{self, Body, Job, Operation};
+use crate::job::{self, Body, Job, Operation, Properties};
 use crate::limits::{Limits, Refusals, Scaling, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
@@ -245,11 +245,22 @@ impl Worker {
         self.lanes.held(gstin)
     }
 
-    /// What of a body may be kept in `irn.dead` and `irn.poison`.
-    fn kept(&self, body: &Body) -> Body {
-        match self.config.dead_letter.payload {
-            DeadLetterPayload::Keep => body.clone(),
-            DeadLetterPayload::Drop => Body::default(),
+    /// A letter for `irn.dead` or `irn.poison`, with what of the message may be kept there.
+    fn letter(
+        &self,
+        queue: &'static str,
+        properties: Properties,
+        body: &Body,
+    ) -> Publication<'static> {
+        let (properties, body) = match self.config.dead_letter.payload {
+            DeadLetterPayload::Keep => (properties, body.clone()),
+            DeadLetterPayload::Drop => (job::without_foreign_headers(properties), Body::default()),
+        };
+        Publication {
+            exchange: "".into(),
+            routing_key: queue.into(),
+            properties,
+            body,
         }
     }
 

@@ -481,9 +481,15 @@ async fn dead_letter_of_a_login_that_failed_says_that_nothing_was_sent() -> Resu
     .await?;
     let once = json!([{"endpoint": "auth", "kind": "status", "status": 503, "times": 1}]);
     stack.sandbox.faults(1, once).await?;
-    let outcome = stack.settle(job("j-1", "S/21")).await?;
+    let named = job("j-1", "S/21").text_header("x-customer", "Sample");
+    let outcome = stack.settle(named).await?;
     assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
     let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];
+    assert_eq!(
+        letter.header("x-customer"),
+        None,
+        "it may tell of the document"
+    );
     assert_eq!(letter.header("x-irn-outcome").as_deref(), Some("not_sent"));
     assert_eq!(
         letter.header("x-irn-document").as_deref(),

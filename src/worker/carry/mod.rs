@@ -230,12 +230,7 @@ async fn dead_lettered(
     let properties = case
         .job
         .dead(&case.again(case.job.attempt, error), &obituary);
-    let letter = Publication {
-        exchange: "".into(),
-        routing_key: DEAD_QUEUE.into(),
-        properties,
-        body: worker.kept(&case.job.body),
-    };
+    let letter = worker.letter(DEAD_QUEUE, properties, &case.job.body);
     publish(worker, &letter, &case.acknowledger, case.about()).await?;
     worker.crash.at(Point::DeadLetterConfirmed);
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::publish::{Lost, publish};
 use super::receipt::receipt;
 use super::reply::{ReplyTo, allowed_reply_queue, publish_result};
-use crate::broker::{Acknowledger, POISON_QUEUE, Publication};
+use crate::broker::{Acknowledger, POISON_QUEUE};
 use crate::crash::Point;
 use crate::job::{Obituary, Operation, Unreadable};
 use crate::outcome::{ErrorEntry, Reason, ResultMessage, Status, Timing};
@@ -58,13 +58,9 @@ async fn poisoned(
         span: None,
     };
     let publisher = worker.publisher_of(&unreadable.sender);
-    let kept = Publication {
-        exchange: "".into(),
-        routing_key: POISON_QUEUE.into(),
-        properties: unreadable.poison(&obituary, publisher.as_deref()),
-        body: worker.kept(&unreadable.body),
-    };
-    publish(worker, &kept, acknowledger, about).await?;
+    let properties = unreadable.poison(&obituary, publisher.as_deref());
+    let letter = worker.letter(POISON_QUEUE, properties, &unreadable.body);
+    publish(worker, &letter, acknowledger, about).await?;
     worker.crash.at(Point::PoisonConfirmed);
     let errors = [ErrorEntry::worker(
         Reason::Unreadable,
