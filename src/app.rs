@@ -81,6 +81,24 @@ pub enum StartError {
     Process(String),
 }
 
+impl StartError {
+    /// Whether another start may succeed with the same configuration: an address that a worker which is still draining
+    /// has will be free.
+    pub fn may_heal(&self) -> bool {
+        match self {
+            Self::Process(_) => true,
+            Self::Admin { error, .. } => error.kind() == std::io::ErrorKind::AddrInUse,
+            Self::Broker(_)
+            | Self::Irp(_)
+            | Self::Preflight(_)
+            | Self::Keys(_)
+            | Self::NoRungs
+            | Self::Traces(_)
+            | Self::UnsafeBroker(_) => false,
+        }
+    }
+}
+
 /// Runs the worker until SIGTERM or SIGINT, then drains. `allow_unsafe_broker`: also on a broker that would lose messages.
 pub async fn run(
     config: Config,

@@ -259,6 +259,7 @@ async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failur
     match app::run(loaded.config, accounts.credentials, allow_unsafe_broker).await {
         Ok(crate::worker::Stopped::Drained) => Ok(0),
         Ok(crate::worker::Stopped::GraceOver { .. }) => Ok(FAILED),
+        Err(error) if error.may_heal() => Err(Failure::new(FAILED, error)),
         Err(error) => Err(Failure::new(MISUSED, error)),
     }
 }

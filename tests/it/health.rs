@@ -85,6 +85,23 @@ async fn health_of_a_port_that_only_the_worker_knows_is_wrong_configuration() ->
 }
 
 #[tokio::test]
+async fn address_that_somebody_has_ends_the_start_but_is_no_wrong_configuration() -> Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let sandbox = Sandbox::start(&Credentials::of(&GSTINS[..1])).await?;
+    let config =
+        WorkerConfig::between(NO_BROKER, &sandbox)?.set("admin.listen", address.as_str())?;
+    let output = config.output("run", &[]).await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    ensure!(
+        said.contains(&format!("cannot listen on admin.listen = {address}")),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn service_manager_hears_of_start_state_life_and_stop() -> Result<()> {
     let dir = TempDir::new()?;
