@@ -351,7 +351,8 @@ pub struct ResultMessage<'a> {
     /// Of this form: 1.
     #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub version: u8,
-    /// The job's `message_id`; without one the IRN, or a digest of what could not be read.
+    /// The job's `message_id`, that of a document of an array followed by `/` and its number; without one the IRN, or a digest
+    /// of what could not be read.
     pub job_id: &'a str,
     /// What the job asked for.
     pub operation: &'a str,

@@ -308,7 +308,7 @@ pub struct LimitsConfig {
     pub auth_per_gstin: Rate,
     /// Answers for one GSTIN that the portal counts as errors.
     pub error_budget_per_gstin: Rate,
-    /// The same in all.
+    /// The same for all GSTINs of one client (`[[client]]` of the credentials).
     pub error_budget_total: Rate,
 }
 

@@ -33,7 +33,7 @@ pub(in crate::cli) struct FilterArgs {
     /// Of this GSTIN; may be repeated.
     #[arg(long = "gstin", value_name = "GSTIN")]
     gstins: Vec<Gstin>,
-    /// With this job id; may be repeated.
+    /// With this `message_id`; may be repeated.
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
     /// Dead for at least this long, for example 15m or 1d.
