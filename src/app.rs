@@ -82,12 +82,15 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether another start may succeed with the same configuration: an address that a worker which is still draining
-    /// has will be free.
+    /// Whether another start may succeed with the same configuration: an address that a worker which is still draining has
+    /// will be free, one that the machine does not have yet may come, and what the system refused it may grant.
     pub fn may_heal(&self) -> bool {
         match self {
             Self::Process(_) => true,
-            Self::Admin { error, .. } => error.kind() == std::io::ErrorKind::AddrInUse,
+            Self::Admin { error, .. } => matches!(
+                error.kind(),
+                std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AddrNotAvailable
+            ),
             Self::Broker(_)
             | Self::Irp(_)
             | Self::Preflight(_)

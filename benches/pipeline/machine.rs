@@ -62,7 +62,8 @@ impl Machine {
     }
 }
 
-/// What all processors have done since the machine started, in the kernel's ticks.
+/// What all processors have done since the machine started, in the kernel's ticks. Time that a hypervisor gave to others
+/// is left out.
 pub(crate) struct Processors {
     all: u64,
     idle: u64,
@@ -80,17 +81,18 @@ impl Processors {
             .map(str::parse)
             .collect::<Result<_, _>>()?;
         // user, nice, system, idle, iowait, irq, softirq, steal; the guests' that follow are in user and nice.
-        let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks[..] else {
+        let [user, nice, system, idle, iowait, irq, softirq, ..] = ticks[..] else {
             bail!("/proc/stat begins with {line:?}");
         };
         let idle = idle + iowait;
-        let all = user + nice + system + idle + irq + softirq + steal;
+        let all = user + nice + system + idle + irq + softirq;
         Ok(Self { all, idle })
     }
 
     /// The share of time that was not idle.
     pub(crate) fn busy_since(&self, before: &Self) -> f64 {
-        let all = (self.all - before.all).max(1);
+        // iowait may decrease (proc_stat(5)).
+        let all = self.all.saturating_sub(before.all).max(1);
         1.0 - self.idle.saturating_sub(before.idle) as f64 / all as f64
     }
 }

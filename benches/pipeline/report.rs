@@ -246,8 +246,7 @@ impl Report {
             "## Added latency\n\n\
              Jobs come at a fixed rate, a share of what was carried at full load, whether or not results come. Time from the moment a job is due \
              to the moment its result is consumed, without the portal's own time; broker and load generator are in it. *Busy* is how much of their \
-             time the machine's processors worked, for all of them: where nothing but processors holds full load back, half of its jobs keep \
-             them nearly as busy, because fewer share a wake-up. Of {} runs the one with the middle p99.\n\n\
+             time the machine's processors worked, for all of them. Of {} runs the one with the middle p99.\n\n\
              | portal takes | load | | jobs/s | busy | p50 ms | p99 ms | max ms |\n\
              | ---: | ---: | :--- | ---: | ---: | ---: | ---: | ---: |",
             self.runs

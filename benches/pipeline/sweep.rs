@@ -189,8 +189,8 @@ struct Stage {
 
 /// Measures all points that `points` names, each once a run, and tells of each measurement.
 ///
-/// A run goes over all points before the next one begins, so that what else the machine does, which changes within
-/// minutes, meets alike what is compared.
+/// A run goes over all points before the next one begins, and every second one the other way round, so that what else the
+/// machine does, which changes within minutes, meets alike what is compared.
 pub(crate) async fn sweep(
     place: &Workplace,
     plan: Plan,
@@ -216,9 +216,15 @@ pub(crate) async fn sweep(
             corpus,
         });
     }
-    for _ in 0..plan.runs {
+    for run in 0..plan.runs {
         for stage in &mut stages {
-            for row in &mut stage.rows {
+            let rows = stage.rows.iter_mut();
+            let rows: Vec<&mut Row> = if run % 2 == 0 {
+                rows.collect()
+            } else {
+                rows.rev().collect()
+            };
+            for row in rows {
                 let measured = once(place, plan, row, &stage.portal, &stage.corpus).await?;
                 row.runs.push(measured);
                 told(row);

@@ -185,7 +185,7 @@ pub(super) fn routes(s: &mut Section<'_>, inherited: Inherited<'_>) -> Vec<Named
     let read = |(name, item): (String, Item)| {
         let key = format!("routes.{name}");
         if !is_a_name(&name) {
-            let problem = "is not a name: at most 32 letters, digits, - and _, and neither `default` nor `failover`";
+            let problem = "is not a name: at most 32 letters, digits, - and _, neither `default` nor `failover`, and not ending in `_failover`";
             s.fault_at(&item.source, &key, problem, ROUTES_REMEDY);
             return None;
         }
@@ -207,10 +207,11 @@ pub(super) fn routes(s: &mut Section<'_>, inherited: Inherited<'_>) -> Vec<Named
     entries.into_iter().filter_map(read).collect()
 }
 
-/// It becomes part of log fields and metric labels.
+/// It becomes part of log fields and metric labels, where `NAME_failover` is that of the failover portal.
 fn is_a_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_taken = ["default", "failover"].contains(&name);
+    let is_taken = is_taken || name.ends_with("_failover");
     (1..=32).contains(&name.len()) && name.bytes().all(plain) && !is_taken
 }
 

@@ -170,8 +170,8 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
     carried
 }
 
-/// The properties with no other headers than what the worker writes or reads: whatever else an ERP put there may tell of
-/// the document.
+/// The properties with no other headers than those of a job's attempts and its death: whatever an ERP put there may tell
+/// of the document.
 pub fn without_foreign_headers(properties: Properties) -> Properties {
     let mut kept = FieldTable::default();
     for (name, value) in properties
@@ -180,7 +180,10 @@ pub fn without_foreign_headers(properties: Properties) -> Properties {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        if WORKERS_OWN.contains(&name.as_str()) || name.as_str() == header::GSTIN {
+        let name_of_a_batch = [header::BATCH_ID, header::BATCH_SEQ, header::BATCH_SIZE];
+        let is_of_attempts =
+            WORKERS_OWN.contains(&name.as_str()) && !name_of_a_batch.contains(&name.as_str());
+        if is_of_attempts || name.as_str() == header::GSTIN {
             kept.insert(name.clone(), value.clone());
         }
     }

@@ -113,6 +113,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ("irp.routes = [\"a\"]", "irp.routes", "is a list, not a table", "[irp.routes.NAME]"),
     ("irp.routes.a = \"https://a.example.in\"", "irp.routes.a", "is text, not a table", "[irp.routes.NAME]"),
     ("irp.routes.\"a b\" = { base_url = \"https://a.example.in\" }", "irp.routes.a b", "is not a name", "[irp.routes.NAME]"),
+    ("irp.routes.a_failover = { base_url = \"https://a.example.in\" }", "irp.routes.a_failover", "not ending in `_failover`", "[irp.routes.NAME]"),
     ("irp.routes.a = {}", "irp.routes.a.base_url", "is missing", "scheme and host"),
     ("irp.routes.a = { base_url = \"a.example.in\" }", "irp.routes.a.base_url", "is not a URL", "https://"),
     ("irp.routes.a = { base_url = \"http://a.example.in\" }", "irp.routes.a.base_url", "unencrypted", "https://"),
