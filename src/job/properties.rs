@@ -149,30 +149,8 @@ pub(super) fn returned_headers(properties: &Properties) -> FieldTable {
     returned
 }
 
-pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
-    let mut carried = FieldTable::default();
-    for (name, value) in properties
-        .headers()
-        .as_ref()
-        .into_iter()
-        .flat_map(|headers| headers.inner())
-    {
-        // The portal of an earlier doubt binds nobody once that is settled; a publisher is named anew once it is proven.
-        let is_left = BROKERS_OWN.contains(&name.as_str())
-            || SENDERS_OWN.contains(&name.as_str())
-            || OBITUARY.contains(&name.as_str())
-            || name.as_str() == header::PORTAL
-            || name.as_str() == header::PUBLISHER;
-        if !is_left {
-            carried.insert(name.clone(), value.clone());
-        }
-    }
-    carried
-}
-
-/// The properties with no other headers than those of a job's attempts and its death: whatever an ERP put there may tell
-/// of the document.
-pub fn without_foreign_headers(properties: Properties) -> Properties {
+/// Those of the headers whose names are to be kept.
+fn headers_where(properties: &Properties, is_kept: impl Fn(&str) -> bool) -> FieldTable {
     let mut kept = FieldTable::default();
     for (name, value) in properties
         .headers()
@@ -180,13 +158,33 @@ pub fn without_foreign_headers(properties: Properties) -> Properties {
         .into_iter()
         .flat_map(|headers| headers.inner())
     {
-        let name_of_a_batch = [header::BATCH_ID, header::BATCH_SEQ, header::BATCH_SIZE];
-        let is_of_attempts =
-            WORKERS_OWN.contains(&name.as_str()) && !name_of_a_batch.contains(&name.as_str());
-        if is_of_attempts || name.as_str() == header::GSTIN {
+        if is_kept(name.as_str()) {
             kept.insert(name.clone(), value.clone());
         }
     }
+    kept
+}
+
+pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
+    headers_where(properties, |name| {
+        // The portal of an earlier doubt binds nobody once that is settled; a publisher is named anew once it is proven.
+        let is_left = BROKERS_OWN.contains(&name)
+            || SENDERS_OWN.contains(&name)
+            || OBITUARY.contains(&name)
+            || name == header::PORTAL
+            || name == header::PUBLISHER;
+        !is_left
+    })
+}
+
+/// The properties with no other headers than those of a job's attempts and its death: whatever an ERP put there may tell
+/// of the document.
+pub fn without_foreign_headers(properties: Properties) -> Properties {
+    const OF_A_BATCH: [&str; 3] = [header::BATCH_ID, header::BATCH_SEQ, header::BATCH_SIZE];
+    let kept = headers_where(&properties, |name| {
+        let is_of_attempts = WORKERS_OWN.contains(&name) && !OF_A_BATCH.contains(&name);
+        is_of_attempts || name == header::GSTIN
+    });
     properties.with_headers(kept)
 }
 
