@@ -94,12 +94,7 @@ impl AppKey {
 
     /// Unwraps the `Sek` of the answer to the very login that carried this key.
     pub fn unwrap_session_key(&self, sek_base64: &str) -> Result<SessionKey, CryptoError> {
-        let opened = self.0.open(sek_base64)?;
-        let bytes: [u8; KEY_LENGTH] = opened
-            .as_slice()
-            .try_into()
-            .map_err(|_| CryptoError::BadSessionKey)?;
-        Ok(SessionKey(Key(Zeroizing::new(bytes))))
+        SessionKey::of(&self.0.open(sek_base64)?)
     }
 
     /// Opens what was sealed with this key: some portals seal the whole answer to a login.
@@ -109,6 +104,17 @@ impl AppKey {
 }
 
 impl SessionKey {
+    /// Reads the `Sek` of an answer that was sealed as a whole, which holds the key itself (IRIS).
+    pub fn from_base64(text: &str) -> Result<Self, CryptoError> {
+        let bytes = decode_base64(text).map(Zeroizing::new);
+        Self::of(&bytes.ok_or(CryptoError::BadSessionKey)?)
+    }
+
+    fn of(bytes: &[u8]) -> Result<Self, CryptoError> {
+        let bytes = bytes.try_into().map_err(|_| CryptoError::BadSessionKey)?;
+        Ok(Self(Key(Zeroizing::new(bytes))))
+    }
+
     /// Seals a request's payload: base64(AES-256-ECB-PKCS7(plain)), in one allocation.
     pub fn seal(&self, plain: &[u8]) -> String {
         let mut text = String::with_capacity(sealed_length(plain.len()));
@@ -156,12 +162,7 @@ impl Key {
     }
 
     fn open(&self, data_base64: &str) -> Result<Wiped<Vec<u8>>, CryptoError> {
-        let mut bytes = Wiped::new(
-            base64_simd::STANDARD
-                .decode_to_vec(data_base64)
-                .or_else(|_| TOLERANT.decode(data_base64))
-                .map_err(|_| CryptoError::NotCiphertext)?,
-        );
+        let mut bytes = Wiped::new(decode_base64(data_base64).ok_or(CryptoError::NotCiphertext)?);
         if bytes.is_empty() || bytes.len() % BLOCK != 0 {
             return Err(CryptoError::NotCiphertext);
         }
@@ -172,6 +173,16 @@ impl Key {
         bytes.truncate(length);
         Ok(bytes)
     }
+}
+
+/// Reads standard base64, also where a gateway has dropped its padding or broken it into lines (RFC 2045, section 6.8).
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    if let Ok(bytes) = base64_simd::STANDARD.decode_to_vec(text) {
+        return Some(bytes);
+    }
+    let mut compact = Wiped::new(Vec::with_capacity(text.len()));
+    compact.extend(text.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+    TOLERANT.decode(compact.as_slice()).ok()
 }
 
 /// The portal's RSA key that encrypts logins. Another key than the one that signs invoices (NIC, error 1013).

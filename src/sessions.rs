@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::credentials::Account;
 use crate::crypto::SessionKey;
 use crate::gstin::Gstin;
-use crate::irp::{Access, AuthToken, Irp, IrpError};
+use crate::irp::{Access, AuthToken, Irp, IrpError, codes};
 use crate::limits::{Admission, Allowance, Breakers, Limits, Reservation, Scope};
 use crate::outcome::{Disposition, PortalSign};
 use crate::telemetry::{self, JobSpan};
@@ -80,7 +80,7 @@ impl Session {
         self.expires.saturating_duration_since(Instant::now())
     }
 
-    /// How far the portal's clock was ahead of ours at the login, if it said what time it was.
+    /// How far the clock that the portal dates its answers by was ahead of ours at the login; none where that cannot be told.
     pub fn clock_ahead(&self) -> Option<SignedDuration> {
         self.clock_ahead
     }
@@ -136,6 +136,8 @@ struct LoginState {
     /// When the last login failed, and of whom: who was waiting then, for the same account, shares the failure.
     failed: Option<(Instant, Arc<Account>, NoSession)>,
     renewal_failed: Option<Instant>,
+    /// The portal refused to renew the running session, and how: it is not asked again while that runs.
+    renewal_refused: Option<(Arc<Account>, Arc<IrpError>)>,
 }
 
 impl Sessions {
@@ -181,6 +183,14 @@ impl Sessions {
         {
             return Err(NoSession::Refused(Arc::clone(error)));
         }
+        // What was wrong with the credentials then is wrong with them now.
+        if let Some((of, error)) = state.renewal_refused.take()
+            && *of == **account
+            && is_of_the_credentials(&error)
+        {
+            state.refused = Some((of, Arc::clone(&error)));
+            return Err(NoSession::Refused(error));
+        }
         match &state.failed {
             Some((failed, of, error)) if *failed > asked && **of == **account => {
                 return Err(error.clone());
@@ -222,6 +232,7 @@ impl Sessions {
             self.tasks.spawn(async move {
                 let mut state = lane.login.lock().await;
                 (state.refused, state.failed) = (None, None);
+                state.renewal_refused = None;
             });
         }
     }
@@ -282,7 +293,7 @@ impl Sessions {
         if lane
             .login
             .try_lock()
-            .map_or(true, |state| state.failed_renewal_lately())
+            .map_or(true, |state| state.leaves_renewal())
         {
             return;
         }
@@ -314,7 +325,7 @@ impl Renewal {
         // Whoever held the lock before may have renewed it already, or lost it.
         let current = self.lane.current.read().await.clone();
         if current.is_none_or(|current| current.generation != self.session.generation)
-            || state.failed_renewal_lately()
+            || state.leaves_renewal()
         {
             return;
         }
@@ -329,9 +340,10 @@ impl Renewal {
 }
 
 impl LoginState {
-    fn failed_renewal_lately(&self) -> bool {
-        self.renewal_failed
-            .is_some_and(|failed| failed.elapsed() < RENEW_AGAIN_AFTER)
+    /// Whether the running session is not to be renewed now: the portal refused, or it failed lately.
+    fn leaves_renewal(&self) -> bool {
+        let lately = |failed: Instant| failed.elapsed() < RENEW_AGAIN_AFTER;
+        self.renewal_refused.is_some() || self.renewal_failed.is_some_and(lately)
     }
 }
 
@@ -348,6 +360,7 @@ impl Lane {
         let mut state = self.login.lock().await;
         state.refused.take_if(|(of, _)| is_old(of));
         state.failed.take_if(|(_, of, _)| is_old(of));
+        state.renewal_refused.take_if(|(of, _)| is_old(of));
         let mut current = self.current.write().await;
         if current
             .take_if(|session| is_old(&session.account))
@@ -382,6 +395,14 @@ fn is_final(error: &IrpError) -> bool {
     }
 }
 
+/// Whether a refusal says that user, client or account are not let in, and not merely that no new token is given now:
+/// what the portal answers to one who asks for it too early, no page of NIC says.
+fn is_of_the_credentials(error: &IrpError) -> bool {
+    let row = error.code().and_then(codes::explain);
+    matches!(error, IrpError::Unsendable { .. })
+        || row.is_some_and(|row| row.class == codes::Class::Account)
+}
+
 impl Portal {
     /// One login, under the lane's lock.
     async fn log_in(
@@ -412,14 +433,16 @@ impl Portal {
                 state.generation += 1;
                 telemetry::logged_in(&account.gstin, renewal, login.expires_in);
                 telemetry::clock_skew(login.clock_skew);
-                state.refused = None;
+                (state.refused, state.renewal_refused) = (None, None);
                 let session = Arc::new(Session {
                     account: Arc::clone(account),
                     token: login.token,
                     key: login.key,
                     opened: Instant::now(),
                     expires: Instant::now() + login.expires_in,
-                    clock_ahead: login.clock_skew,
+                    clock_ahead: login
+                        .dates_by_the_clock
+                        .then(|| login.clock_skew.unwrap_or_default()),
                     // Where no new token can be had before its end, it serves to the end.
                     unusable_within: if self.irp.can_renew() {
                         UNUSABLE_WITHIN
@@ -433,11 +456,16 @@ impl Portal {
             }
             Err(error) => {
                 let refused = is_final(&error);
-                telemetry::login_failed(&account.gstin, error.code(), refused);
+                let still_runs = renewal && lane.usable(account).await.is_some();
+                telemetry::login_failed(&account.gstin, error.code(), refused && !still_runs);
                 let error = Arc::new(error);
                 if refused {
                     if lane.has_replaced(account) {
                         return Err(NoSession::Replaced);
+                    }
+                    if still_runs {
+                        state.renewal_refused = Some((Arc::clone(account), Arc::clone(&error)));
+                        return Err(NoSession::Failed(error));
                     }
                     state.refused = Some((Arc::clone(account), Arc::clone(&error)));
                     *lane.current.write().await = None;

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::crypto::{AppKey, SessionKey};
+use crate::crypto::{AppKey, SessionKey, decode_base64};
 use crate::document::{members_of, string};
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -29,6 +29,9 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Assumed where the expiry cannot be read: the shortest lifetime NIC names (sandbox, 60 minutes). A token that
 /// dies sooner is answered 1005, which renews it.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// So long ago a token may have ended by our reckoning that the portal hands out as running: clocks differ.
+const JUST_ENDED: SignedDuration = SignedDuration::from_mins(15);
 
 /// A session's token. Sent as a header, printed never.
 pub struct AuthToken(Zeroizing<String>);
@@ -61,12 +64,15 @@ pub struct Login {
     /// How long the token lives from now on, corrected by the portal's own clock.
     pub expires_in: Duration,
     /// How far the portal's clock is ahead of ours, if it said what time it is.
-    pub clock_skew: Option<jiff::SignedDuration>,
+    pub clock_skew: Option<SignedDuration>,
+    /// Whether the times it writes into its answers are, as far as `TokenExpiry` shows, those of that clock (of ours, where
+    /// it did not say what time it is).
+    pub dates_by_the_clock: bool,
 }
 
 impl Login {
-    /// Reads the `Data` of a login's answer: an object, or (at some portals) its JSON as a text, or that text sealed
-    /// with the app key.
+    /// Reads the `Data` of a login's answer: an object, or (at some portals) its JSON as a text, or that text in base64
+    /// or sealed with the app key. What is sealed as a whole may hold the session key itself instead of wrapped.
     pub(super) fn read(
         data: &RawValue,
         app_key: &AppKey,
@@ -77,8 +83,11 @@ impl Login {
         let json = match &text {
             None => data.get(),
             Some(json) if json.trim_start().starts_with('{') => json,
-            Some(sealed) => {
-                opened = app_key.open(sealed).map_err(|_| IrpError::Undecipherable)?;
+            Some(text) => {
+                opened = match decode_base64(text).map(Wiped::new) {
+                    Some(plain) if is_object(&plain) => plain,
+                    Some(_) | None => app_key.open(text).map_err(|_| IrpError::Undecipherable)?,
+                };
                 std::str::from_utf8(&opened).map_err(|_| IrpError::Undecipherable)?
             }
         };
@@ -96,6 +105,7 @@ impl Login {
         })?;
         let key = app_key
             .unwrap_session_key(&sek)
+            .or_else(|_| SessionKey::from_base64(&sek))
             .map_err(|_| IrpError::Undecipherable)?;
         Ok(Self::of(token, Some(key), expiry, portal_time))
     }
@@ -120,13 +130,19 @@ impl Login {
         portal_time: Option<Timestamp>,
     ) -> Self {
         let now = Timestamp::now();
+        let left = left(owned_text(expiry).as_deref(), portal_time.unwrap_or(now));
         Self {
             token,
             key,
-            expires_in: lifetime(owned_text(expiry).as_deref(), portal_time.unwrap_or(now)),
+            expires_in: left.map_or(ASSUMED_LIFETIME, lifetime),
             clock_skew: portal_time.map(|time| time.duration_since(now)),
+            dates_by_the_clock: left.is_some_and(|left| left.unsigned_abs() <= MAX_LIFETIME),
         }
     }
+}
+
+fn is_object(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| text.trim_start().starts_with('{'))
 }
 
 /// A token that a header can carry.
@@ -136,12 +152,16 @@ fn token_of(raw: Option<&RawValue>) -> Option<AuthToken> {
     sendable.then_some(token)
 }
 
-/// What is left of a token at `now`, within [0, 24 h].
-fn lifetime(expiry: Option<&str>, now: Timestamp) -> Duration {
-    let Some(expiry) = expiry.and_then(ist::parse) else {
-        return ASSUMED_LIFETIME;
-    };
-    Duration::try_from(expiry.duration_since(now))
+/// What is left of a token at `now`. No portal hands out a token that ended long ago: what reads so is a time of another
+/// zone, of another order of day and month, or of a clock of its own, and says nothing.
+fn left(expiry: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
+    let expiry = expiry.and_then(ist::parse)?;
+    Some(expiry.duration_since(now)).filter(|left| *left > -JUST_ENDED)
+}
+
+/// Within [0, 24 h].
+fn lifetime(left: SignedDuration) -> Duration {
+    Duration::try_from(left)
         .unwrap_or_default()
         .min(MAX_LIFETIME)
 }
@@ -219,7 +239,7 @@ impl Validity {
     }
 
     /// What a word of the portal's means. That something stands is believed of the words themselves only.
-    pub(super) fn of(word: &str) -> Self {
+    pub fn of(word: &str) -> Self {
         let capitals = word.trim().to_ascii_uppercase();
         let begins = |starts: &[&str]| starts.iter().any(|start| capitals.starts_with(start));
         match capitals.as_str() {
@@ -275,6 +295,27 @@ const NO_OBJECT: IrpError = IrpError::Unintelligible {
 };
 
 impl Registration {
+    /// Takes the acknowledgement number as it was signed for the one that stood beside it: whoever handed the answer on may
+    /// have rewritten that, and not this.
+    pub fn believe(&mut self, signed_ack_no: Option<String>) {
+        let is_number =
+            |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(signed) = signed_ack_no.filter(is_number) {
+            self.ack_no = Some(signed);
+        }
+    }
+
+    /// Whether signed invoice and signed QR code are there.
+    pub fn has_both_tokens(&self) -> bool {
+        !self.signed_invoice.is_empty() && !self.signed_qr_code.is_empty()
+    }
+
+    /// Drops what was signed.
+    pub fn forget_tokens(&mut self) {
+        self.signed_invoice = SignedText::default();
+        self.signed_qr_code = SignedText::default();
+    }
+
     /// As the answer to a registration: all that a result has to carry.
     pub(super) fn registered(json: &str, info: Vec<Info>) -> Result<Self, IrpError> {
         let read = Self::read(json, info)?;

@@ -156,12 +156,13 @@ impl IrpError {
         match self {
             Self::Unsendable { .. } => None,
             Self::NotSent(_) => Some(PortalSign::Unreached),
+            // 401 and 403 are about who asks: others are let in.
             Self::Unconfirmed {
-                why: Unreadable::Inconclusive,
+                why: Unreadable::Inconclusive | Unreadable::Status(401 | 403),
                 ..
             }
             | Self::Server {
-                why: Unreadable::Inconclusive,
+                why: Unreadable::Inconclusive | Unreadable::Status(401 | 403),
                 ..
             } => Some(PortalSign::Answered),
             Self::Unconfirmed { retry_after, .. } | Self::Server { retry_after, .. } => {

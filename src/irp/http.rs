@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, RequestBuilder, Response, Url, redirect};
 
 use crate::config::IrpConfig;
@@ -125,6 +125,10 @@ fn extra_headers(config: &IrpConfig) -> Result<HeaderMap, IrpConfigFault> {
         value.set_sensitive(true);
         headers.append(name, value);
     }
+    // Without this header any coding may be answered (RFC 9110, section 12.5.3), and none is read here.
+    headers
+        .entry(ACCEPT_ENCODING)
+        .or_insert(HeaderValue::from_static("identity"));
     Ok(headers)
 }
 

@@ -307,7 +307,11 @@ impl Irp {
             IrpError::lost(call, Some(answer.status), answer.retry_after, why)
         };
         let refused = || {
-            let code = self.contract.refusal_of(call, answer.status)?;
+            let code = match (answer.status, call) {
+                // Turned away before it was read (RFC 9110, section 15.5.14), and it would be again.
+                (413, Call::Generate) => "413",
+                (status, call) => self.contract.refusal_of(call, status)?,
+            };
             Some(self.refused_as(call, code))
         };
         if answer.status == 429 {
@@ -321,7 +325,7 @@ impl Irp {
                 return Err(refused().unwrap_or_else(|| lost(why)));
             }
         };
-        match envelope.verdict(http_success) {
+        match envelope.verdict(answer.status, &self.unknown_codes) {
             Verdict::Success => Ok(envelope),
             Verdict::Unexplained => Err(IrpError::Unexplained {
                 call,

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 
+use crate::config::UnknownCode;
+use crate::crypto;
 use crate::document::{members, members_of, string};
 use crate::irn::Irn;
 use crate::irp::codes;
@@ -110,12 +110,24 @@ impl<'a> Envelope<'a> {
 
     /// Codes, wherever they stand, before what is said without one.
     fn read_faults(&mut self, sources: [Option<&RawValue>; 4], top: &str) {
+        let (coded, bare) = self.coded_and_bare(sources, top);
+        self.faults = coded;
+        self.faults.extend(self.duplicate_fault());
+        if self.faults.is_empty() {
+            self.faults = bare;
+        }
+    }
+
+    fn coded_and_bare(
+        &self,
+        sources: [Option<&RawValue>; 4],
+        top: &str,
+    ) -> (Vec<Fault>, Vec<Fault>) {
         let mut bare = Vec::new();
         for source in sources.into_iter().flatten() {
             let found = faults_in(source.get());
             if found.iter().any(Fault::has_code) {
-                self.faults = found;
-                return;
+                return (found, Vec::new());
             }
             if bare.is_empty() {
                 bare = found;
@@ -124,43 +136,47 @@ impl<'a> Envelope<'a> {
         // Some gateways put code and text at the top, or the errors where the data would be; what stands there without a
         // code is not the portal's word.
         let refused_data = self.data.filter(|_| self.status == Some(false));
-        self.faults = [Some(top), refused_data.map(RawValue::get)]
+        let coded = [Some(top), refused_data.map(RawValue::get)]
             .into_iter()
             .flatten()
             .map(|text| {
                 let coded = faults_in(text).into_iter().filter(Fault::has_code);
                 coded.collect::<Vec<_>>()
             })
-            .find(|found| !found.is_empty())
-            .or_else(|| Some(vec![self.duplicate_fault()?]))
-            .unwrap_or(bare);
+            .find(|found| !found.is_empty());
+        (coded.unwrap_or_default(), bare)
     }
 
-    /// The portal sends this block with two refusals only: it says which, where their own code was lost on the way.
+    /// The portal sends this block with two refusals only: it says which, where their own code was lost or rewritten on
+    /// the way.
     fn duplicate_fault(&self) -> Option<Fault> {
         let code = match self.duplicate.as_ref()?.kind {
             DuplicateKind::Here => "2150",
             DuplicateKind::Elsewhere => "2295",
         };
-        Some(Fault {
+        let says_so = |fault: &Fault| ["2150", "2295"].contains(&fault.code.as_str());
+        (!self.faults.iter().any(says_so)).then(|| Fault {
             code: code.to_owned(),
             message: "registered already".to_owned(),
         })
     }
 
     /// What the answer is. The HTTP status proves little (refusals come with 200), but with another status only
-    /// what is certainly the portal's word counts.
-    pub(super) fn verdict(&self, http_success: bool) -> Verdict {
+    /// what is certainly the portal's word counts: a code of our table or of the operator's (`irp.unknown_codes`), and
+    /// any other code only where the status does not say that somebody failed or gave up waiting.
+    pub(super) fn verdict(&self, status: u16, operator: &[(String, UnknownCode)]) -> Verdict {
+        let http_success = (200..300).contains(&status);
+        let server_failed = matches!(status, 408 | 500..);
         let known = || {
-            self.faults
-                .iter()
-                .any(|fault| codes::explain(&fault.code).is_some())
+            let is_known = |fault: &Fault| codes::is_known(&fault.code, operator);
+            self.faults.iter().any(is_known)
         };
         let coded = || self.faults.iter().any(Fault::has_code);
         match self.status {
             Some(true) if http_success => Verdict::Success,
             Some(false) if http_success && !self.faults.is_empty() => Verdict::Refusal,
-            Some(false) if coded() => Verdict::Refusal,
+            Some(false) if coded() && !server_failed => Verdict::Refusal,
+            Some(false) if known() => Verdict::Refusal,
             Some(false) if http_success => Verdict::Unexplained,
             None if known() => Verdict::Refusal,
             None if http_success && self.faults.is_empty() && self.data.is_some() => {
@@ -223,12 +239,12 @@ fn collect_faults(json: &str, nesting: u8, faults: &mut Vec<Fault>) {
                 collect_faults(entry.get(), nesting, faults);
             }
         }
-        Some(b'{') => faults.extend(fault_of_object(json)),
+        Some(b'{') => fault_of_object(json, faults),
         Some(b'"') => {
             let text: String = serde_json::from_str(json).unwrap_or_default();
             match inner_json(&text) {
                 Some(inner) => collect_faults(&inner, nesting, faults),
-                None => faults.extend(fault_of_text(&text)),
+                None => faults_of_text(&text, faults),
             }
         }
         Some(b'0'..=b'9') => faults.push(Fault {
@@ -239,44 +255,62 @@ fn collect_faults(json: &str, nesting: u8, faults: &mut Vec<Fault>) {
     }
 }
 
-fn fault_of_object(json: &str) -> Option<Fault> {
-    let codes = members_of(json, CODE_NAMES).ok()?;
-    let messages = members_of(json, MESSAGE_NAMES).ok()?;
+fn fault_of_object(json: &str, faults: &mut Vec<Fault>) {
+    let (Ok(codes), Ok(messages)) = (
+        members_of(json, CODE_NAMES),
+        members_of(json, MESSAGE_NAMES),
+    ) else {
+        return;
+    };
     let first = |values: &[Option<&RawValue>]| values.iter().copied().find_map(owned_text);
     let code = first(&codes).map(|code| code.trim_end_matches(',').to_owned());
     match (code, first(&messages)) {
-        (None, None) => None,
-        (None, Some(message)) => fault_of_text(&message),
-        (Some(code), message) => Some(Fault {
+        (None, None) => {}
+        (None, Some(message)) => faults_of_text(&message, faults),
+        (Some(code), message) => faults.push(Fault {
             code,
             message: message.unwrap_or_default(),
         }),
     }
 }
 
-/// A bare text, perhaps with its code in front: `2150 : Duplicate IRN`.
-fn fault_of_text(text: &str) -> Option<Fault> {
+/// A bare text, perhaps with its code in front: `2150 : Duplicate IRN`; or several of them in one, with semicolons
+/// between them.
+fn faults_of_text(text: &str, faults: &mut Vec<Fault>) {
     let text = text.trim();
     if text.is_empty() {
-        return None;
+        return;
     }
+    let before = faults.len();
+    for piece in text.split_inclusive(';') {
+        match (coded(piece), faults.get_mut(before..)) {
+            (Some(fault), _) => faults.push(fault),
+            // A semicolon of the text itself.
+            (None, Some([.., last])) => last.message.push_str(piece),
+            (None, _) => faults.push(Fault {
+                code: String::new(),
+                message: piece.to_owned(),
+            }),
+        }
+    }
+    for fault in &mut faults[before..] {
+        let message = fault.message.trim().trim_end_matches(';').trim_end();
+        fault.message = message.to_owned();
+    }
+}
+
+/// `2150 : Duplicate IRN`, or `2150 Duplicate IRN` where that is a code we know.
+fn coded(text: &str) -> Option<Fault> {
+    let text = text.trim_start();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (code, rest) = text.split_at(digits);
-    let is_code = (3..=5).contains(&digits)
-        && (rest.is_empty() || rest.trim_start().starts_with([':', '-', '–']));
-    if !is_code {
-        return Some(Fault {
-            code: String::new(),
-            message: text.to_owned(),
-        });
-    }
-    let message = rest
-        .trim_start()
-        .trim_start_matches([':', '-', '–'])
-        .trim_start();
-    Some(Fault {
+    let message = rest.trim_start();
+    let is_set_off =
+        message.trim_end_matches(';').is_empty() || message.starts_with([':', '-', '–']);
+    let is_known = || digits == 4 && rest.starts_with(' ') && codes::explain(code).is_some();
+    ((3..=5).contains(&digits) && (is_set_off || is_known())).then(|| Fault {
         code: code.to_owned(),
-        message: message.to_owned(),
+        message: message.trim_start_matches([':', '-', '–']).to_owned(),
     })
 }
 
@@ -286,7 +320,7 @@ fn inner_json(text: &str) -> Option<Cow<'_, str>> {
     if text.starts_with(['[', '{', '"']) && serde_json::from_str::<&RawValue>(text).is_ok() {
         return Some(Cow::Borrowed(text));
     }
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok()?;
+    let decoded = String::from_utf8(crypto::decode_base64(text)?).ok()?;
     let json = decoded.trim();
     (json.starts_with(['[', '{']) && serde_json::from_str::<&RawValue>(json).is_ok())
         .then(|| Cow::Owned(json.to_owned()))

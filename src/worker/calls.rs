@@ -91,11 +91,9 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// What time it is at the portal, as it said at the last login; ours, where it did not say.
-    pub(super) fn portal_now(&self) -> Timestamp {
-        let now = Timestamp::now();
-        let ahead = self.clock_ahead.unwrap_or_default();
-        now.checked_add(ahead).unwrap_or(now)
+    /// What time it is by the clock that the portal dates its answers by, as far as the last login showed.
+    pub(super) fn portal_now(&self) -> Option<Timestamp> {
+        Timestamp::now().checked_add(self.clock_ahead?).ok()
     }
 
     /// The portal that is called.

@@ -16,7 +16,7 @@ use super::case::Case;
 use super::settle::Ending;
 use crate::document;
 use crate::gstin::Gstin;
-use crate::irp::{Fault, IrpError};
+use crate::irp::{Fault, IrpError, Validity};
 use crate::telemetry;
 
 /// How long an answer holds: the common portal changes a registration's status within days, not minutes.
@@ -59,12 +59,16 @@ pub(super) enum GstinStatus {
 }
 
 impl GstinStatus {
-    /// The portal's word for it.
+    /// What the portal's word for it means.
     pub(super) fn parse(text: &str) -> Self {
-        match text {
-            "ACT" => Self::Active,
-            "SUS" => Self::Suspended,
-            _ => Self::Inactive,
+        let begins_as_suspended = || {
+            let start = text.trim_start().get(..3);
+            start.is_some_and(|start| start.eq_ignore_ascii_case("SUS"))
+        };
+        match Validity::of(text) {
+            Validity::Active => Self::Active,
+            Validity::Other(_) if begins_as_suspended() => Self::Suspended,
+            Validity::Other(_) | Validity::Cancelled | Validity::Lost => Self::Inactive,
         }
     }
 
@@ -291,6 +295,20 @@ mod tests {
             assert_eq!(blamed(faults, &[buyer, seller]), meant, "{faults:?}");
         }
         assert_eq!(blamed(&both, &[]), []);
+    }
+
+    #[test]
+    fn status_is_read_in_any_case_and_written_out() {
+        use GstinStatus::{Active, Inactive, Suspended};
+        for (words, expected) in [
+            (&["ACT", "act", "Active", " ACT "][..], Active),
+            (&["SUS", "Suspended"], Suspended),
+            (&["CNL", "INA", "PRO", "Cancelled", "x", ""], Inactive),
+        ] {
+            for word in words {
+                assert_eq!(GstinStatus::parse(word), expected, "{word}");
+            }
+        }
     }
 
     #[test]

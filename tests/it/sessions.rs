@@ -255,6 +255,30 @@ async fn token_in_its_last_minutes_is_renewed_by_force_beside_the_work() -> Resu
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn token_whose_renewal_is_refused_serves_on_and_is_not_asked_for_again() -> Result<()> {
+    for code in ["9001", "1005", "1019"] {
+        let stack = Stack::start(1).await?;
+        stack
+            .sandbox
+            .post("settings", &json!({"token_minutes": 7}))
+            .await?;
+        all_signed(stack_of(&stack, "A", 1).await?.values());
+        let refuse = json!([{"endpoint": "auth", "kind": "error", "code": code}]);
+        stack.sandbox.faults(1, refuse).await?;
+        all_signed(stack_of(&stack, "B", 1).await?.values());
+        eventually(SOON, "the renewal is refused", async || {
+            let stats = stack.sandbox.stats().await?;
+            Ok((stats.requests("auth") == 2).then_some(()))
+        })
+        .await?;
+        all_signed(stack_of(&stack, "C", 10).await?.values());
+        assert_eq!(stack.sandbox.stats().await?.requests("auth"), 2, "{code}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn login_that_must_wait_for_its_rate_defers_the_job_and_fails_nothing() -> Result<()> {
     let mut stack =
         Stack::start_with(1, |config| config.set("limits.auth_per_gstin", "10/m")).await?;

@@ -183,9 +183,14 @@ impl Code {
         self.code.len() == 4 && self.code.starts_with('4')
     }
 
-    /// Whether it refuses to act for a GSTIN that is no longer in business: the account's own, or the one asked about.
-    pub fn is_of_an_inactive_gstin(&self) -> bool {
-        ["3013", "3014", "3015", "3016", "3017", "3064"].contains(&self.code)
+    /// Whether it refuses to act for a GSTIN for what that is: no longer in business, not enabled, not registered here. It
+    /// may be the account's own, or the one asked about.
+    pub fn is_of_a_gstin(&self) -> bool {
+        const ALL: [&str; 13] = [
+            "3013", "3014", "3015", "3016", "3017", "3026", "3032", "3034", "3035", "3036", "3037",
+            "3045", "3064",
+        ];
+        ALL.contains(&self.code)
     }
 
     /// Whether it is about the document's bytes alone, so that they would be refused on any day.
@@ -301,16 +306,29 @@ fn dispose(call: Call, fault: &Fault, operator: &[(String, UnknownCode)]) -> Dis
     if call == Call::Login && is_of_the_account(&fault.code) {
         return Disposition::RefuseAccount;
     }
-    let decided = operator.iter().find(|(code, _)| *code == fault.code);
+    let decided = decided(&fault.code, operator);
     // A login is not guessed about: a key that is refused must not be sent again and again.
     if decided.is_none() && call != Call::Login && is_of_a_provider(&fault.code) {
         return uncertain(call);
     }
-    match decided.map(|(_, meaning)| meaning) {
+    match decided {
         Some(UnknownCode::Retry) => Disposition::Retry { not_before: None },
         Some(UnknownCode::Reject) => Disposition::Reject,
         Some(UnknownCode::DeadLetter) | None => Disposition::Park,
     }
+}
+
+/// What the operator says of a code (`irp.unknown_codes`), written in any case.
+fn decided(code: &str, operator: &[(String, UnknownCode)]) -> Option<UnknownCode> {
+    operator
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(code))
+        .map(|(_, meaning)| *meaning)
+}
+
+/// Whether our table or the operator says what a code means.
+pub(super) fn is_known(code: &str, operator: &[(String, UnknownCode)]) -> bool {
+    explain(code).is_some() || decided(code, operator).is_some()
 }
 
 fn uncertain(call: Call) -> Disposition {

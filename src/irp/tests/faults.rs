@@ -1,6 +1,7 @@
 //! Everything but a readable success, and what becomes of it.
 
 use super::*;
+use crate::outcome::PortalSign;
 
 const REFUSAL: &str = r#"{"Status":0,"Data":null,"ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}],"InfoDtls":[{"InfCd":"DUPIRN","Desc":{"AckNo":112510000000001,"AckDt":"2025-09-05 12:30:00","Irn":"fae5ffe886954f6ac49fc7984f5524d7dda619175aa78bf6481966fe65d48908"}}]}"#;
 
@@ -191,6 +192,57 @@ async fn readable_answers_mean_the_same_on_every_call() {
     ];
     for (name, answer, expected) in answers {
         assert_eq!(labels(answer).await, (expected, expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn code_that_nobody_knows_under_a_failure_leaves_a_registration_open_and_fails_a_login_for_now()
+ {
+    const SAID: &str =
+        r#"{"Status":0,"ErrorDetails":[{"ErrorCode":"9001","ErrorMessage":"time-out"}]}"#;
+    let answer = || http("504 Gateway Timeout", "Retry-After: 7\r\n", SAID);
+    assert_eq!(labels(answer()).await, ("unconfirmed", "server_error"));
+    let portal = Portal::start(move |_| answer());
+    let error = portal
+        .irp()
+        .login(&Taxpayer::new().account, false)
+        .await
+        .unwrap_err();
+    let wait = Some(Duration::from_secs(7));
+    assert_eq!(error.disposition(), Disposition::Retry { not_before: wait });
+    assert!(matches!(error.sign(), Some(PortalSign::Silent { .. })));
+}
+
+#[tokio::test]
+async fn request_of_a_size_that_is_turned_away_is_rejected_and_not_sent_again() {
+    for body in [
+        "",
+        "<html>413 Request Entity Too Large</html>",
+        r#"{"message":"too large"}"#,
+    ] {
+        let portal = Portal::start(move |_| http("413 Payload Too Large", "", body));
+        let taxpayer = Taxpayer::new();
+        let error = portal
+            .irp()
+            .generate(&taxpayer.access(), b"{}")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.disposition(), error.code()),
+            (Disposition::Reject, Some("413"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn key_or_address_that_is_not_admitted_says_nothing_of_the_portal_to_others() {
+    let portal = Portal::start(|_| http("403 Forbidden", "", "<html>"));
+    let (irp, taxpayer) = (portal.irp(), Taxpayer::new());
+    let login = irp.login(&taxpayer.account, false).await.unwrap_err();
+    let submit = irp.generate(&taxpayer.access(), b"{}").await.unwrap_err();
+    for error in [login, submit] {
+        assert_eq!(error.sign(), Some(PortalSign::Answered));
+        assert!(error.is_counted());
     }
 }
 

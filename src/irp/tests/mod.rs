@@ -60,6 +60,7 @@ async fn login_is_sent_exactly_and_its_session_key_unwrapped() {
         ("client_secret", "the-secret"),
         ("gstin", "29AAGCE4783K1Z1"),
         ("content-type", "application/json"),
+        ("accept-encoding", "identity"),
     ] {
         assert_eq!(request.header(name), [value], "{name}");
     }
@@ -91,6 +92,36 @@ async fn login_whose_data_is_json_in_a_text_is_read_too() {
 }
 
 #[tokio::test]
+async fn login_whose_data_is_in_base64_or_sealed_is_read_with_its_key_wrapped_or_as_it_is() {
+    let forms: [fn(&str, &[u8]) -> String; 3] = [
+        |json, _| BASE64_STANDARD.encode(json),
+        |json, app_key| seal(app_key, json.as_bytes()),
+        // The key itself, in what only the app key opens.
+        |json, app_key| {
+            let mut data: serde_json::Value = serde_json::from_str(json).unwrap();
+            data["Sek"] = BASE64_STANDARD.encode(SESSION_KEY).into();
+            seal(app_key, data.to_string().as_bytes())
+        },
+    ];
+    for form in forms {
+        let portal = Portal::start(move |request| {
+            let login: serde_json::Value = serde_json::from_str(&request.login()).unwrap();
+            let app_key = login["AppKey"].as_str().unwrap();
+            let app_key = BASE64_STANDARD.decode(app_key).unwrap();
+            let answer = login_answer(request, "2099-01-01 00:00:00");
+            let mut answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            answer["Data"] = form(&answer["Data"].to_string(), &app_key).into();
+            http("200 OK", "", &answer.to_string())
+        });
+        let taxpayer = Taxpayer::new();
+        let login = portal.irp().login(&taxpayer.account, false).await.unwrap();
+        assert_eq!(login.token.expose(), "tOkEn");
+        let sealed = seal(&SESSION_KEY, b"{}");
+        assert_eq!(&**login.key.unwrap().open(&sealed).unwrap(), b"{}");
+    }
+}
+
+#[tokio::test]
 async fn expiry_is_indian_time_measured_by_the_portals_clock() {
     // 12:00 at the portal is 06:30 UTC; our own clock says something else entirely.
     let date = "Date: Fri, 05 Sep 2025 06:30:00 GMT\r\n";
@@ -99,6 +130,11 @@ async fn expiry_is_indian_time_measured_by_the_portals_clock() {
         ("2025-09-05 18:00:00", minutes(360)),
         ("2025-09-05 12:00:01", Duration::from_secs(1)),
         ("2025-09-05 11:59:59", Duration::ZERO),
+        ("2025-09-05 11:45:01", Duration::ZERO),
+        // UTC instead of IST, day and month the other way round, a clock of its own: none of them ended then.
+        ("2025-09-05 07:30:00", minutes(60)),
+        ("2025-05-09 18:00:00", minutes(60)),
+        ("2019-01-01 00:00:00", minutes(60)),
         ("2025-09-09 12:00:00", minutes(24 * 60)),
         ("05/09/2025 12:30:00", minutes(30)),
         ("not a time", minutes(60)),
@@ -109,6 +145,10 @@ async fn expiry_is_indian_time_measured_by_the_portals_clock() {
             Portal::start(move |request| http("200 OK", date, &login_answer(request, expiry)));
         let login = portal.irp().login(&taxpayer.account, false).await.unwrap();
         assert_eq!(login.expires_in, expected, "{expiry}");
+        let agrees = ["2025-09-05 1", "05/09/2025"]
+            .iter()
+            .any(|start| expiry.starts_with(start));
+        assert_eq!(login.dates_by_the_clock, agrees, "{expiry}");
         assert!(login.clock_skew.unwrap().is_negative());
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 
 fn envelope(body: &str) -> Envelope<'_> {
@@ -19,7 +21,11 @@ fn refusal_is_read_from_every_shape() {
     let base64 = BASE64_STANDARD.encode(r#"[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]"#);
     let base64_object =
         BASE64_STANDARD.encode(r#"{"errorCodes":"2150,","message":"Duplicate IRN"}"#);
+    let broken_into_lines = base64.replace('S', "S\\r\\n");
     let shapes = [
+        ("base64 in lines", format!(r#"{{"Status":0,"ErrorDetails":"{broken_into_lines}"}}"#)),
+        ("base64 unpadded", format!(r#"{{"Status":0,"ErrorDetails":"{}"}}"#, base64.trim_end_matches('='))),
+        ("spaced text", r#"{"Status":0,"ErrorDetails":"2150 Duplicate IRN"}"#.to_owned()),
         ("array", r#"{"Status":0,"Data":null,"ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}],"InfoDtls":null}"#.to_owned()),
         ("status as text", r#"{"Status":"0","ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}"#.to_owned()),
         ("status as bool", r#"{"Status":false,"ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}"#.to_owned()),
@@ -54,8 +60,16 @@ fn refusal_is_read_from_every_shape() {
             [("2150".to_owned(), "Duplicate IRN".to_owned())],
             "{name}"
         );
-        assert_eq!(envelope(&body).verdict(true), Verdict::Refusal, "{name}");
-        assert_eq!(envelope(&body).verdict(false), Verdict::Refusal, "{name}");
+        assert_eq!(
+            envelope(&body).verdict(200, &[]),
+            Verdict::Refusal,
+            "{name}"
+        );
+        assert_eq!(
+            envelope(&body).verdict(400, &[]),
+            Verdict::Refusal,
+            "{name}"
+        );
     }
 }
 
@@ -71,8 +85,66 @@ fn bare_text_is_an_error_without_a_code() {
     for text in ["Invalid Token", "21 invoices failed", "2150Duplicate"] {
         let body = format!(r#"{{"Status":0,"ErrorDetails":"{text}"}}"#);
         assert_eq!(faults(&body), [(String::new(), text.to_owned())]);
-        assert_eq!(envelope(&body).verdict(true), Verdict::Refusal, "{text}");
-        assert_eq!(envelope(&body).verdict(false), Verdict::Neither, "{text}");
+        assert_eq!(
+            envelope(&body).verdict(200, &[]),
+            Verdict::Refusal,
+            "{text}"
+        );
+        assert_eq!(
+            envelope(&body).verdict(400, &[]),
+            Verdict::Neither,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn texts_that_were_joined_into_one_are_told_apart() {
+    let codes_and_texts =
+        |text: &str| faults(&format!(r#"{{"Status":0,"ErrorDetails":"{text}"}}"#));
+    let fault = |code: &str, text: &str| (code.to_owned(), text.to_owned());
+    assert_eq!(
+        codes_and_texts("5002 : a field; 2150 : Duplicate IRN; 2182-x;"),
+        [
+            fault("5002", "a field"),
+            fault("2150", "Duplicate IRN"),
+            fault("2182", "x")
+        ]
+    );
+    assert_eq!(
+        codes_and_texts("2150 : Duplicate IRN; ask again; later"),
+        [fault("2150", "Duplicate IRN; ask again; later")]
+    );
+    assert_eq!(
+        codes_and_texts("no code; none"),
+        [fault("", "no code; none")]
+    );
+}
+
+#[test]
+fn code_that_nobody_knows_is_the_portals_word_unless_the_status_says_that_somebody_failed() {
+    let body =
+        r#"{"Status":0,"ErrorDetails":[{"ErrorCode":"9001","ErrorMessage":"gateway timeout"}]}"#;
+    let operator = [("9001".to_owned(), UnknownCode::Reject)];
+    for (status, alone) in [
+        (200, Verdict::Refusal),
+        (400, Verdict::Refusal),
+        (408, Verdict::Neither),
+        (500, Verdict::Neither),
+        (504, Verdict::Neither),
+    ] {
+        assert_eq!(envelope(body).verdict(status, &[]), alone, "{status}");
+        assert_eq!(
+            envelope(body).verdict(status, &operator),
+            Verdict::Refusal,
+            "{status}"
+        );
+        let known = body.replace("9001", "2150");
+        assert_eq!(
+            envelope(&known).verdict(status, &[]),
+            Verdict::Refusal,
+            "{status}"
+        );
     }
 }
 
@@ -87,8 +159,8 @@ fn what_says_nothing_is_neither_success_nor_refusal() {
         r#"{"fault":{"faultstring":"x"}}"#,
         r#"{"message":"no Route matched"}"#,
     ] {
-        assert_eq!(envelope(body).verdict(true), Verdict::Neither, "{body}");
-        assert_eq!(envelope(body).verdict(false), Verdict::Neither, "{body}");
+        assert_eq!(envelope(body).verdict(200, &[]), Verdict::Neither, "{body}");
+        assert_eq!(envelope(body).verdict(400, &[]), Verdict::Neither, "{body}");
     }
 }
 
@@ -102,8 +174,12 @@ fn refusal_in_so_many_words_and_no_more_is_one_where_the_status_bears_it_out() {
         r#"{"Status":0,"ErrorDetails":[{}]}"#,
         r#"{"status_cd":"0","data":"GIhOG99b+MPee6D5cDrWdg=="}"#,
     ] {
-        assert_eq!(envelope(body).verdict(true), Verdict::Unexplained, "{body}");
-        assert_eq!(envelope(body).verdict(false), Verdict::Neither, "{body}");
+        assert_eq!(
+            envelope(body).verdict(200, &[]),
+            Verdict::Unexplained,
+            "{body}"
+        );
+        assert_eq!(envelope(body).verdict(400, &[]), Verdict::Neither, "{body}");
     }
 }
 
@@ -116,8 +192,8 @@ fn success_is_read_from_each_shape_and_only_with_a_2xx_status() {
         r#"{"Data":"eA=="}"#,
         r#"{"Status":1,"Data":"eA==","ErrorDetails":[]}"#,
     ] {
-        assert_eq!(envelope(body).verdict(true), Verdict::Success, "{body}");
-        assert_eq!(envelope(body).verdict(false), Verdict::Neither, "{body}");
+        assert_eq!(envelope(body).verdict(200, &[]), Verdict::Success, "{body}");
+        assert_eq!(envelope(body).verdict(400, &[]), Verdict::Neither, "{body}");
         assert_eq!(envelope(body).data.unwrap().get(), r#""eA==""#);
     }
 }
@@ -213,7 +289,18 @@ fn duplicate_without_its_error_is_still_a_duplicate() {
     let body =
         format!(r#"{{"Status":0,"InfoDtls":{{"InfCd":"DUPIRN","Desc":{{"Irn":"{IRN}"}}}}}}"#);
     assert_eq!(envelope(&body).faults[0].code, "2150");
-    assert_eq!(envelope(&body).verdict(true), Verdict::Refusal);
+    assert_eq!(envelope(&body).verdict(200, &[]), Verdict::Refusal);
+}
+
+#[test]
+fn duplicate_is_one_whatever_code_stands_beside_it() {
+    for (code, expected) in [("DUP01", "2150"), ("2150", "2150"), ("2295", "2295")] {
+        let body = format!(
+            r#"{{"Status":0,"ErrorDetails":[{{"ErrorCode":"{code}"}}],"InfoDtls":[{{"InfCd":"DUPIRN","Desc":{{"Irn":"{IRN}"}}}}]}}"#
+        );
+        let last = faults(&body).pop().map(|(code, _)| code);
+        assert_eq!(last.as_deref(), Some(expected), "{body}");
+    }
 }
 
 #[test]
@@ -296,7 +383,7 @@ proptest! {
         for (details, info) in [(details.clone(), info.clone()), (quoted(&details), quoted(&info))] {
             let body = format!(r#"{{"Status":{},"ErrorDetails":{details},"InfoDtls":{info}}}"#, quoted(&status));
             if let Ok(envelope) = Envelope::parse(body.as_bytes()) {
-                envelope.verdict(true);
+                envelope.verdict(200, &[]);
             }
         }
     }

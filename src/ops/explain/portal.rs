@@ -60,7 +60,9 @@ fn of_row(row: &Code) -> Explanation {
 
 /// A code that is not in the table: what becomes of it is `operator`'s word, `irp.unknown_codes`.
 pub(super) fn unknown(code: &str, operator: &[(String, UnknownCode)]) -> Explanation {
-    let decided = operator.iter().any(|(known, _)| known == code);
+    let decided = operator
+        .iter()
+        .any(|(known, _)| known.eq_ignore_ascii_case(code));
     let remedy = if decided {
         "nothing to do if `irp.unknown_codes` is right about it; report the code, so that a later version knows it"
     } else {

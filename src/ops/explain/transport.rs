@@ -246,6 +246,7 @@ pub(super) fn as_listed(code: &str) -> &str {
     match status.as_bytes() {
         // A code of the table: the worker makes it of the status.
         b"401" => "401",
+        b"413" => "413",
         b"429" => "HTTP 429",
         [b'4', x, y] if is_digit_or_x(*x) && is_digit_or_x(*y) => "HTTP 4xx",
         [b'5', x, y] if is_digit_or_x(*x) && is_digit_or_x(*y) => "HTTP 5xx",

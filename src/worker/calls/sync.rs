@@ -24,7 +24,7 @@ impl Calls<'_> {
             if self.may_ask_again(&session, &error).await? {
                 continue;
             }
-            let is_of_another = !self.is_account(gstin) && is_of_an_inactive_gstin(&error);
+            let is_of_another = !self.is_account(gstin) && is_of_a_gstin(&error);
             return match error.disposition() {
                 Disposition::RefuseAccount if is_of_another => Ok(GstinStatus::Inactive),
                 // The common portal does not know it either.
@@ -50,7 +50,7 @@ impl Calls<'_> {
 }
 
 /// Said of the GSTIN that was asked about, it is not the account that is refused.
-fn is_of_an_inactive_gstin(error: &IrpError) -> bool {
+fn is_of_a_gstin(error: &IrpError) -> bool {
     let row = error.code().and_then(codes::explain);
-    row.is_some_and(codes::Code::is_of_an_inactive_gstin)
+    row.is_some_and(codes::Code::is_of_a_gstin)
 }

@@ -80,18 +80,16 @@ enum State {
     TooOld,
 }
 
-fn state_of(registration: &Registration, now: Timestamp) -> State {
+fn state_of(registration: &Registration, now: Option<Timestamp>) -> State {
     if registration.status == Validity::Cancelled {
         return State::Cancelled;
     }
     if let Some(ending) = no_longer_valid(registration) {
         return State::Void(Box::new(ending));
     }
-    let acknowledged = registration.acknowledged_at();
-    if acknowledged.is_some_and(|since| is_over(since, now)) {
-        State::TooOld
-    } else {
-        State::Active
+    match registration.acknowledged_at().zip(now) {
+        Some((acknowledged, now)) if is_over(acknowledged, now) => State::TooOld,
+        Some(_) | None => State::Active,
     }
 }
 
