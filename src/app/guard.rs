@@ -29,7 +29,7 @@ pub(super) async fn pass(
 ) -> Result<(), StartError> {
     let mut delays = Backoffs::new(FIRST_RECONNECT, SLOWEST_RECONNECT);
     let findings = loop {
-        match before_run(config, endpoint, topology).await {
+        match before_run(config, endpoint, topology, allow_unsafe).await {
             Ok(findings) => break findings,
             Err(error) => {
                 readiness.set(State::BrokerLost);

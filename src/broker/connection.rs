@@ -36,7 +36,10 @@ pub enum BrokerError {
     #[error("{0}")]
     Lost(String),
     /// The broker sent bytes lapin cannot read: some message carries properties that are not well-formed.
-    #[error("the broker delivered a message whose properties are not well-formed AMQP")]
+    #[error(
+        "the broker delivered a message whose properties are not well-formed AMQP (a text that is not UTF-8, say); the \
+         management page shows it under its queue's Get messages, and can take it out"
+    )]
     Malformed,
     /// The broker did not answer in time.
     #[error("the broker did not answer within {0:?}")]

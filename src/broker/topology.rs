@@ -4,8 +4,8 @@
 //! priorities, no global prefetch.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -13,7 +13,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use serde_json::{Map, Value, json};
 
-use super::survey::{How, Survey};
+use super::survey::{Deviation, How, Survey};
 use super::users::{self, User};
 use super::{BrokerError, CONTROL_EXCHANGE, CONTROL_LOG};
 use crate::config::{DeadLetterConfig, RepliesConfig, RetryConfig, Rung};
@@ -57,8 +57,19 @@ pub struct Topology {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) queues: Vec<Queue>,
     pub(super) bindings: Vec<Binding>,
-    /// What is there otherwise stays so, and what depends on it works with it as it is. One for all clones.
-    tolerant: Arc<AtomicBool>,
+    tolerance: Tolerance,
+}
+
+/// Which differences the work may go on with, as they are; nobody has said so at first. One for all clones.
+#[derive(Clone, Default)]
+struct Tolerance(Arc<OnceLock<Box<MayStay>>>);
+
+type MayStay = dyn Fn(&Deviation) -> bool + Send + Sync;
+
+impl fmt::Debug for Tolerance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tolerance(..)")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -130,7 +141,7 @@ impl Topology {
             exchanges: Vec::new(),
             queues: Vec::new(),
             bindings: Vec::new(),
-            tolerant: Arc::default(),
+            tolerance: Tolerance::default(),
         };
         topology.add_poison();
         topology.add_jobs();
@@ -293,9 +304,11 @@ impl Topology {
         definitions
     }
 
-    /// From now on, [`Topology::apply`] leaves what is there otherwise as it is: somebody has judged that it may be.
-    pub fn tolerate_differences(&self) {
-        self.tolerant.store(true, Ordering::Relaxed);
+    /// From now on, [`Topology::apply`] leaves what is there otherwise as it is, where `may_stay` says so of each
+    /// difference. Who has said so before keeps the word.
+    pub fn tolerate(&self, may_stay: impl Fn(&Deviation) -> bool + Send + Sync + 'static) {
+        // A second one would be of the same program and say the same.
+        drop(self.tolerance.0.set(Box::new(may_stay)));
     }
 
     /// Declares and binds what is missing, and compares the rest with what should be. What may not be declared is left to
@@ -319,10 +332,18 @@ impl Topology {
 
     /// Declares everything that the work needs. Declaring what is there already, as it is, changes nothing.
     pub async fn apply(&self, connection: &Connection) -> Result<(), BrokerError> {
-        if self.tolerant.load(Ordering::Relaxed) {
-            return self.complete(connection).await.map(drop);
+        let declared = self.declare(connection, |name| name != CONTROL_LOG).await;
+        match (declared, self.tolerance.0.get()) {
+            (Err(differs @ BrokerError::Topology { .. }), Some(may_stay)) => {
+                let survey = self.complete(connection).await?;
+                if survey.deviations.iter().all(may_stay) {
+                    Ok(())
+                } else {
+                    Err(differs)
+                }
+            }
+            (declared, _) => declared,
         }
-        self.declare(connection, |name| name != CONTROL_LOG).await
     }
 
     /// Declares the log of orders, which a broker may not let everybody have.

@@ -271,6 +271,17 @@ fn replies_cannot_loop(replies: &RepliesConfig, findings: &Findings) {
             "name the reply queues more closely, for example \"erp.*\"",
         );
     }
+    let is_direct = |glob: &&glob::Pattern| glob.as_str().starts_with("amq.rabbitmq.");
+    if let Some(glob) = replies.allow.iter().find(is_direct) {
+        let problem = format!(
+            "has `{glob}`, but no result goes to direct reply-to: it keeps nothing for one who is away"
+        );
+        findings.doubt(
+            &["replies.allow"],
+            &problem,
+            "have the ERP declare a queue for its results, and name that",
+        );
+    }
     if !replies.allow.iter().any(|glob| glob.matches(queue)) {
         findings.doubt(
             &["replies.allow", "replies.default_queue"],

@@ -9,8 +9,8 @@ use lapin::Connection;
 use super::check::{Finding, Verdict};
 use super::tls::remedy_for;
 use crate::broker::{
-    BrokerError, Deviation, Endpoint, Greeting, How, JOBS_QUEUE, Management, ManagementError,
-    Survey, Topology, URGENT_QUEUE, is_heard, is_readable, timed,
+    BrokerError, Endpoint, Greeting, JOBS_QUEUE, Management, ManagementError, Survey, Topology,
+    URGENT_QUEUE, is_heard, is_readable, timed,
 };
 use crate::config::{BrokerConfig, Config};
 use crate::job::short;
@@ -71,7 +71,8 @@ async fn ask(
     Ok(findings)
 }
 
-/// What there is to say of the topology before a worker starts. With `topology.declare`, what is missing is declared.
+/// What there is to say of the topology before a worker starts. With `topology.declare`, what is missing is declared. From
+/// then on what loses no messages may stay as it is, with `allow_unsafe` anything.
 ///
 /// # Errors
 /// When the broker is lost.
@@ -79,6 +80,7 @@ pub async fn before_run(
     config: &Config,
     endpoint: &Endpoint,
     topology: &Topology,
+    allow_unsafe: bool,
 ) -> Result<Vec<Finding>, BrokerError> {
     let greeting = endpoint.greeting().await?;
     let connection = endpoint.connect("check").await?;
@@ -89,12 +91,12 @@ pub async fn before_run(
     };
     // What it has told holds, however it takes leave.
     drop(timed(connection.close(200, short("looked"))).await);
-    let differs = |deviation: &Deviation| deviation.how != How::Missing;
-    if survey.deviations.iter().any(differs) {
-        // Whether it may stay so is judged now, and not at every reconnect.
-        topology.tolerate_differences();
-    }
     let needs = Needs::of(config, greeting.release());
+    // What it may start with, it may meet later: another release, or a person, has declared something otherwise.
+    topology.tolerate(move |deviation| {
+        let loses = || judge(deviation, needs).is_some_and(|finding| finding.loses_messages);
+        allow_unsafe || !loses()
+    });
     let mut findings = judged(&config.broker, endpoint, topology, survey, needs).await;
     findings.push(release(endpoint, &greeting));
     Ok(findings)

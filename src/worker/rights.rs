@@ -71,7 +71,9 @@ impl Worker {
 
     fn why_not_to(&self, queue: &str) -> String {
         let allowed = self.is_reply_queue(queue);
-        let whose = if allowed {
+        let whose = if is_direct_reply(queue) {
+            "is none: a result must wait in a queue until it is read, and direct reply-to keeps nothing"
+        } else if allowed {
             "its publisher may not read"
         } else {
             "replies.allow does not admit"
@@ -81,7 +83,7 @@ impl Worker {
 
     fn is_reply_queue(&self, queue: &str) -> bool {
         let allowed = &self.config.replies.allow;
-        allowed.iter().any(|pattern| pattern.matches(queue))
+        !is_direct_reply(queue) && allowed.iter().any(|pattern| pattern.matches(queue))
     }
 
     /// Whether a result of this publisher's may go to the queue.
@@ -93,6 +95,12 @@ impl Worker {
                 .is_some_and(|publisher| publisher.may_read(queue));
         has_right && self.is_reply_queue(queue)
     }
+}
+
+/// RabbitMQ's direct reply-to: no queue, but whoever is connected. It hands a mandatory message over *and* returns it, and
+/// what nobody is there to take is gone.
+fn is_direct_reply(queue: &str) -> bool {
+    queue.starts_with("amq.rabbitmq.reply-to")
 }
 
 #[cfg(test)]
@@ -162,5 +170,15 @@ mod tests {
         }
         let everybody = PublishersConfig::default();
         assert_eq!(refusal(&everybody, None, Some(&own)), None);
+    }
+
+    #[test]
+    fn direct_reply_to_is_no_queue_and_one_that_the_broker_named_is() {
+        for name in ["amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.g1h2AA=="] {
+            assert!(is_direct_reply(name), "{name}");
+        }
+        for name in ["amq.gen-JzTY20BRgKO", "erp.replies", ""] {
+            assert!(!is_direct_reply(name), "{name}");
+        }
     }
 }

@@ -297,6 +297,26 @@ async fn reply_queue_that_is_not_allowed_is_never_written_to() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn direct_reply_to_is_refused_whatever_is_allowed_and_the_result_is_kept() -> Result<()> {
+    let stack = Stack::start_with(1, |config| {
+        config.set("replies.allow", vec!["irn.results", "amq.*"])
+    })
+    .await?;
+    let job = Job::generate("j-1", invoice(SELLER, "R/5")).reply_to("amq.rabbitmq.reply-to.g1h2");
+    let outcome = stack.settle(job).await?;
+    assert_eq!(outcome.errors(), ["worker NOT_PERMITTED"]);
+    let said = outcome.json["errors"][0]["message"].as_str();
+    assert!(
+        said.is_some_and(|said| said.contains("direct reply-to")),
+        "{said:?}"
+    );
+    assert_eq!(outcome.message.header("x-irn-undeliverable-to"), None);
+    assert_eq!(stack.sandbox.calls().await?, Calls::default());
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn job_without_an_id_goes_by_its_irn() -> Result<()> {
     let stack = Stack::start(1).await?;
     let outcome = stack

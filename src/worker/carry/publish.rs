@@ -54,7 +54,10 @@ pub(super) async fn publish_if_taken(
     acknowledger: &Acknowledger,
     about: About<'_>,
 ) -> Result<bool, Lost> {
-    let mut tries = Tries::new(worker, acknowledger, about);
+    let mut tries = Tries {
+        is_own: false,
+        ..Tries::new(worker, acknowledger, about)
+    };
     let mut refusals = 0;
     loop {
         match tries.publish(publication).await? {
@@ -102,6 +105,8 @@ struct Tries<'a> {
     acknowledger: &'a Acknowledger,
     about: About<'a>,
     delays: Backoffs,
+    /// Whether it goes to the worker's own queues.
+    is_own: bool,
 }
 
 impl<'a> Tries<'a> {
@@ -112,6 +117,7 @@ impl<'a> Tries<'a> {
             acknowledger,
             about,
             delays,
+            is_own: true,
         }
     }
 
@@ -134,8 +140,9 @@ impl<'a> Tries<'a> {
                 PublishError::Unconfirmed(_) => Some(Routed::Perhaps),
                 PublishError::Returned => Some(Routed::Nowhere),
             };
-            if matches!(error, PublishError::Returned | PublishError::Refused(_)) {
-                // If it was one of the worker's own queues, it is declared again, or a person brings it back.
+            let has_no_queue = matches!(error, PublishError::Returned | PublishError::Refused(_));
+            if has_no_queue && self.is_own {
+                // It is declared again, or a person brings it back.
                 self.worker.publisher.report_missing_queue();
             }
             self.pause(&error).await?;
