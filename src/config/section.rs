@@ -101,10 +101,9 @@ impl<'f> Section<'f> {
             .fault(source.clone(), &self.key(key), problem, remedy);
     }
 
-    /// The value as it stands. An empty variable counts as none, because that is what composed environments set.
+    /// The value as it stands.
     fn take(&mut self, key: &str) -> Option<Item> {
         let item = self.table.remove(key);
-        let item = item.filter(|i| !matches!(&i.value, Value::Variable(text) if text.is_empty()));
         let source = item
             .as_ref()
             .map_or(&self.source, |item| &item.source)

@@ -202,7 +202,8 @@ pub(super) fn overlay(
 ) -> Vec<Fault> {
     let mut ours: Vec<(String, Zeroizing<String>)> = variables
         .into_iter()
-        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+        // An empty variable counts as not set, because that is what composed environments set.
+        .filter(|(name, text)| name.starts_with(VARIABLE_PREFIX) && !text.is_empty())
         .map(|(name, text)| (name, Zeroizing::new(text)))
         .collect();
     ours.sort_by(|a, b| a.0.cmp(&b.0));
@@ -212,7 +213,7 @@ pub(super) fn overlay(
 }
 
 fn set(root: &mut Table, name: String, text: Zeroizing<String>) -> Result<(), Fault> {
-    let path = name[VARIABLE_PREFIX.len()..].to_lowercase();
+    let path = keys(&name[VARIABLE_PREFIX.len()..]);
     let fault = |problem: &str| Fault {
         source: Source::Variable(name.clone()),
         key: path.replace("__", "."),
@@ -234,13 +235,33 @@ fn set(root: &mut Table, name: String, text: Zeroizing<String>) -> Result<(), Fa
         })?;
     }
     let value = Value::Variable(text);
-    table.insert(last, Item { source, value });
+    table.insert(spelt(table, &last), Item { source, value });
     Ok(())
+}
+
+/// The keys that a variable's name names. Written large throughout, as is usual, they are meant small; in mixed letters, as
+/// users of the broker and codes may be, they are meant as they stand.
+fn keys(name: &str) -> String {
+    let key = |key: &str| match key.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        true => key.to_owned(),
+        false => key.to_lowercase(),
+    };
+    let keys: Vec<String> = name.split("__").map(key).collect();
+    keys.join("__")
+}
+
+/// As the table spells the key, if it has it in other letters.
+fn spelt(table: &Table, key: &str) -> String {
+    let other = || table.keys().find(|known| known.eq_ignore_ascii_case(key));
+    match table.contains_key(key) {
+        true => key.to_owned(),
+        false => other().map_or(key, String::as_str).to_owned(),
+    }
 }
 
 /// The table at `key`, made if the file has none; `None` if a shorter variable put something else there.
 fn descend<'t>(table: &'t mut Table, key: &str, source: &Source) -> Option<&'t mut Table> {
-    let item = table.entry(key.to_owned()).or_insert_with(|| Item {
+    let item = table.entry(spelt(table, key)).or_insert_with(|| Item {
         source: source.clone(),
         value: Value::Table(Table::new()),
     });

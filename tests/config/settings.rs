@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use irn_worker::config::{self, Config};
+use irn_worker::config::{self, Config, DeadLetterPayload};
 
 use crate::support::{Folder, owned, shipped, variable};
 
@@ -170,6 +170,50 @@ fn empty_and_foreign_variables_count_as_not_set() -> Result<()> {
     ];
     let config = Folder::new()?.load_with("", &variables)??.config;
     assert_eq!(config.irp.proxy, None);
+    Ok(())
+}
+
+#[test]
+fn empty_variable_takes_nothing_away_that_the_file_says() -> Result<()> {
+    let file = "dead_letter.payload = \"drop\"\nbroker.url = \"amqp://file:x@localhost\"\n\
+                [publishers]\nsouth = { gstins = [\"29*\"] }";
+    let variables = [
+        ("IRN_WORKER__DEAD_LETTER__PAYLOAD", ""),
+        ("IRN_WORKER__BROKER", ""),
+        ("IRN_WORKER__BROKER__URL", ""),
+        ("IRN_WORKER__PUBLISHERS", ""),
+        ("IRN_WORKER__IRP__ENVIRONMENT", ""),
+    ];
+    let folder = Folder::new()?;
+    let with = folder.load_with(file, &variables)??.config;
+    let without = folder.load(file)??.config;
+    assert_eq!(format!("{with:?}"), format!("{without:?}"));
+    assert_eq!(with.dead_letter.payload, DeadLetterPayload::Drop);
+    assert!(with.publishers.get("south").is_some());
+    Ok(())
+}
+
+#[test]
+fn names_that_users_choose_keep_their_letters_in_a_variable_and_meet_those_of_the_file()
+-> Result<()> {
+    let file = "[publishers]\nERP_North = { gstins = [\"29*\"] }";
+    let variables = [
+        ("IRN_WORKER__PUBLISHERS__ERP_South__GSTINS", "[\"27*\"]"),
+        ("IRN_WORKER__PUBLISHERS__ERP_NORTH__GSTINS", "[\"33*\"]"),
+        ("IRN_WORKER__PUBLISHERS__EAST__GSTINS", "[\"19*\"]"),
+        ("IRN_WORKER__IRP__UNKNOWN_CODES__GSP752", "retry"),
+    ];
+    let config = Folder::new()?.load_with(file, &variables)??.config;
+    let gstins = |user: &str| {
+        let publisher = config.publishers.get(user);
+        publisher.map(|publisher| publisher.gstins[0].as_str().to_owned())
+    };
+    let found = ["ERP_North", "ERP_South", "east"].map(gstins);
+    assert_eq!(
+        found,
+        ["33*", "27*", "19*"].map(|glob| Some(glob.to_owned()))
+    );
+    assert_eq!(config.irp.unknown_codes[0].0, "gsp752");
     Ok(())
 }
 
