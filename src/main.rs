@@ -17,7 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const STACK_VARIABLE: &str = "RUST_MIN_STACK";
 
 /// Enough for headers nested as deep as the largest frame has room for; memory is only taken as it is used.
-const STACK_BYTES: &str = "67108864";
+const STACK_BYTES: u64 = 67_108_864;
 
 /// The variable from which the allocator takes its options.
 const ALLOCATOR_VARIABLE: &str = "MALLOC_CONF";
@@ -44,17 +44,21 @@ fn main() -> ExitCode {
 /// it for itself; and the allocator has read its options before anything here runs. Where it cannot start over, it goes
 /// on as it is.
 fn start_over() {
-    if std::env::var_os(STACK_VARIABLE).is_some() {
+    let stack = std::env::var(STACK_VARIABLE).ok();
+    let stack: Option<u64> = stack.and_then(|bytes| bytes.parse().ok());
+    let is_deep = stack.is_some_and(|bytes| bytes >= STACK_BYTES);
+    let has_options = std::env::var_os(ALLOCATOR_VARIABLE).is_some();
+    if is_deep && has_options {
         return;
     }
     let mut arguments = std::env::args_os();
     if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
         let mut again = Command::new(program);
-        again
-            .arg0(name)
-            .args(arguments)
-            .env(STACK_VARIABLE, STACK_BYTES);
-        if std::env::var_os(ALLOCATOR_VARIABLE).is_none() {
+        again.arg0(name).args(arguments).env(
+            STACK_VARIABLE,
+            stack.unwrap_or(0).max(STACK_BYTES).to_string(),
+        );
+        if !has_options {
             again.env(ALLOCATOR_VARIABLE, ALLOCATOR_OPTIONS);
         }
         // It returns only if it fails.

@@ -351,8 +351,8 @@ pub struct ResultMessage<'a> {
     /// Of this form: 1.
     #[cfg_attr(test, schemars(extend("const" = 1)))]
     pub version: u8,
-    /// The job's `message_id`, that of a document of an array followed by `/` and its number; without one the IRN, or a digest
-    /// of what could not be read.
+    /// The job's `message_id`, that of a document of an array followed by `/` and its number (in its place a digest,
+    /// `sha256:…`, where the whole would be too long); without one the IRN, or a digest of what could not be read.
     pub job_id: &'a str,
     /// What the job asked for.
     pub operation: &'a str,
@@ -402,7 +402,7 @@ pub struct ResultMessage<'a> {
     pub errors: &'a [ErrorEntry],
     /// How many attempts were made, this one included; a wait for a limit is none.
     pub attempts: u32,
-    /// Whether the job is kept, so that an operator can replay it.
+    /// Whether the job is kept with its document in `irn.dead`, so that an operator can replay it.
     pub dead_lettered: bool,
     /// Where the time went, in milliseconds.
     pub timing_ms: Timing,

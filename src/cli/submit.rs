@@ -57,6 +57,7 @@ impl SubmitArgs {
             );
             return Err(Failure::new(MISUSED, needs));
         }
+        let has_results = self.wait && self.out.is_none();
         let request = Request {
             operation,
             inputs: self.inputs,
@@ -70,7 +71,7 @@ impl SubmitArgs {
             }),
         };
         let summary = submit(&config, &request).await.map_err(failure)?;
-        print_summary(&summary, json)?;
+        print_summary(&summary, json, has_results)?;
         Ok(if summary.is_good() { 0 } else { FAILED })
     }
 }
@@ -93,12 +94,11 @@ fn failure(error: SubmitError) -> Failure {
     Failure::new(code, error)
 }
 
-/// To standard error, because the results may be on standard output.
-fn print_summary(summary: &Summary, json: bool) -> io::Result<()> {
-    let mut out = io::stderr().lock();
-    if json {
-        writeln!(out, "{}", summary.json())
-    } else {
-        summary.write(&mut out)
+/// To standard error, unless it is wanted as JSON and no results are on standard output.
+fn print_summary(summary: &Summary, json: bool, has_results: bool) -> io::Result<()> {
+    match (json, has_results) {
+        (true, false) => writeln!(io::stdout().lock(), "{}", summary.json()),
+        (true, true) => writeln!(io::stderr().lock(), "{}", summary.json()),
+        (false, _) => summary.write(&mut io::stderr().lock()),
     }
 }

@@ -117,7 +117,7 @@ impl Operation {
         match self {
             Self::Generate => "the document is not registered",
             Self::Cancel => "nothing was cancelled",
-            Self::Get => "a replay asks again",
+            Self::Get => "nothing was changed",
             Self::Ewb => "no e-way bill was issued",
         }
     }
@@ -125,16 +125,10 @@ impl Operation {
     /// What is known where a request has left and nobody knows what became of it.
     pub fn unknown(self) -> &'static str {
         match self {
-            Self::Generate => {
-                "it is not known whether the portal registered the document; a replay looks first"
-            }
-            Self::Cancel => {
-                "it is not known whether the portal cancelled the registration; a replay looks first"
-            }
+            Self::Generate => "it is not known whether the portal registered the document",
+            Self::Cancel => "it is not known whether the portal cancelled the registration",
             Self::Get => self.undone(),
-            Self::Ewb => {
-                "it is not known whether the portal issued the e-way bill; a replay looks first"
-            }
+            Self::Ewb => "it is not known whether the portal issued the e-way bill",
         }
     }
 

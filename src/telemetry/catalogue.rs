@@ -198,7 +198,7 @@ pub const METRICS: [Metric; 33] = [
     shows(
         "irn_worker_error_budget_used_ratio",
         &["gstin", "client"],
-        "Part of the error budget that a GSTIN, or all GSTINs of a client together, have used at this worker: 0 to 1.",
+        "Part of the error budget that a GSTIN, or all GSTINs of a client together, have used, of the whole fleet as far as this worker can tell from its own errors: 0 to 1.",
     ),
     shows(
         "irn_worker_useful_replicas",

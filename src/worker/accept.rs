@@ -21,7 +21,7 @@ pub(super) fn accept(
     worker: &Worker,
     case: &Case,
     document: &Document,
-    registration: Box<Registration>,
+    mut registration: Box<Registration>,
     recovered: bool,
 ) -> Ending {
     if let Some(ended) = no_longer_valid(&registration) {
@@ -32,13 +32,14 @@ pub(super) fn accept(
     }
     let lines = recovered.then(|| lines_of(case)).flatten();
     let expected = Expected::Document(document, lines.as_ref());
-    let (state, checked) = match believed(worker, case, &expected, &registration) {
+    let (state, mut checked) = match believed(worker, case, &expected, &registration) {
         Ok(believed) => believed,
         Err(ending) => return *ending,
     };
     if let Err(mismatch) = checked.contents {
         return differs(case, &registration, &mismatch, recovered);
     }
+    registration.believe(checked.ack_no.take());
     case.clear_doubt(false);
     telemetry::signature_checked(case.about(), state);
     Ending::Registered {
@@ -54,11 +55,11 @@ pub(super) fn found(
     worker: &Worker,
     case: &Case,
     wanted: &Wanted,
-    registration: Box<Registration>,
+    mut registration: Box<Registration>,
 ) -> Ending {
-    let has_tokens =
-        !registration.signed_invoice.is_empty() && !registration.signed_qr_code.is_empty();
-    if !has_tokens {
+    if !registration.has_both_tokens() {
+        // Of one that is not valid any more the portal may give none; one by itself would go out unproven.
+        registration.forget_tokens();
         let is_it = match wanted {
             Wanted::Irn { irn, .. } => registration.irn == *irn,
             Wanted::Document(document) => document.has_irn(&registration.irn),
@@ -77,7 +78,7 @@ pub(super) fn found(
         Wanted::Document(document) => Expected::Document(document, None),
         Wanted::Irn { irn, .. } => Expected::Irn(irn),
     };
-    let (state, checked) = match believed(worker, case, &expected, &registration) {
+    let (state, mut checked) = match believed(worker, case, &expected, &registration) {
         Ok(believed) => believed,
         Err(ending) => return *ending,
     };
@@ -86,6 +87,7 @@ pub(super) fn found(
         return differs(case, &registration, &mismatch, wanted.document().is_some());
     }
     telemetry::signature_checked(case.about(), state);
+    registration.believe(checked.ack_no.take());
     Ending::Found {
         registration,
         signature: Some(state),
@@ -107,6 +109,8 @@ struct Checked {
     contents: Result<(), Mismatch>,
     /// What the QR code speaks of.
     document: Option<Document>,
+    /// The acknowledgement number as a key of the portal's signed it.
+    ack_no: Option<String>,
 }
 
 /// How far the signatures are proven, and what they sign; or the ending that follows from what they are not.
@@ -174,10 +178,14 @@ fn check(
     } else {
         Err(Mismatch { fields })
     };
+    let ack_no = (verdict == Some(Verdict::Verified))
+        .then(|| invoice_data.ack_no().map(str::to_owned))
+        .flatten();
     Ok(Checked {
         verdict,
         contents,
         document,
+        ack_no,
     })
 }
 

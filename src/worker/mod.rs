@@ -245,6 +245,11 @@ impl Worker {
         self.lanes.held(gstin)
     }
 
+    /// Whether a dead letter has its document, so that it can be replayed.
+    fn keeps_letters(&self) -> bool {
+        self.config.dead_letter.payload == DeadLetterPayload::Keep
+    }
+
     /// A letter for `irn.dead` or `irn.poison`, with what of the message may be kept there.
     fn letter(
         &self,

@@ -408,16 +408,18 @@ async fn submit_takes_files_folders_arrays_and_lines_and_writes_a_result_for_eac
     let output = submit(&config, &["--json", "--wait", "--out", &out, &many], "").await?;
     assert_exit(&output, 0, "");
     assert_eq!(results_in(&path("out.ndjson"))?.len(), 4);
-    let summary = stderr(&output);
-    let summary: Value = serde_json::from_str(summary.lines().last().context("no summary")?)?;
+    let summary: Value = serde_json::from_str(&stdout(&output))?;
     assert_eq!(
         (&summary["published"], &summary["statuses"]["signed"]),
         (&json!(4), &json!(4))
     );
 
     let both = format!("[{}]\n{}", line("F/6"), line("F/7"));
-    let output = submit(&config, &["--wait", "--urgent", "-"], &both).await?;
+    let output = submit(&config, &["--json", "--wait", "--urgent", "-"], &both).await?;
     assert_exit(&output, 0, "");
+    let summary = stderr(&output);
+    let summary: Value = serde_json::from_str(summary.lines().last().context("no summary")?)?;
+    assert_eq!(summary["published"], 2);
     let numbers: Vec<Value> = stdout(&output)
         .lines()
         .map(serde_json::from_str)
@@ -435,6 +437,11 @@ async fn submit_takes_files_folders_arrays_and_lines_and_writes_a_result_for_eac
 
     let output = submit(&config, &["--gstin", SELLER, "-"], &line("F/8")).await?;
     assert_exit(&output, 0, "1 published");
+    stack.outcome().await?.assert_signed(false);
+    let output = submit(&config, &["--json", "-"], &line("F/9")).await?;
+    assert_exit(&output, 0, "");
+    let summary: Value = serde_json::from_str(&stdout(&output))?;
+    assert_eq!(summary["published"], 1);
     stack.outcome().await?.assert_signed(false);
     Ok(())
 }

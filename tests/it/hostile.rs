@@ -467,12 +467,17 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_not_end_the_worker() -> Res
         lists.extend(field_value(b'A', 5 * inside));
     }
     let table = field(b"x", b'A', &long(&lists));
-    let stack = Stack::start(1).await?;
+    // An image may have set the variable for reasons of its own.
+    let stack = Stack::start_with(1, |config| Ok(config.env("RUST_MIN_STACK", "2097152"))).await?;
     let mut raw = RawPublisher::connect(&stack.broker.url()).await?;
     raw.publish("generate", HEADERS, &long(&table), b"{}")
         .await?;
     let outcome = stack.outcome().await?;
     assert_eq!(outcome.errors(), ["worker UNREADABLE"]);
+    assert_eq!(
+        outcome.json["dead_lettered"], false,
+        "a replay would end as this did"
+    );
     assert_eq!(stack.erp.depth("irn.poison").await?, 1);
     let served = stack.settle(good("the next one")).await?;
     served.assert_signed(false);

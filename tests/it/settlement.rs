@@ -484,6 +484,12 @@ async fn dead_letter_of_a_login_that_failed_says_that_nothing_was_sent() -> Resu
     let named = job("j-1", "S/21").text_header("x-customer", "Sample");
     let outcome = stack.settle(named).await?;
     assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
+    assert_eq!(outcome.json["dead_lettered"], false, "nobody can replay it");
+    let said = outcome.json["errors"][0]["message"].as_str();
+    assert!(
+        said.is_some_and(|said| said.ends_with("publish the job again")),
+        "{said:?}"
+    );
     let letter = &stack.erp.take("irn.dead", 1, SOON).await?[0];
     assert_eq!(
         letter.header("x-customer"),

@@ -1,5 +1,6 @@
 //! What a result says of a job that the worker gave up on.
 
+use crate::job::Operation;
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::worker::Worker;
 use crate::worker::case::{Case, DUPLICATE};
@@ -25,7 +26,14 @@ pub(super) fn errors(
         true => known_of_a_duplicate(reason),
         false => case.known(),
     };
-    let mut errors = vec![ErrorEntry::worker(reason, format!("{why}; {known}"))];
+    let next = match (worker.keeps_letters(), case.job.operation) {
+        (true, Operation::Get) => "; a replay asks again",
+        (true, _) if case.in_doubt() => "; a replay looks first",
+        (true, _) => "",
+        (false, _) => "; its document is kept nowhere: publish the job again",
+    };
+    let message = format!("{why}; {known}{next}");
+    let mut errors = vec![ErrorEntry::worker(reason, message)];
     errors.extend_from_slice(said);
     errors
 }

@@ -23,6 +23,7 @@ use crate::worker::settle::Ending;
 pub(super) struct Answer<'a> {
     pub(super) status: Status,
     pub(super) errors: &'a [ErrorEntry],
+    /// Whether it is in `irn.dead`, with its document or without.
     pub(super) dead_lettered: bool,
     pub(super) ending: &'a Ending,
 }
@@ -74,7 +75,7 @@ pub(super) async fn reply(worker: &Worker, case: &Case, answer: &Answer<'_>) -> 
         info: said.info,
         errors: answer.errors,
         attempts: case.job.attempt,
-        dead_lettered: answer.dead_lettered,
+        dead_lettered: answer.dead_lettered && worker.keeps_letters(),
         timing_ms: timing,
         ..ResultMessage::bare(&case.id, case.job.operation.as_str(), answer.status)
     };
