@@ -208,6 +208,12 @@ impl<'n> Invoice<'n> {
         let same = self.seller.state? == self.place_of_supply?;
         Some(same && !self.igst_on_intra)
     }
+
+    /// Whether the values may be written with the tax or without it: under reverse charge the buyer pays it, and that of an
+    /// export with payment is not the buyer's to pay (NIC, generate-irn page, "validations").
+    pub(super) fn may_leave_tax_out(&self) -> bool {
+        self.reverse_charge || self.supply == Some(Supply::ExportWithPayment)
+    }
 }
 
 impl<'n> Party<'n> {

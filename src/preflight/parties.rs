@@ -3,7 +3,7 @@
 //! One rule: only what stands in the document is judged; whether a GSTIN is active the portal alone knows.
 
 use super::Around;
-use super::findings::Findings;
+use super::findings::{Findings, Severity};
 use super::invoice::{Invoice, Party, Supply};
 use super::rules::{Fit, Rules};
 use crate::config::Environment;
@@ -254,6 +254,7 @@ fn check_country(invoice: &Invoice<'_>, rules: &Rules, findings: &mut Findings<'
 }
 
 fn check_transaction(invoice: &Invoice<'_>, supply: Supply, findings: &mut Findings<'_>) {
+    const POINTER: &str = "/TranDtls/IgstOnIntra";
     let takes_reverse_charge = supply == Supply::B2b || supply.is_sez();
     if invoice.reverse_charge && !takes_reverse_charge {
         let message = format!(
@@ -265,19 +266,28 @@ fn check_transaction(invoice: &Invoice<'_>, supply: Supply, findings: &mut Findi
     if !invoice.igst_on_intra {
         return;
     }
+    // Where IGST is due whatever the states, the flag asks for nothing.
+    let severity = if supply.is_sez() || supply.is_export() {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
     let states = invoice.seller.state.zip(invoice.place_of_supply);
     if states.is_some_and(|(seller, supply)| seller != supply) {
-        findings.error(
+        findings.note(
+            severity,
             "2262",
-            "/TranDtls/IgstOnIntra",
-            "IGST within the state (IgstOnIntra) needs seller and place of supply in one state",
+            POINTER.to_owned(),
+            "IGST within the state (IgstOnIntra) needs seller and place of supply in one state"
+                .to_owned(),
         );
     }
     if !invoice.reverse_charge {
-        findings.error(
+        findings.note(
+            severity,
             "2294",
-            "/TranDtls/IgstOnIntra",
-            "IGST within the state (IgstOnIntra) needs reverse charge (RegRev Y)",
+            POINTER.to_owned(),
+            "IGST within the state (IgstOnIntra) needs reverse charge (RegRev Y)".to_owned(),
         );
     }
 }
@@ -300,7 +310,7 @@ fn check_buyer(invoice: &Invoice<'_>, supply: Supply, findings: &mut Findings<'_
         Supply::ExportWithPayment | Supply::ExportWithoutPayment if !unregistered => {
             if invoice.buyer.number().is_some() {
                 findings.error(
-                    "2190",
+                    "2248",
                     POINTER,
                     "the buyer of an export is written URP, not with a GSTIN",
                 );
@@ -336,7 +346,7 @@ fn check_export(invoice: &Invoice<'_>, findings: &mut Findings<'_>) {
     }
     if buyer.pin.is_some_and(|pin| pin != PIN_ABROAD) {
         findings.error(
-            "2248",
+            "2178",
             "/BuyerDtls/Pin",
             "the buyer's PIN code in an export is 999999",
         );
@@ -366,7 +376,7 @@ fn check_domestic(invoice: &Invoice<'_>, supply: Supply, findings: &mut Findings
             "the place of supply of a {} supply is a state of India, not 96",
             supply.as_str()
         );
-        findings.error("2232", "/BuyerDtls/Pos", message);
+        findings.error("2242", "/BuyerDtls/Pos", message);
     }
     // An absent block has no members to miss.
     if !invoice.buyer.has_pin && invoice.block("BuyerDtls").is_some() {

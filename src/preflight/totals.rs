@@ -69,10 +69,15 @@ pub(super) fn check(invoice: &Invoice<'_>, findings: &mut Findings<'_>) {
     let items = invoice.items.iter().flatten();
     // A sum with a line that cannot be read is no sum.
     let lines: Option<Vec<&Amounts>> = items.map(|item| item.amounts.as_ref()).collect();
-    if let Some(lines) = lines.filter(|lines| !lines.is_empty() && invoice.has_all_items()) {
-        check_sums(totals, &lines, findings);
+    let lines = lines.filter(|lines| !lines.is_empty() && invoice.has_all_items());
+    if let Some(lines) = &lines {
+        check_sums(totals, lines, findings);
     }
-    check_value(invoice, totals, findings);
+    check_value(invoice, totals, &lines.unwrap_or_default(), findings);
+}
+
+fn charges(lines: &[&Amounts]) -> Decimal {
+    lines.iter().map(|line| line.other).sum()
 }
 
 /// How grave a difference is, if it is one.
@@ -105,9 +110,15 @@ fn check_sums(totals: &Totals, lines: &[&Amounts], findings: &mut Findings<'_>) 
         );
         findings.note(severity, sum.code, at(sum.name), message);
     }
-    let charges: Decimal = lines.iter().map(|line| line.other).sum();
+    let charges = charges(lines);
     // Charges on the whole document alone are allowed.
     if let Some(severity) = grade(totals.other - charges).filter(|_| !charges.is_zero()) {
+        // Some write those of the lines nowhere but there, and in the value.
+        let severity = if totals.other.is_zero() {
+            Severity::Warning
+        } else {
+            severity
+        };
         let message = format!(
             "the other charges of the lines make {}, but OthChrg is {}",
             shown(charges),
@@ -117,12 +128,24 @@ fn check_sums(totals: &Totals, lines: &[&Amounts], findings: &mut Findings<'_>) 
     }
 }
 
-fn check_value(invoice: &Invoice<'_>, totals: &Totals, findings: &mut Findings<'_>) {
+fn check_value(
+    invoice: &Invoice<'_>,
+    totals: &Totals,
+    lines: &[&Amounts],
+    findings: &mut Findings<'_>,
+) {
     let without_tax = totals.taxable + totals.other - totals.discount + totals.rounding;
     let value = without_tax + totals.taxes();
-    // Under reverse charge the buyer pays the tax, and both ways of writing the value are in use.
-    let is_taxable_value = invoice.reverse_charge && grade(totals.total - without_tax).is_none();
-    if let Some(severity) = grade(totals.total - value).filter(|_| !is_taxable_value) {
+    // The values of the lines, whose charges the totals do not repeat.
+    let with_charges = totals.other.is_zero().then(|| value + charges(lines));
+    let values = [
+        Some(value),
+        invoice.may_leave_tax_out().then_some(without_tax),
+        with_charges,
+    ];
+    let distance = |value: Decimal| (totals.total - value).abs();
+    let nearest = values.into_iter().flatten().map(distance).min();
+    if let Some(severity) = nearest.and_then(grade) {
         let message = format!(
             "taxable value, taxes, cesses, other charges and rounding less discount make {}, but TotInvVal is {}",
             shown(value),

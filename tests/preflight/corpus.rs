@@ -44,9 +44,11 @@ pub(crate) enum Kind {
     Charges,
     OptionalBlocks,
     OddSpelling,
+    ExportTaxNotInValue,
+    RoundedPrice,
 }
 
-pub(crate) const KINDS: [Kind; 19] = [
+pub(crate) const KINDS: [Kind; 21] = [
     Kind::BetweenStates,
     Kind::WithinState,
     Kind::Services,
@@ -66,6 +68,8 @@ pub(crate) const KINDS: [Kind; 19] = [
     Kind::Charges,
     Kind::OptionalBlocks,
     Kind::OddSpelling,
+    Kind::ExportTaxNotInValue,
+    Kind::RoundedPrice,
 ];
 
 impl Kind {
@@ -73,7 +77,7 @@ impl Kind {
         match self {
             Self::SezTaxed => "SEZWP",
             Self::SezUntaxed => "SEZWOP",
-            Self::ExportTaxed => "EXPWP",
+            Self::ExportTaxed | Self::ExportTaxNotInValue => "EXPWP",
             Self::ExportUntaxed => "EXPWOP",
             Self::DeemedExport => "DEXP",
             _ => "B2B",
@@ -90,7 +94,18 @@ impl Kind {
     }
 
     fn is_export(self) -> bool {
-        matches!(self, Self::ExportTaxed | Self::ExportUntaxed)
+        matches!(
+            self,
+            Self::ExportTaxed | Self::ExportUntaxed | Self::ExportTaxNotInValue
+        )
+    }
+
+    /// Whether the values are written without the tax.
+    fn leaves_tax_out(self) -> bool {
+        matches!(
+            self,
+            Self::ReverseChargeWithoutTax | Self::ExportTaxNotInValue
+        )
     }
 
     fn has_reverse_charge(self) -> bool {
@@ -204,12 +219,19 @@ impl Line {
         let rate = rates[random.random_range(0..rates.len())];
         let rate: Decimal = rate.parse().unwrap();
         let quantity = Decimal::new(random.random_range(20_000..90_000), 3);
-        let price = Decimal::new(random.random_range(10_000..500_000), 2);
+        let mut quantity = quantity;
+        let mut price = Decimal::new(random.random_range(10_000..500_000), 2);
+        if kind == Kind::RoundedPrice {
+            // Sold by the thousand, at thirds of a paisa.
+            quantity = Decimal::from(random.random_range(5_000..50_000));
+            price /= Decimal::from(3_000);
+        }
         let gross = if service {
             price
         } else {
             paise(quantity * price)
         };
+        let price = price.round_dp(3);
         let discount = percent(gross, Decimal::from(random.random_range(0..10)));
         let taxable = gross - discount;
         let tax = if kind.is_untaxed() {
@@ -243,7 +265,7 @@ impl Line {
             Decimal::ZERO
         };
         let taxes = igst + half + half + cess + cess_fixed + state_cess;
-        let charged = if kind == Kind::ReverseChargeWithoutTax {
+        let charged = if kind.leaves_tax_out() {
             Decimal::ZERO
         } else {
             taxes
@@ -315,7 +337,7 @@ fn totals(kind: Kind, lines: &[Line], random: &mut StdRng) -> Value {
         Decimal::ZERO
     };
     let taxes = igst + half + half + cess + state_cess;
-    let charged = if kind == Kind::ReverseChargeWithoutTax {
+    let charged = if kind.leaves_tax_out() {
         Decimal::ZERO
     } else {
         taxes
@@ -335,7 +357,7 @@ fn totals(kind: Kind, lines: &[Line], random: &mut StdRng) -> Value {
 
 fn add_blocks(kind: Kind, document: &mut Value) {
     match kind {
-        Kind::ExportTaxed | Kind::ExportUntaxed => {
+        Kind::ExportTaxed | Kind::ExportUntaxed | Kind::ExportTaxNotInValue => {
             document["ExpDtls"] =
                 json!({"ShipBNo": "A-248117", "Port": "INMAA1", "ForCur": "EUR", "CntCode": "DE"});
             document["ValDtls"]["TotInvValFc"] = json!(3790.55);
@@ -452,21 +474,21 @@ pub(crate) const FAULTS: &[Fault] = faults! {
     "deemed export to nobody", DeemedExport, "2171", "/BuyerDtls/Gstin", |d| {
         set(d, "/BuyerDtls/Gstin", json!("URP"));
     };
-    "export to a GSTIN", ExportTaxed, "2190", "/BuyerDtls/Gstin", |d| {
+    "export to a GSTIN", ExportTaxed, "2248", "/BuyerDtls/Gstin", |d| {
         set(d, "/BuyerDtls/Gstin", json!("29AABCT9421M1ZU"));
     };
     "export within India", ExportTaxed, "2229", "/BuyerDtls/Pos", |d| set(d, "/BuyerDtls/Pos", json!("29"));
     "export to a buyer in India", ExportUntaxed, "2261", "/BuyerDtls/Stcd", |d| {
         set(d, "/BuyerDtls/Stcd", json!("27"));
     };
-    "export to an Indian PIN code", ExportTaxed, "2248", "/BuyerDtls/Pin", |d| {
+    "export to an Indian PIN code", ExportTaxed, "2178", "/BuyerDtls/Pin", |d| {
         set(d, "/BuyerDtls/Pin", json!(560_001));
     };
     "export to no country", ExportTaxed, "2202", "/ExpDtls/CntCode", |d| remove(d, "/ExpDtls/CntCode");
     "export to a country that is none", ExportTaxed, "2202", "/ExpDtls/CntCode", |d| {
         set(d, "/ExpDtls/CntCode", json!("ZZ"));
     };
-    "place of supply abroad", BetweenStates, "2232", "/BuyerDtls/Pos", |d| set(d, "/BuyerDtls/Pos", json!("96"));
+    "place of supply abroad", BetweenStates, "2242", "/BuyerDtls/Pos", |d| set(d, "/BuyerDtls/Pos", json!("96"));
     "place of supply nowhere", BetweenStates, "2243", "/BuyerDtls/Pos", |d| set(d, "/BuyerDtls/Pos", json!("45"));
     "buyer without PIN code", BetweenStates, "2244", "/BuyerDtls/Pin", |d| remove(d, "/BuyerDtls/Pin");
     "PIN code of another state", BetweenStates, "2178", "/BuyerDtls/Pin", |d| {

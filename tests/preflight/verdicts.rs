@@ -2,6 +2,7 @@
 
 use irn_worker::config::{self, Environment, ValidateConfig};
 use irn_worker::preflight::{Preflight, Severity};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::corpus::{FAULTS, KINDS, Kind, valid};
@@ -328,6 +329,74 @@ fn amount_printed_with_all_digits_of_a_float_is_reckoned_all_the_same() {
     let wrong = long("7");
     let refused = wrong.errors().any(|error| error.code == "2194");
     assert!(refused, "{}", told(&wrong));
+}
+
+#[test]
+fn what_the_portal_is_known_to_take_is_not_refused() {
+    let warned = |document: &Value, codes: &[&str]| {
+        let report = report(&strict(), document);
+        assert!(!report.refuses(), "{}", told(&report));
+        let found: Vec<_> = report.warnings().map(|warning| warning.code).collect();
+        assert_eq!(found, codes, "{}", told(&report));
+    };
+    // Charges of the lines, in the value of the document and nowhere else in its totals.
+    let mut charged = valid(Kind::Charges, 3);
+    let charges: f64 = charged["ItemList"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["OthChrg"].as_f64().unwrap())
+        .sum();
+    assert!(charges > 100.0);
+    charged["ValDtls"]["OthChrg"] = json!(0);
+    warned(&charged, &["2264"]);
+    charged["ValDtls"]["TotInvVal"] = json!(1);
+    assert!(
+        report(&strict(), &charged)
+            .errors()
+            .any(|error| error.code == "2189")
+    );
+
+    // IGST is due on it whatever the states: the flag asks for nothing.
+    let mut zone = valid(Kind::SezTaxed, 3);
+    zone["TranDtls"]["IgstOnIntra"] = json!("Y");
+    zone["BuyerDtls"]["Pos"] = zone["SellerDtls"]["Stcd"].clone();
+    warned(&zone, &["2294"]);
+
+    // One such line, and no line's tax is checked.
+    let mut tobacco = valid(Kind::ManyLines, 3);
+    tobacco["ItemList"][1]["HsnCd"] = json!("24022010");
+    tobacco["ItemList"][0]["IgstAmt"] = json!(1);
+    let found = report(&strict(), &tobacco);
+    let codes: Vec<_> = found.warnings().map(|warning| warning.code).collect();
+    assert_eq!(codes[..2], ["2235", "2194"], "{}", told(&found));
+}
+
+#[test]
+fn tax_is_right_within_a_rupee_of_the_whole_rupees_around_it() {
+    let mut document = valid(Kind::BetweenStates, 1);
+    let line = json!({
+        "SlNo": "1", "IsServc": "N", "HsnCd": "520832", "Qty": 1, "Unit": "MTR", "UnitPrice": 13028, "TotAmt": 13028,
+        "AssAmt": 13028, "GstRt": 18, "IgstAmt": 0, "TotItemVal": 0,
+    });
+    for (tax, is_right) in [
+        ("2343.99", false),
+        ("2344.00", true),
+        ("2345.04", true),
+        ("2347.00", true),
+        ("2347.01", false),
+    ] {
+        let tax: Decimal = tax.parse().unwrap();
+        let total = tax + Decimal::from(13_028);
+        let number = |amount: Decimal| -> Value { amount.to_string().parse().unwrap() };
+        document["ItemList"] = json!([line]);
+        document["ItemList"][0]["IgstAmt"] = number(tax);
+        document["ItemList"][0]["TotItemVal"] = number(total);
+        document["ValDtls"] =
+            json!({"AssVal": 13_028, "IgstVal": number(tax), "TotInvVal": number(total)});
+        let found = report(&strict(), &document);
+        assert_eq!(found.refuses(), !is_right, "{tax}: {}", told(&found));
+    }
 }
 
 #[test]

@@ -312,6 +312,35 @@ async fn too_many_errors_block_the_gstin() -> Result<()> {
 }
 
 #[tokio::test]
+async fn call_that_was_refused_readably_comes_again_without_being_called_blind() -> Result<()> {
+    let sandbox = Sandbox::start(&[])?;
+    let client = sandbox.client();
+    let session = client.login().await?;
+    let once = |code: &str| json!({"rules": [{"endpoint": "generate", "kind": "error", "code": code, "times": 1}]});
+    for (number, code, blind) in [("1", "1005", 0), ("2", "5001", 1)] {
+        sandbox.control("faults", once(code)).await?;
+        let document = SAMPLE.replace("SI/25-26/00417", &format!("BLIND/{number}"));
+        assert_ne!(document, SAMPLE);
+        let refused = client.generate(&session, document.as_bytes()).await?;
+        assert_eq!(codes(&refused), [code]);
+        data(
+            &session,
+            &client.generate(&session, document.as_bytes()).await?,
+        )?;
+        assert_eq!(sandbox.stats().await?["blind_generates"], blind, "{code}");
+    }
+    // A look-up that finds nothing has been read, whatever spoils the answers that find something.
+    let spoil = json!({"rules": [{"endpoint": "core", "kind": "wrong_key", "times": 2}]});
+    sandbox.control("faults", spoil).await?;
+    let gstin = "1é345678901234";
+    let missing = client
+        .get(&session, &format!("/eivital/v1.04/Master/gstin/{gstin}"))
+        .await?;
+    assert!(!codes(&missing).is_empty(), "{missing}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn reset_forgets_everything_but_the_keys() -> Result<()> {
     let sandbox = Sandbox::start(&[])?;
     let client = sandbox.client();
@@ -326,6 +355,8 @@ async fn reset_forgets_everything_but_the_keys() -> Result<()> {
             json!({"rules": [{"endpoint": "generate", "kind": "drop"}]}),
         )
         .await?;
+    let password = json!({"gstin": SELLER, "username": "API_ka", "password": "another"});
+    sandbox.control("password", password).await?;
     sandbox.control("reset", json!({})).await?;
     assert_eq!(sandbox.show("documents").await?, json!([]));
     assert_eq!(sandbox.stats().await?["generates"], 0);

@@ -31,7 +31,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Client {
     name: String,
     id: String,
@@ -40,7 +40,7 @@ struct Client {
     subscriber: Option<(String, String)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct User {
     gstin: String,
     name: String,
@@ -49,7 +49,7 @@ struct User {
 }
 
 /// Everybody who may log in.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Accounts {
     clients: Vec<Client>,
     users: Vec<User>,

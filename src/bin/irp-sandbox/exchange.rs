@@ -31,6 +31,9 @@ use crate::timer;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HangUp;
 
+/// The token or the key is refused: nothing was done, and the same call comes again with a new session.
+const SESSION_CODES: [&str; 5] = ["1005", "1015", "1020", "106", "238"];
+
 const HTML: &str = "<!DOCTYPE html><html><head><title>Request Rejected</title></head><body>The requested URL was \
     rejected. Please consult with your administrator.<br>Your support ID is: 1234567890</body></html>";
 
@@ -212,6 +215,10 @@ impl Sandbox {
             }
             Ending::Spoilt(spoil) => {
                 let (answer, key) = self.act(opened);
+                if answer.is_err() {
+                    // A refusal is not spoilt: the client can read it.
+                    self.count_what_was_told(&answer, opened, irn);
+                }
                 match self.spoilt(*spoil, answer, key) {
                     Ok((answer, key)) => {
                         json_response(dressed(opened.request, &answer, key.as_ref(), &plan.shapes))
@@ -226,8 +233,16 @@ impl Sandbox {
                 json_response(half(&self.deserved(opened, &plan.shapes)))
             }
             Ending::Failed(when, failure) => {
-                let is_throttled = matches!(failure, Failure::Status { status: 429, .. });
-                if is_throttled && *when == When::Before {
+                let says_nothing_done = match failure {
+                    Failure::Status { status, .. } => *status == 429,
+                    Failure::Error { code, .. } => SESSION_CODES.contains(&code.as_str()),
+                    Failure::Drop
+                    | Failure::Html { .. }
+                    | Failure::Empty { .. }
+                    | Failure::Truncated
+                    | Failure::NoReason => false,
+                };
+                if says_nothing_done && *when == When::Before {
                     self.count_nothing_done(opened, irn);
                 }
                 if *when == When::After {

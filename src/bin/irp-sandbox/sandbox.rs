@@ -32,6 +32,7 @@ pub(crate) struct Sandbox {
     stranger: OnceLock<Signer>,
     at_start: Settings,
     settings: Mutex<Settings>,
+    accounts_at_start: Accounts,
     accounts: Mutex<Accounts>,
     sessions: Mutex<Sessions>,
     registry: Mutex<Registry>,
@@ -50,6 +51,7 @@ impl Sandbox {
             stranger: OnceLock::new(),
             at_start: settings.clone(),
             settings: Mutex::new(settings),
+            accounts_at_start: accounts.clone(),
             accounts: Mutex::new(accounts),
             sessions: Mutex::default(),
             registry: Mutex::default(),
@@ -98,7 +100,7 @@ impl Sandbox {
         Ok(self.stranger.get_or_init(|| made))
     }
 
-    /// Forgets documents, tokens, counters, faults, registry, clock and switches. Keys, passwords and corpus stay.
+    /// Forgets documents, tokens, counters, faults, registry, changed passwords, clock and switches. Keys and corpus stay.
     pub(crate) fn reset(&self) {
         self.faults.replace(FaultSet::default());
         self.held.release_all();
@@ -106,6 +108,7 @@ impl Sandbox {
         *self.documents() = Documents::default();
         *self.registry() = Registry::default();
         *self.settings() = self.at_start.clone();
+        *self.accounts() = self.accounts_at_start.clone();
         self.clock.reset();
         self.stats.reset();
     }

@@ -43,7 +43,8 @@ fn check_item(invoice: &Invoice, item: &Item, findings: &mut Findings) {
     if let Some(quantity) = item.quantity {
         // Saturation beyond 28 digits is a difference all the same.
         let gross = quantity.saturating_mul(item.unit_price);
-        findings.note(differs(item.gross, gross), "2192", || {
+        let room = Decimal::ONE + rounded_away(quantity, item.unit_price);
+        findings.note((item.gross - gross).abs() > room, "2192", || {
             format!("Item {line}: TotAmt should be equal to Qty * UnitPrice")
         });
     }
@@ -56,14 +57,27 @@ fn check_item(invoice: &Invoice, item: &Item, findings: &mut Findings) {
     let taxes = item.igst + item.cgst + item.sgst;
     let cesses = item.cess + item.cess_fixed + item.state_cess + item.state_cess_fixed;
     let total = item.taxable + taxes + cesses + item.other;
-    // Under reverse charge the buyer pays the tax, and both ways of writing the total are in use.
-    let without_tax = invoice.reverse_charge && !differs(item.total, item.taxable + item.other);
+    let without_tax =
+        invoice.may_leave_tax_out() && !differs(item.total, item.taxable + item.other);
     findings.note(differs(item.total, total) && !without_tax, "2194", || {
         format!(
             "Item {line}: Invalid total item value for HSN - {}",
             item.hsn
         )
     });
+}
+
+/// What rounding takes from the product of a quantity and a price, each of which was rounded before it was written.
+fn rounded_away(quantity: Decimal, price: Decimal) -> Decimal {
+    let half = |digits: u32| Decimal::new(5, digits.min(3) + 1);
+    let of_quantity = if quantity.scale() < 2 {
+        Decimal::ZERO
+    } else {
+        half(quantity.scale())
+    };
+    let of_price = half(price.scale().max(2));
+    let room = quantity.saturating_mul(of_price);
+    room.saturating_add(price.saturating_mul(of_quantity))
 }
 
 fn check_goods(item: &Item, findings: &mut Findings) {
@@ -98,7 +112,8 @@ fn check_tax(invoice: &Invoice, item: &Item, findings: &mut Findings) {
         findings.note(!item.igst.is_zero(), "2172", || {
             format!("Item {line}: for intra-state transaction IGST amounts are not applicable, only CGST and SGST")
         });
-        findings.note(differs(item.cgst, item.sgst), "2227", || {
+        let unequal = (item.cgst - item.sgst).abs() > Decimal::ONE;
+        findings.note(unequal, "2227", || {
             format!("Item {line}: SGST and CGST amounts should be equal for HSN {hsn}")
         });
     } else {
@@ -182,14 +197,19 @@ fn check_totals(invoice: &Invoice, findings: &mut Findings) {
         });
     }
     let charges = sum(|item| item.other);
-    findings.note(!charges.is_zero() && differs(charges, totals.other), "2264", || {
+    // Some write the charges of the lines there alone.
+    let is_theirs_alone = totals.other.is_zero();
+    let wrong = !charges.is_zero() && !is_theirs_alone && differs(charges, totals.other);
+    findings.note(wrong, "2264", || {
         "The sum of other charges of all items should be equal to the other charges of the document".to_owned()
     });
     let fixed = totals.other - totals.discount + totals.round_off;
     let taxes = totals.cgst + totals.sgst + totals.igst + totals.cess + totals.state_cess;
-    let without_tax = invoice.reverse_charge && !differs(totals.total, totals.taxable + fixed);
+    let value = totals.taxable + taxes + fixed;
+    let without_tax = invoice.may_leave_tax_out() && !differs(totals.total, totals.taxable + fixed);
+    let with_charges = is_theirs_alone && !differs(totals.total, value + charges);
     findings.note(
-        differs(totals.total, totals.taxable + taxes + fixed) && !without_tax,
+        differs(totals.total, value) && !without_tax && !with_charges,
         "2189",
         || "Invalid total Invoice Value".to_owned(),
     );

@@ -182,6 +182,11 @@ impl Invoice {
         same_state && !self.igst_on_intra && !self.supply.is_sez() && !self.supply.is_export()
     }
 
+    /// Whether the values may be written with the tax or without it, which the buyer pays to the state, or nobody.
+    pub(crate) fn may_leave_tax_out(&self) -> bool {
+        self.reverse_charge || self.supply == Supply::ExportWithPayment
+    }
+
     /// The HSN code of the line with the highest taxable value, as the signed QR code shows it.
     pub(crate) fn main_hsn(&self) -> &str {
         let mut best: Option<&Item> = None;

@@ -14,9 +14,9 @@ use rust_decimal::Decimal;
 
 use crate::answer::PortalError;
 
-/// Differences up to one rupee are rounding.
-fn differs(left: Decimal, right: Decimal) -> bool {
-    (left - right).abs() > Decimal::ONE
+/// Differences up to one rupee from the whole rupees around what is due are rounding.
+fn differs(amount: Decimal, due: Decimal) -> bool {
+    amount < due.floor() - Decimal::ONE || amount > due.ceil() + Decimal::ONE
 }
 
 /// A hostile document must not make the answer larger than itself.

@@ -109,12 +109,12 @@ fn check_recipient(invoice: &Invoice, around: &Circumstances<'_>, findings: &mut
     let typed = taxpayer.kind.is_some();
     findings.note(
         invoice.supply.is_sez() && typed && !taxpayer.is_of_type("SEZ"),
-        "2246",
+        "2247",
         || format!("Recipient GSTIN {gstin} should be SEZ for this supply type"),
     );
     findings.note(
         invoice.supply == Supply::B2b && taxpayer.is_of_type("SEZ"),
-        "2247",
+        "2246",
         || format!("Recipient GSTIN {gstin} is SEZ: supply type should be SEZWP or SEZWOP"),
     );
 }
@@ -143,8 +143,7 @@ fn check_status(
     match (status, taxpayer.deregistered) {
         (Status::Cnl, Some(last)) => {
             let late = invoice.date.is_some_and(|date| date > last);
-            let code = if gstin == invoice.seller.gstin { "3074" } else { "3075" };
-            findings.note(late, code, || {
+            findings.note(late, "3074", || {
                 format!("GSTIN - {gstin} is cancelled and the document date is later than the de-registration date")
             });
         }
@@ -165,7 +164,9 @@ fn check_transaction(invoice: &Invoice, findings: &mut Findings) {
     findings.note(reverse, "2162", || {
         "Reverse Charge is applicable only for B2B and SEZ invoices".to_owned()
     });
-    if invoice.igst_on_intra {
+    // Where IGST is due whatever the states, the flag asks for nothing.
+    let is_always_integrated = invoice.supply.is_sez() || invoice.supply.is_export();
+    if invoice.igst_on_intra && !is_always_integrated {
         findings.note(
             invoice.seller.state != invoice.place_of_supply,
             "2262",
@@ -195,7 +196,7 @@ fn check_buyer(invoice: &Invoice, findings: &mut Findings) {
             "Recipient GSTIN cannot be URP for Deemed Export".to_owned()
         }),
         Supply::ExportWithPayment | Supply::ExportWithoutPayment => {
-            findings.note(!unregistered, "2190", || {
+            findings.note(!unregistered, "2248", || {
                 "Recipient GSTIN should be URP for export".to_owned()
             })
         }
@@ -221,7 +222,7 @@ fn check_places(invoice: &Invoice, findings: &mut Findings) {
         findings.note(buyer.pin.is_none(), "2244", || {
             "Recipient PIN code is mandatory for this transaction".to_owned()
         });
-        findings.note(invoice.place_of_supply == 96, "2232", || {
+        findings.note(invoice.place_of_supply == 96, "2242", || {
             "POS must not be 96 for this transaction".to_owned()
         });
         findings.note(!masters::is_state(invoice.place_of_supply), "2243", || {
@@ -278,7 +279,7 @@ fn check_export(invoice: &Invoice, findings: &mut Findings) {
     findings.note(invoice.buyer.state != 96, "2261", || {
         "Recipient state code must be 96 for export".to_owned()
     });
-    findings.note(invoice.buyer.pin != Some(999_999), "2248", || {
+    findings.note(invoice.buyer.pin != Some(999_999), "2178", || {
         "Recipient PIN code must be 999999 for export".to_owned()
     });
 }
