@@ -116,6 +116,11 @@ impl Breakers {
         view
     }
 
+    /// Whether a call may go now.
+    pub fn admits(&self, scope: Scope) -> bool {
+        self.lock(scope).breaker.admits(Instant::now())
+    }
+
     /// Waits until a call may go, but not past `patience` nor for an open breaker; then says when to ask again.
     pub async fn ready(&self, scope: Scope, patience: Duration) -> Result<(), Duration> {
         let deadline = Instant::now() + patience;

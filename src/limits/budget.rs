@@ -3,6 +3,9 @@
 //! The portal warns a GSTIN after 20,000 erroneous calls and a client after 100,000, then blocks them (NIC, "Blocking
 //! of GSTIN for generation of e-invoice"). One rule: a call that might use the budget up is not made unless there is
 //! room for its answer, so that calls under way at once cannot overrun it.
+//!
+//! A replica sees its own errors only. It takes each for as many as there are replicas when it happens, because the others
+//! meet as many: so the fleet shares the budget, and what is used of it does not change when the fleet does.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -34,13 +37,16 @@ pub enum BudgetState {
 }
 
 impl BudgetState {
-    fn of(used: u32, limit: NonZeroU32) -> Self {
+    /// Of a budget in which one more error counts for so many.
+    fn of(used: u32, limit: NonZeroU32, each: NonZeroU32) -> Self {
+        if is_used_up(used, limit, each) {
+            return Self::Stopped;
+        }
         let percent = u64::from(used) * 100 / u64::from(limit.get());
         match percent {
             0..50 => Self::Open,
             50..80 => Self::Slow,
-            80..100 => Self::Warned,
-            _ => Self::Stopped,
+            _ => Self::Warned,
         }
     }
 
@@ -53,6 +59,12 @@ impl BudgetState {
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// Whether there is no room for one more error, which counts for so many. The first one always has: a fleet larger than its
+/// budget stops at the first error each.
+fn is_used_up(used: u32, limit: NonZeroU32, each: NonZeroU32) -> bool {
+    used > 0 && used.saturating_add(each.get()) > limit.get()
 }
 
 /// Whose budget is used up.
@@ -92,9 +104,9 @@ pub enum Allowance {
 /// A budget as it stands, for those who watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Errors in the window.
+    /// Errors in the window, of the whole fleet as far as this replica can tell from its own.
     pub used: u32,
-    /// This replica's share of the limit.
+    /// How many the fleet may have.
     pub limit: u32,
     /// What that means.
     pub state: BudgetState,
@@ -125,8 +137,8 @@ impl Budget {
         // Both at once, always in this order: between a look and its entry nobody else may enter.
         let (mut of_gstin, mut of_client) = (gstin.ledger(), client.ledger());
         let rooms = (
-            of_gstin.room(self.gstins.limit(replicas)),
-            of_client.room(self.clients.limit(replicas)),
+            of_gstin.room(self.gstins.limit(), replicas),
+            of_client.room(self.clients.limit(), replicas),
         );
         match rooms {
             (Room::None, _) => return Allowance::Stopped(Stopped::Gstin),
@@ -134,20 +146,25 @@ impl Budget {
             (Room::Taken, _) | (_, Room::Taken) => return Allowance::Busy,
             (Room::Free, Room::Free) => {}
         }
-        of_gstin.under_way += 1;
-        of_client.under_way += 1;
+        let each = replicas.get();
+        for ledger in [&mut of_gstin, &mut of_client] {
+            ledger.under_way = ledger.under_way.saturating_add(each);
+        }
         drop((of_gstin, of_client));
-        Allowance::Granted(Reservation([gstin, client]))
+        let purses = [gstin, client];
+        Allowance::Granted(Reservation { purses, each })
     }
 
     /// The portal has answered with an error.
     pub(super) fn count(&self, gstin: &Gstin, client: &str, replicas: NonZeroU32) {
-        let limit = self.gstins.limit(replicas);
+        let limit = self.gstins.limit();
         let purse = self.gstins.purse(gstin, || *gstin);
-        purse.ledger().count(BudgetOf::Gstin(gstin), limit);
-        let limit = self.clients.limit(replicas);
+        let of = BudgetOf::Gstin(gstin);
+        purse.ledger().count(of, limit, replicas);
+        let limit = self.clients.limit();
         let purse = self.clients.purse(client, || client.into());
-        purse.ledger().count(BudgetOf::Client(client), limit);
+        let of = BudgetOf::Client(client);
+        purse.ledger().count(of, limit, replicas);
     }
 
     /// Which of the two stops a call, if one does.
@@ -205,24 +222,28 @@ impl Budget {
     /// Drops what holds no errors any more and tells how the others stand. To be called now and then: a window moves
     /// by itself.
     pub(super) fn tidy(&self, replicas: NonZeroU32) {
-        let limit = self.gstins.limit(replicas);
+        let limit = self.gstins.limit();
         self.gstins
-            .tidy(|gstin, ledger| ledger.tell(BudgetOf::Gstin(gstin), limit));
-        let limit = self.clients.limit(replicas);
+            .tidy(|gstin, ledger| ledger.tell(BudgetOf::Gstin(gstin), limit, replicas));
+        let limit = self.clients.limit();
         self.clients
-            .tidy(|client, ledger| ledger.tell(BudgetOf::Client(client), limit));
+            .tidy(|client, ledger| ledger.tell(BudgetOf::Client(client), limit, replicas));
     }
 }
 
 /// Room for one call's answer; given back when dropped.
 #[derive(Debug)]
-pub struct Reservation([Arc<Purse>; 2]);
+pub struct Reservation {
+    purses: [Arc<Purse>; 2],
+    /// How many errors its answer may count for.
+    each: u32,
+}
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        for purse in &self.0 {
+        for purse in &self.purses {
             let mut ledger = purse.ledger();
-            ledger.under_way = ledger.under_way.saturating_sub(1);
+            ledger.under_way = ledger.under_way.saturating_sub(self.each);
         }
     }
 }
@@ -244,9 +265,8 @@ impl<K: Clone + Eq + Hash> Purses<K> {
         }
     }
 
-    /// One replica's share, at least one: a fleet larger than its budget stops at the first error each.
-    fn limit(&self, replicas: NonZeroU32) -> NonZeroU32 {
-        NonZeroU32::new(self.allowance.count.get() / replicas).unwrap_or(NonZeroU32::MIN)
+    fn limit(&self) -> NonZeroU32 {
+        self.allowance.count
     }
 
     fn purse<Q: Eq + Hash + ?Sized>(&self, key: &Q, owned: impl FnOnce() -> K) -> Arc<Purse>
@@ -264,9 +284,12 @@ impl<K: Clone + Eq + Hash> Purses<K> {
     where
         K: Borrow<Q>,
     {
-        let limit = self.limit(replicas);
+        let limit = self.limit();
         let purse = self.purses.get(key).map(|purse| Arc::clone(&purse));
-        purse.map_or_else(|| Usage::none(limit), |purse| purse.ledger().usage(limit))
+        purse.map_or_else(
+            || Usage::none(limit),
+            |purse| purse.ledger().usage(limit, replicas),
+        )
     }
 
     fn clear<Q: Eq + Hash + ?Sized>(&self, key: &Q)
@@ -313,7 +336,7 @@ struct Purse(Mutex<Ledger>);
 struct Ledger {
     started: Instant,
     window: Window,
-    /// Calls whose answer is still to come.
+    /// The errors that the calls under way may count for.
     under_way: u32,
     /// What the last event said.
     told: BudgetState,
@@ -355,37 +378,42 @@ impl Ledger {
         self.used() == 0
     }
 
-    fn room(&mut self, limit: NonZeroU32) -> Room {
+    fn room(&mut self, limit: NonZeroU32, each: NonZeroU32) -> Room {
         let used = self.used();
-        if used >= limit.get() {
+        if is_used_up(used, limit, each) {
             Room::None
-        } else if used.saturating_add(self.under_way) >= limit.get() {
+        } else if is_used_up(used.saturating_add(self.under_way), limit, each) {
             Room::Taken
         } else {
             Room::Free
         }
     }
 
-    fn count(&mut self, of: BudgetOf<'_>, limit: NonZeroU32) {
+    fn count(&mut self, of: BudgetOf<'_>, limit: NonZeroU32, each: NonZeroU32) {
         let now = self.now();
-        self.window.count(now);
-        self.tell(of, limit);
+        self.window.count(now, each.get());
+        self.tell(of, limit, each);
     }
 
-    fn usage(&mut self, limit: NonZeroU32) -> Usage {
+    fn usage(&mut self, limit: NonZeroU32, each: NonZeroU32) -> Usage {
         let used = self.used();
         Usage {
             used,
             limit: limit.get(),
-            state: BudgetState::of(used, limit),
+            state: BudgetState::of(used, limit, each),
             moves_in: self.window.moves_in(self.now()),
         }
     }
 
     /// One event for each crossing, and the share that is used at any time.
-    fn tell(&mut self, of: BudgetOf<'_>, limit: NonZeroU32) {
-        let usage = self.usage(limit);
-        telemetry::budget_used(of, usage.used, usage.limit);
+    fn tell(&mut self, of: BudgetOf<'_>, limit: NonZeroU32, each: NonZeroU32) {
+        let usage = self.usage(limit, each);
+        // Without room for one more it is used up, though the fleet's share may not come out even.
+        let used = match usage.state {
+            BudgetState::Stopped => usage.limit,
+            BudgetState::Open | BudgetState::Slow | BudgetState::Warned => usage.used,
+        };
+        telemetry::budget_used(of, used, usage.limit);
         if usage.state != self.told {
             let eased = usage.state < self.told;
             self.told = usage.state;

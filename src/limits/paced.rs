@@ -18,12 +18,17 @@ use super::line::Turns;
 use crate::config::Rate;
 use crate::job::Class;
 
+/// So long it is known that a key was asked for, however soon it would count as new.
+const KNOWN_FOR: Duration = Duration::from_secs(120);
+
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Moment>>;
 
 /// Limiters of one rate.
 #[derive(Debug)]
 pub(super) struct Paced<K: Eq + Hash> {
     rate: Rate,
+    /// Whether replicas that take turns begin at different times.
+    apart: bool,
     paces: DashMap<K, Pace>,
 }
 
@@ -32,6 +37,8 @@ struct Pace {
     /// Whose share the limiter holds.
     replicas: NonZeroU32,
     limiter: Limiter,
+    /// Replicas that take turns of more than a period each would all go together, and go on so.
+    begins: Instant,
     asked: Instant,
     turns: Turns,
     /// Urgent ones that wait for the next.
@@ -58,7 +65,16 @@ impl<K: Eq + Hash> Paced<K> {
     pub(super) fn new(rate: Rate) -> Self {
         Self {
             rate,
+            apart: false,
             paces: DashMap::new(),
+        }
+    }
+
+    /// Where there are more replicas than the rate has places in its period, each begins at another time.
+    pub(super) fn apart(self) -> Self {
+        Self {
+            apart: true,
+            ..self
         }
     }
 
@@ -67,6 +83,7 @@ impl<K: Eq + Hash> Paced<K> {
         let fresh = || Pace {
             replicas,
             limiter: limiter(self.rate, replicas),
+            begins: Instant::now() + self.delay(replicas),
             asked: Instant::now(),
             turns: Turns::default(),
             urgent: 0,
@@ -75,8 +92,13 @@ impl<K: Eq + Hash> Paced<K> {
         if pace.replicas != replicas {
             pace.replicas = replicas;
             pace.limiter = emptied(limiter(self.rate, replicas), burst(self.rate, replicas));
+            pace.begins = Instant::now() + self.delay(replicas);
         }
         pace.asked = Instant::now();
+        let delay = pace.begins.saturating_duration_since(pace.asked);
+        if !delay.is_zero() {
+            return Err(delay);
+        }
         if class == Class::Bulk && pace.urgent > 0 && pace.turns.is_urgents() {
             return Err(spacing(self.rate, replicas));
         }
@@ -84,6 +106,14 @@ impl<K: Eq + Hash> Paced<K> {
         taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
         pace.turns.went(class);
         Ok(())
+    }
+
+    /// A part of a turn, by chance.
+    fn delay(&self, replicas: NonZeroU32) -> Duration {
+        if !self.apart || replicas <= self.rate.count {
+            return Duration::ZERO;
+        }
+        spacing(self.rate, replicas).mul_f64(rand::random())
     }
 
     /// An urgent one that found none begins to wait.
@@ -124,7 +154,7 @@ impl<K: Eq + Hash> Paced<K> {
         self.paces.retain(|_, pace| {
             let refilled =
                 spacing(self.rate, pace.replicas) * burst(self.rate, pace.replicas).get();
-            pace.asked.elapsed() <= refilled
+            pace.asked.elapsed() <= refilled.max(KNOWN_FOR)
         });
         self.paces.shrink_to_fit();
     }
@@ -206,6 +236,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn replicas_that_are_more_than_the_rate_do_not_go_together() {
+        const FLEET: usize = 40;
+        let fleet = NonZeroU32::new(40).unwrap();
+        let replicas: Vec<_> = (0..FLEET).map(|_| Paced::new(rate(5)).apart()).collect();
+        let start = Instant::now();
+        let mut taken = Vec::new();
+        while start.elapsed() < Duration::from_secs(80) {
+            let at_once = replicas
+                .iter()
+                .filter(|paced| paced.take((), fleet, Class::Bulk).is_ok());
+            let at_once = at_once.count();
+            taken.extend(std::iter::repeat_n(start.elapsed(), at_once));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!((360..=400).contains(&taken.len()), "{}", taken.len());
+        let most = most_in_a_second(&taken);
+        assert!(
+            most <= 20,
+            "{most} of a limit of 5, where all together were 40"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn shares_that_change_each_second_hand_out_no_burst() {
         let taken = taken(rate(100), 20, |elapsed| {
             if elapsed.as_secs() % 2 == 0 { 1 } else { 2 }
@@ -223,7 +276,10 @@ mod tests {
     async fn quiet_key_is_forgotten_and_a_busy_one_is_not() {
         let paced = Paced::new(rate(1));
         paced.take("quiet", NonZeroU32::MIN, Class::Bulk).unwrap();
-        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        paced.forget_the_quiet();
+        assert_eq!(paced.asked(Duration::from_secs(61)), 1);
+        tokio::time::advance(KNOWN_FOR).await;
         paced.take("busy", NonZeroU32::MIN, Class::Bulk).unwrap();
         paced.forget_the_quiet();
         assert!(!paced.paces.contains_key("quiet"));

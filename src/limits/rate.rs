@@ -60,9 +60,9 @@ impl Limits {
             ..config.per_gstin
         };
         Self {
-            calls: Paced::new(config.per_gstin),
-            slowed: Paced::new(slowed),
-            total: Paced::new(config.total),
+            calls: Paced::new(config.per_gstin).apart(),
+            slowed: Paced::new(slowed).apart(),
+            total: Paced::new(config.total).apart(),
             logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             replicas: AtomicU32::new(NOT_COUNTED),

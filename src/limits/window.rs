@@ -29,15 +29,15 @@ impl Window {
         }
     }
 
-    /// One more, now.
-    pub(super) fn count(&mut self, now: Duration) {
+    /// So many more, now.
+    pub(super) fn count(&mut self, now: Duration, more: u32) {
         self.forget(now);
         let part = self.part_of(now);
         match self.counts.back_mut() {
-            Some((last, count)) if *last == part => *count = count.saturating_add(1),
-            _ => self.counts.push_back((part, 1)),
+            Some((last, count)) if *last == part => *count = count.saturating_add(more),
+            _ => self.counts.push_back((part, more)),
         }
-        self.total = self.total.saturating_add(1);
+        self.total = self.total.saturating_add(more);
     }
 
     /// How many in the window that ends now.
@@ -92,7 +92,7 @@ mod tests {
             let mut now = Duration::ZERO;
             for gap in gaps {
                 now += Duration::from_secs(gap);
-                window.count(now);
+                window.count(now, 1);
                 at.push(now);
                 let within = |length: Duration| {
                     let counted = at.iter().filter(|then| now - **then < length).count();
@@ -109,7 +109,7 @@ mod tests {
         fn window_moves_exactly_when_it_says(first in 0u64..200_000) {
             let mut window = Window::new(DAY);
             let counted = Duration::from_secs(first);
-            window.count(counted);
+            window.count(counted, 1);
             let wait = window.moves_in(counted).unwrap();
             prop_assert!(wait >= DAY && wait <= DAY + DAY / PARTS, "{wait:?}");
             prop_assert_eq!(window.used(counted + wait - Duration::from_nanos(1)), 1);

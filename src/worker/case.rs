@@ -212,6 +212,11 @@ impl Case {
         !self.in_doubt() && self.job.first_seen.is_none()
     }
 
+    /// Whether all that is known of it is that it has waited: no attempt of it was counted, and none left anything in doubt.
+    pub(super) fn has_only_waited(&self) -> bool {
+        !self.in_doubt() && self.job.attempt == 1
+    }
+
     /// The slot that it is worked on in, and its route's, where that has some of its own.
     pub(super) fn takes(&self, slot: Slot, of_route: Option<Slot>) {
         // A second one would be free again at once.

@@ -85,6 +85,11 @@ impl Portals {
         portal.name != self.primary.name
     }
 
+    /// Whether a call may go to one of them now.
+    pub(super) fn admits(&self) -> bool {
+        self.all().any(|portal| portal.breakers.admits(Scope::Core))
+    }
+
     /// The other one, if there is another.
     pub(super) fn other_than(&self, portal: &Portal) -> Option<&Portal> {
         self.all().find(|other| other.name != portal.name)

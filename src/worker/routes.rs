@@ -87,9 +87,10 @@ impl Routes {
             .unwrap_or(Gate::Wide)
     }
 
-    /// Whether this one is down while others are not.
+    /// Whether this one is down while others are not, or all the calls that try whether it is back are under way.
     pub(super) fn goes_on_without(&self, route: &Route) -> bool {
-        self.in_use().nth(1).is_some() && route.portals.gate().is_shut()
+        let portals = &route.portals;
+        self.in_use().nth(1).is_some() && (portals.gate().is_shut() || !portals.admits())
     }
 
     /// How long a job waits for a portal that is being tried: where others share the places, it does not.

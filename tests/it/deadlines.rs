@@ -158,3 +158,31 @@ async fn document_is_not_sent_once_more_after_a_synchronisation_that_outlived_it
     assert_eq!(calls(&stack).await?.generates, 2, "one for each document");
     Ok(())
 }
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn thousands_that_have_only_waited_too_long_do_not_use_up_the_error_budget() -> Result<()> {
+    const JOBS: usize = 60;
+    let stack = Stack::start_with(1, |config| {
+        config
+            .set("validate.preflight", "off")?
+            .set("limits.error_budget_per_gstin", "100/day")
+    })
+    .await?;
+    let waited = |n: usize| {
+        let job = overdue(job(&format!("W/{n}")));
+        job.text_header("x-irn-first-seen", "2025-09-05T11:00:00Z")
+            .text_header("x-irn-outcome", "not_sent")
+            .text_header("x-irn-error", "rate")
+    };
+    let jobs: Vec<Job> = (0..JOBS).map(waited).collect();
+    stack.erp.publish(&jobs).await?;
+    for outcome in stack.outcomes(JOBS, SOON).await?.values() {
+        assert_eq!(outcome.status(), "expired", "{}", outcome.json);
+    }
+    // A tenth of the budget, and those that were under way when it was used.
+    let stats = stack.sandbox.stats().await?;
+    assert!((10..20).contains(&stats.errors), "{} errors", stats.errors);
+    assert_eq!(stats.generates, 0);
+    Ok(())
+}

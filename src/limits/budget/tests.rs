@@ -81,16 +81,35 @@ async fn resumed_gstin_goes_on_at_once_unless_its_client_is_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn replicas_share_a_budget_and_each_keeps_at_least_one_error() {
-    let budget = Budget::new(rate(10), rate(1000));
+    for (fleet, errors) in [(1, 10), (2, 5), (4, 2), (10, 1), (99, 1)] {
+        let budget = Budget::new(rate(10), rate(1000));
+        let [gstin, _] = gstins();
+        let fleet = replicas(fleet);
+        for _ in 0..errors {
+            assert_eq!(budget.stopped(&gstin, "acme", fleet), None, "{fleet}");
+            let room = budget.reserve(&gstin, "acme", fleet);
+            assert!(matches!(room, Allowance::Granted(_)), "{fleet}: {room:?}");
+            budget.count(&gstin, "acme", fleet);
+        }
+        let stopped = budget.stopped(&gstin, "acme", fleet);
+        assert_eq!(stopped, Some(Stopped::Gstin), "{fleet}");
+        let room = budget.reserve(&gstin, "acme", fleet);
+        assert!(matches!(room, Allowance::Stopped(_)), "{fleet}: {room:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fleet_that_grows_uses_up_no_budget_by_that() {
+    let budget = Budget::new(rate(2_000), rate(100_000));
     let [gstin, _] = gstins();
-    spend(&budget, &gstin, 2);
-    assert_eq!(budget.of_gstin(&gstin, replicas(4)).limit, 2);
-    assert_eq!(
-        budget.stopped(&gstin, "acme", replicas(4)),
-        Some(Stopped::Gstin)
-    );
-    assert_eq!(budget.stopped(&gstin, "acme", ONE), None);
-    assert_eq!(budget.of_gstin(&gstin, replicas(99)).limit, 1);
+    spend(&budget, &gstin, 600);
+    for fleet in [1, 2, 4, 10] {
+        let usage = budget.of_gstin(&gstin, replicas(fleet));
+        assert_eq!((usage.used, usage.limit), (600, 2_000));
+        assert_eq!(usage.state, BudgetState::Open, "{fleet}");
+    }
+    budget.count(&gstin, "acme", replicas(4));
+    assert_eq!(budget.of_gstin(&gstin, ONE).used, 604);
 }
 
 proptest! {

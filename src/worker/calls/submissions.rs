@@ -81,13 +81,19 @@ impl Calls<'_> {
         self.unless_portal_is_down(answer).await
     }
 
+    fn unless_past_deadline(&self) -> Result<(), Box<Ending>> {
+        if self.case.is_past_deadline() {
+            return Err(Box::new(Ending::Expired));
+        }
+        Ok(())
+    }
+
     async fn submit<S: Submission>(&mut self, what: &S) -> Answer<S::Answer> {
         loop {
+            // What is too late already waits for no rate; and the session and the rate may take a while.
+            self.unless_past_deadline()?;
             let session = self.ready().await?;
-            // Here and not before the waits: the session and the rate may have taken a while.
-            if self.case.is_past_deadline() {
-                return Err(Box::new(Ending::Expired));
-            }
+            self.unless_past_deadline()?;
             self.worker.crash.at(Point::Submitting);
             self.case.doubt_at(&self.portal.name);
             let access = session.access();

@@ -289,6 +289,11 @@ impl Lane {
         }
     }
 
+    /// Deliveries of this class that it has.
+    pub(super) fn has_held(&self, class: Class) -> u32 {
+        self.held.get(class)
+    }
+
     /// Whether a job of this class came within this time and one more could go on at once.
     pub(super) fn is_wanting(&self, class: Class, within: Duration) -> bool {
         let now = Instant::now();

@@ -41,6 +41,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// Looking whether a lane wants for work goes through all of them.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// One part in so many of the window is kept for GSTINs that have nothing in it, however many others have places.
+const KEPT_PART: u32 = 16;
+
 /// So many a second go to the ladder to see who stands behind them, by all replicas together.
 const PROBES: u32 = 300;
 
@@ -193,6 +196,10 @@ impl Lanes {
         around: Around,
     ) -> Result<Entry<'_>, NoTurn> {
         let lane = self.lane(gstin);
+        // Whoever has nothing here may stand behind it: so many a second make way, though their lane has a place.
+        if !around.alone && self.is_crowded(&lane, class) && self.is_probe(around.replicas) {
+            return Err(NoTurn::Full);
+        }
         let place = lane.place_now(class);
         // Counted before the look, so that two who come together see each other.
         let held = Held::new(&lane, class);
@@ -210,6 +217,25 @@ impl Lanes {
             stand,
             held,
         })
+    }
+
+    /// Whether one more of this lane, which has some and takes its time, would take of the window what is kept for others.
+    fn is_crowded(&self, lane: &Lane, class: Class) -> bool {
+        let left = self.window.saturating_sub(self.common.held.get(class));
+        left <= self.window / KEPT_PART
+            && lane.has_held(class) > 0
+            && !room::moves_soon(lane.standing(class).pace, self.window)
+    }
+
+    /// Whether this one may go as a probe at once.
+    fn is_probe(&self, replicas: u32) -> bool {
+        let now = Instant::now();
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = watch.probe <= now;
+        if is_due {
+            watch.probe = now + between_probes(replicas);
+        }
+        is_due
     }
 
     /// How long one that is held may stand in line, if at all.
@@ -295,8 +321,7 @@ impl Lanes {
     /// When one more may go to the ladder as a probe.
     fn next_probe(&self, replicas: u32, now: Instant) -> Instant {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let between = Duration::from_secs(1) * replicas / PROBES;
-        watch.probe = watch.probe.max(now) + between;
+        watch.probe = watch.probe.max(now) + between_probes(replicas);
         watch.probe
     }
 
@@ -402,6 +427,10 @@ impl Entry<'_> {
         turn._held = Some(held);
         Ok(turn)
     }
+}
+
+fn between_probes(replicas: u32) -> Duration {
+    Duration::from_secs(1) * replicas / PROBES
 }
 
 fn number(count: usize) -> u32 {

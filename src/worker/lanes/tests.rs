@@ -101,6 +101,42 @@ async fn a_full_lane_makes_one_wait_then_defers_and_leaves_other_lanes_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn gstins_that_fill_the_window_with_their_places_leave_some_of_it_to_one_that_has_nothing_there()
+ {
+    let lanes = lanes(200, 40);
+    let gstins = ["33AAKFN5208R1ZT", "07AADCB2230M1ZV", "24AAHCS7315P2ZV"];
+    let gstins = gstins.map(|text| text.parse::<Gstin>().unwrap());
+    let mut turns = Vec::new();
+    for n in 0..120 {
+        let of = &gstins[usize::try_from(n).unwrap() % 3];
+        // The last place of each stays free.
+        if n < 117 {
+            turns.push(lanes.turn(of, irn(n)).await.unwrap());
+        }
+    }
+    turns.push(lanes.turn(&gstin(), irn(1_000)).await.unwrap());
+    turns.push(lanes.turn(&gstin(), irn(1_001)).await.unwrap());
+    turns.push(lanes.turn(&gstin(), irn(1_002)).await.unwrap());
+    // They take their time.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let made_way = lanes.turn(&gstins[0], irn(2_000)).await;
+    assert_eq!(made_way.unwrap_err(), NoTurn::Full);
+    // Not all of them: a few hundred a second.
+    turns.push(lanes.turn(&gstins[0], irn(2_000)).await.unwrap());
+    tokio::time::advance(Duration::from_secs(1) / PROBES).await;
+    let made_way = lanes.turn(&gstins[1], irn(2_001)).await;
+    assert_eq!(made_way.unwrap_err(), NoTurn::Full);
+    tokio::time::advance(Duration::from_secs(1) / PROBES).await;
+    assert!(lanes.turn(&another(), irn(3_000)).await.is_ok());
+    let alone = Around {
+        alone: true,
+        ..AROUND
+    };
+    let entry = lanes.enter(&gstins[1], Class::Bulk, alone).unwrap();
+    assert!(entry.turn(Some(irn(2_001))).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gstin_waits_in_its_share_of_the_window_and_the_others_are_deferred_in_a_moment() {
     let lanes = lanes(64, 8);
     lanes.see_another().await;
