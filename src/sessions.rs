@@ -188,7 +188,9 @@ impl Sessions {
             && *of == **account
             && is_of_the_credentials(&error)
         {
+            telemetry::login_failed(&account.gstin, error.code(), true);
             state.refused = Some((of, Arc::clone(&error)));
+            *lane.current.write().await = None;
             return Err(NoSession::Refused(error));
         }
         match &state.failed {
@@ -457,7 +459,11 @@ impl Portal {
             Err(error) => {
                 let refused = is_final(&error);
                 let still_runs = renewal && lane.usable(account).await.is_some();
-                telemetry::login_failed(&account.gstin, error.code(), refused && !still_runs);
+                if refused && still_runs {
+                    telemetry::renewal_refused(&account.gstin, error.code());
+                } else {
+                    telemetry::login_failed(&account.gstin, error.code(), refused);
+                }
                 let error = Arc::new(error);
                 if refused {
                     if lane.has_replaced(account) {

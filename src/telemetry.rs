@@ -441,6 +441,16 @@ pub fn login_failed(gstin: &Gstin, code: Option<&str>, refused: bool) {
     }
 }
 
+/// The portal gives no new token for a session that still runs.
+pub fn renewal_refused(gstin: &Gstin, code: Option<&str>) {
+    counter!("irn_worker_auth_total", "result" => "failed").increment(1);
+    let (gstin, code) = (gstin.as_str(), bounded_code(code.unwrap_or_default()));
+    warn!(
+        gstin,
+        code, "the portal refused to renew a session; it serves until it ends"
+    );
+}
+
 /// A session was dropped because the portal refused its token or its key did not fit.
 pub fn session_invalidated(gstin: &Gstin, generation: u64) {
     warn!(gstin = gstin.as_str(), generation, "session invalidated");

@@ -328,11 +328,8 @@ impl Publisher {
                 () = live.broken.cancelled() => {
                     return BrokerError::Lost("a publish failed with the channel".to_owned());
                 }
-                () = live.missing.notified() => match restore(connection, declared).await {
-                    Ok(()) => {}
-                    // The connection is sound: what is not affected goes on.
-                    Err(error @ BrokerError::Topology { .. }) => telemetry::broker_differs(&error),
-                    Err(error) => return error,
+                () = live.missing.notified() => if let Err(error) = restore(connection, declared).await {
+                    return error;
                 },
                 () = live.silenced.notified() => if let Err(error) = self.ask_anew(connection).await {
                     return error;

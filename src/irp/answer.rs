@@ -30,7 +30,8 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// dies sooner is answered 1005, which renews it.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// So long ago a token may have ended by our reckoning that the portal hands out as running: clocks differ.
+/// So long ago a token may have ended by our reckoning that the portal hands out as running: clocks differ. What ended earlier
+/// is a time of another zone, of another order of day and month, or of a clock of its own, and says nothing.
 const JUST_ENDED: SignedDuration = SignedDuration::from_mins(15);
 
 /// A session's token. Sent as a header, printed never.
@@ -130,13 +131,16 @@ impl Login {
         portal_time: Option<Timestamp>,
     ) -> Self {
         let now = Timestamp::now();
-        let left = left(owned_text(expiry).as_deref(), portal_time.unwrap_or(now));
+        let expiry = owned_text(expiry).as_deref().and_then(ist::parse);
+        let left = expiry.map(|expiry| expiry.duration_since(portal_time.unwrap_or(now)));
+        let is_possible = |left: &SignedDuration| *left > -JUST_ENDED;
         Self {
             token,
             key,
-            expires_in: left.map_or(ASSUMED_LIFETIME, lifetime),
+            expires_in: left.filter(is_possible).map_or(ASSUMED_LIFETIME, lifetime),
             clock_skew: portal_time.map(|time| time.duration_since(now)),
-            dates_by_the_clock: left.is_some_and(|left| left.unsigned_abs() <= MAX_LIFETIME),
+            dates_by_the_clock: left
+                .is_none_or(|left| is_possible(&left) && left.unsigned_abs() <= MAX_LIFETIME),
         }
     }
 }
@@ -150,13 +154,6 @@ fn token_of(raw: Option<&RawValue>) -> Option<AuthToken> {
     let token = owned_text(raw).map(AuthToken::new)?;
     let sendable = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
     sendable.then_some(token)
-}
-
-/// What is left of a token at `now`. No portal hands out a token that ended long ago: what reads so is a time of another
-/// zone, of another order of day and month, or of a clock of its own, and says nothing.
-fn left(expiry: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
-    let expiry = expiry.and_then(ist::parse)?;
-    Some(expiry.duration_since(now)).filter(|left| *left > -JUST_ENDED)
 }
 
 /// Within [0, 24 h].

@@ -156,13 +156,12 @@ impl IrpError {
         match self {
             Self::Unsendable { .. } => None,
             Self::NotSent(_) => Some(PortalSign::Unreached),
-            // 401 and 403 are about who asks: others are let in.
             Self::Unconfirmed {
-                why: Unreadable::Inconclusive | Unreadable::Status(401 | 403),
+                why: Unreadable::Inconclusive,
                 ..
             }
             | Self::Server {
-                why: Unreadable::Inconclusive | Unreadable::Status(401 | 403),
+                why: Unreadable::Inconclusive,
                 ..
             } => Some(PortalSign::Answered),
             Self::Unconfirmed { retry_after, .. } | Self::Server { retry_after, .. } => {

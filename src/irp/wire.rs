@@ -284,22 +284,27 @@ fn faults_of_text(text: &str, faults: &mut Vec<Fault>) {
     let before = faults.len();
     for piece in text.split_inclusive(';') {
         match (coded(piece), faults.get_mut(before..)) {
-            (Some(fault), _) => faults.push(fault),
-            // A semicolon of the text itself.
-            (None, Some([.., last])) => last.message.push_str(piece),
-            (None, _) => faults.push(Fault {
+            (Some(fault), Some([])) => faults.push(fault),
+            // A number behind a semicolon may be part of the text: one with a text of its own is another error.
+            (Some(fault), Some([first, ..]))
+                if first.has_code() && !fault.message.trim_end_matches(';').trim().is_empty() =>
+            {
+                faults.push(fault);
+            }
+            (_, Some([.., last])) => last.message.push_str(piece),
+            (_, _) => faults.push(Fault {
                 code: String::new(),
                 message: piece.to_owned(),
             }),
         }
     }
-    for fault in &mut faults[before..] {
+    for fault in faults.iter_mut().skip(before) {
         let message = fault.message.trim().trim_end_matches(';').trim_end();
         fault.message = message.to_owned();
     }
 }
 
-/// `2150 : Duplicate IRN`, or `2150 Duplicate IRN` where that is a code we know.
+/// `2150 : Duplicate IRN`, or `2150 Duplicate IRN` where that is a code of documents that we know.
 fn coded(text: &str) -> Option<Fault> {
     let text = text.trim_start();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -307,7 +312,8 @@ fn coded(text: &str) -> Option<Fault> {
     let message = rest.trim_start();
     let is_set_off =
         message.trim_end_matches(';').is_empty() || message.starts_with([':', '-', '–']);
-    let is_known = || digits == 4 && rest.starts_with(' ') && codes::explain(code).is_some();
+    let is_of_documents = || code.starts_with(['2', '5']) && codes::explain(code).is_some();
+    let is_known = || digits == 4 && rest.starts_with(' ') && is_of_documents();
     ((3..=5).contains(&digits) && (is_set_off || is_known())).then(|| Fault {
         code: code.to_owned(),
         message: message.trim_start_matches([':', '-', '–']).to_owned(),

@@ -212,6 +212,15 @@ impl Limits {
         self.budget.of_gstin(gstin, self.replicas())
     }
 
+    /// Whether less than one part in so many is used of this account's error budgets, its client's included.
+    pub fn has_spent_less(&self, account: &Account, part: u32) -> bool {
+        let of_gstin = self.budget_of(&account.gstin);
+        let of_client = self.budget.of_client(&account.client.name, self.replicas());
+        [of_gstin, of_client]
+            .iter()
+            .all(|usage| usage.used < usage.limit / part)
+    }
+
     /// The GSTINs with errors in their window.
     pub fn gstins_with_errors(&self) -> Vec<Gstin> {
         self.budget.gstins()

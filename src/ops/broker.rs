@@ -9,8 +9,8 @@ use lapin::Connection;
 use super::check::{Finding, Verdict};
 use super::tls::remedy_for;
 use crate::broker::{
-    BrokerError, Endpoint, Greeting, JOBS_QUEUE, Management, ManagementError, Survey, Topology,
-    URGENT_QUEUE, is_heard, is_readable, timed,
+    BrokerError, CONTROL_EXCHANGE, CONTROL_LOG, Endpoint, Greeting, How, JOBS_QUEUE, Management,
+    ManagementError, Survey, Topology, URGENT_QUEUE, is_heard, is_readable, timed,
 };
 use crate::config::{BrokerConfig, Config};
 use crate::job::short;
@@ -94,8 +94,11 @@ pub async fn before_run(
     let needs = Needs::of(config, greeting.release());
     // What it may start with, it may meet later: another release, or a person, has declared something otherwise.
     topology.tolerate(move |deviation| {
+        // Pauses can be done without; without any other queue jobs would be done whose results go nowhere.
+        let is_of_pauses = [CONTROL_EXCHANGE, CONTROL_LOG].contains(&deviation.name.as_str());
+        let is_needed = deviation.how == How::Missing && !is_of_pauses;
         let loses = || judge(deviation, needs).is_some_and(|finding| finding.loses_messages);
-        allow_unsafe || !loses()
+        !is_needed && (allow_unsafe || !loses())
     });
     let mut findings = judged(&config.broker, endpoint, topology, survey, needs).await;
     findings.push(release(endpoint, &greeting));

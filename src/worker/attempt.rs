@@ -66,7 +66,7 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         None => None,
     };
     let has_only_waited = case.has_only_waited();
-    let refused = match judged_before(worker, case, &gstin) {
+    let refused = match judged_before(worker, case, account_now().as_deref()) {
         Ok(refused) => refused,
         Err(ending) => return *ending,
     };
@@ -94,7 +94,7 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         return no_credentials();
     };
     // Those before it may have been the last whose copies were looked for.
-    if has_only_waited && case.is_past_deadline() && !looks_for_copies(worker, &gstin) {
+    if has_only_waited && case.is_past_deadline() && !looks_for_copies(worker, Some(&account)) {
         case.clear_doubt(false);
         return Ending::Expired;
     }
@@ -169,7 +169,7 @@ async fn turn_and_slot(
 
 /// A full lane takes no notice of the job but for its deadline: it is judged when it comes back.
 fn swept(worker: &Worker, case: &Case, account: &Account) -> Ending {
-    if case.is_past_deadline() && expires_unasked(worker, case, &account.gstin) {
+    if case.is_past_deadline() && expires_unasked(worker, case, Some(account)) {
         return Ending::Expired;
     }
     let why = if case.is_unjudged() { SWEPT } else { "lane" };
@@ -184,14 +184,14 @@ fn swept(worker: &Worker, case: &Case, account: &Account) -> Ending {
 fn judged_before(
     worker: &Worker,
     case: &Case,
-    gstin: &Gstin,
+    account: Option<&Account>,
 ) -> Result<Option<Ending>, Box<Ending>> {
     let refused = refused_by_preflight(worker, case);
     let late = case.is_past_deadline();
     match refused {
         // A copy that a crash has left was judged by the same rules.
         Some(refused) if case.is_unjudged() => return Err(Box::new(refused)),
-        None if late && expires_unasked(worker, case, gstin) => {
+        None if late && expires_unasked(worker, case, account) => {
             return Err(Box::new(Ending::Expired));
         }
         // It passed before, or was in time; what it or a copy of it that overtook it asks for may be done.
@@ -202,21 +202,20 @@ fn judged_before(
     Ok(refused)
 }
 
-/// Of the error budget, so much at most is spent on looking for copies that a crash may have left: one part in ten.
+/// Of the error budgets, so much at most is spent on looking for copies that a crash may have left: one part in ten.
 const SPENT_ON_COPIES: u32 = 10;
 
 /// Whether a job that is too late is over without a look-up. One that came back from the ladder may be the copy of one that a
 /// crash has handed out again, and that was sent; but thousands that have only waited for their GSTIN's rate cannot each cost
 /// the taxpayer an error.
-fn expires_unasked(worker: &Worker, case: &Case, gstin: &Gstin) -> bool {
+fn expires_unasked(worker: &Worker, case: &Case, account: Option<&Account>) -> bool {
     case.is_unseen()
         || !case.job.operation.changes_something()
-        || case.has_only_waited() && !looks_for_copies(worker, gstin)
+        || case.has_only_waited() && !looks_for_copies(worker, account)
 }
 
-fn looks_for_copies(worker: &Worker, gstin: &Gstin) -> bool {
-    let budget = worker.limits.budget_of(gstin);
-    budget.used < budget.limit / SPENT_ON_COPIES
+fn looks_for_copies(worker: &Worker, account: Option<&Account>) -> bool {
+    account.is_none_or(|account| worker.limits.has_spent_less(account, SPENT_ON_COPIES))
 }
 
 /// Before the lane: what cannot be done does not wait for its turn.

@@ -354,8 +354,7 @@ const TAKEN_BACK: Ending = Ending::Abandoned {
 /// No call is made for a GSTIN whose error budget is used up.
 pub(super) fn budget_stopped(whose: Stopped) -> Ending {
     let message = format!(
-        "{whose}; no call is made until its errors are a day old or an operator resumes it, and then this job can be \
-         replayed"
+        "{whose}; no call is made until its errors are a day old or an operator resumes it"
     );
     Ending::GaveUp {
         reason: Reason::ErrorBudget,

@@ -187,8 +187,7 @@ pub(super) fn not_found_yet(worker: &Worker, case: &Case) -> Ending {
 /// Refused without a reason, and not done: sent again as it is, it would be refused again, and each time costs the
 /// taxpayer an error.
 pub(super) fn unexplained(case: &Case) -> Ending {
-    let message = "the portal refused it without saying why, and a look-up found nothing done; a replay looks, and then \
-                   sends it again";
+    let message = "the portal refused it without saying why, and a look-up found nothing done";
     case.note_code(UNEXPLAINED);
     telemetry::unknown_code(case.about(), UNEXPLAINED);
     Ending::GaveUp {

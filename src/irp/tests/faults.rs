@@ -235,18 +235,6 @@ async fn request_of_a_size_that_is_turned_away_is_rejected_and_not_sent_again() 
 }
 
 #[tokio::test]
-async fn key_or_address_that_is_not_admitted_says_nothing_of_the_portal_to_others() {
-    let portal = Portal::start(|_| http("403 Forbidden", "", "<html>"));
-    let (irp, taxpayer) = (portal.irp(), Taxpayer::new());
-    let login = irp.login(&taxpayer.account, false).await.unwrap_err();
-    let submit = irp.generate(&taxpayer.access(), b"{}").await.unwrap_err();
-    for error in [login, submit] {
-        assert_eq!(error.sign(), Some(PortalSign::Answered));
-        assert!(error.is_counted());
-    }
-}
-
-#[tokio::test]
 async fn duplicate_carries_what_is_registered() {
     let portal = Portal::start(|_| http("200 OK", "", REFUSAL));
     let error = portal

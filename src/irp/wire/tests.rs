@@ -115,9 +115,16 @@ fn texts_that_were_joined_into_one_are_told_apart() {
         codes_and_texts("2150 : Duplicate IRN; ask again; later"),
         [fault("2150", "Duplicate IRN; ask again; later")]
     );
+    for one in [
+        "no code; none",
+        "3000 ms exceeded",
+        "2 of 3 failed; 2150 : Duplicate IRN",
+    ] {
+        assert_eq!(codes_and_texts(one), [fault("", one)]);
+    }
     assert_eq!(
-        codes_and_texts("no code; none"),
-        [fault("", "no code; none")]
+        codes_and_texts("2176 : Invalid HSN code(s) - 1001; 1006"),
+        [fault("2176", "Invalid HSN code(s) - 1001; 1006")]
     );
 }
 

@@ -68,11 +68,9 @@ fn why(worker: &Worker, case: &Case, reason: Reason, code: &str) -> String {
         }
         Reason::CredentialsRefused => REFUSED.to_owned(),
         Reason::UnknownCode => {
-            "the portal's answer has a code that nobody has decided about; the job is kept for a person".to_owned()
+            "the portal's answer has a code that nobody has decided about".to_owned()
         }
-        Reason::Unintelligible => {
-            "the portal's answer makes no sense; the job is kept for a person".to_owned()
-        }
+        Reason::Unintelligible => "the portal's answer makes no sense".to_owned(),
         Reason::RetriesExhausted
         | Reason::NoCredentials
         | Reason::ErrorBudget

@@ -46,6 +46,8 @@ pub(super) struct Common {
     pub(super) slots: Arc<Slots>,
     /// Deliveries that the lanes have.
     pub(super) held: Counts,
+    /// Lanes that have any.
+    pub(super) holding: Counts,
 }
 
 impl Common {
@@ -159,8 +161,12 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(lane: &Arc<Lane>, class: Class) -> Self {
-        for counts in [&lane.held, &lane.common.held] {
-            counts.of(class).fetch_add(1, Ordering::Relaxed);
+        lane.common.held.of(class).fetch_add(1, Ordering::Relaxed);
+        if lane.held.of(class).fetch_add(1, Ordering::Relaxed) == 0 {
+            lane.common
+                .holding
+                .of(class)
+                .fetch_add(1, Ordering::Relaxed);
         }
         let lane = Arc::clone(lane);
         Self { lane, class }
@@ -173,8 +179,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        for counts in [&self.lane.held, &self.lane.common.held] {
-            counts.of(self.class).fetch_sub(1, Ordering::Relaxed);
+        let (lane, class) = (&self.lane, self.class);
+        lane.common.held.of(class).fetch_sub(1, Ordering::Relaxed);
+        if lane.held.of(class).fetch_sub(1, Ordering::Relaxed) == 1 {
+            lane.common
+                .holding
+                .of(class)
+                .fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -292,6 +303,12 @@ impl Lane {
     /// Deliveries of this class that it has.
     pub(super) fn has_held(&self, class: Class) -> u32 {
         self.held.get(class)
+    }
+
+    /// How long a turn takes, waits for the rate and a slot included.
+    pub(super) fn turn_length(&self) -> Duration {
+        let state = self.lock();
+        state.course.pace(1, Instant::now())
     }
 
     /// Whether a job of this class came within this time and one more could go on at once.

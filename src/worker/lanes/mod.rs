@@ -172,6 +172,7 @@ impl Lanes {
                 concurrency,
                 slots,
                 held: Counts::default(),
+                holding: Counts::default(),
             }),
             window: prefetch,
             share: window.share.of(prefetch).max(concurrency),
@@ -197,7 +198,7 @@ impl Lanes {
     ) -> Result<Entry<'_>, NoTurn> {
         let lane = self.lane(gstin);
         // Whoever has nothing here may stand behind it: so many a second make way, though their lane has a place.
-        if !around.alone && self.is_crowded(&lane, class) && self.is_probe(around.replicas) {
+        if self.is_crowded(&lane, class, around) && self.is_probe(around.replicas) {
             return Err(NoTurn::Full);
         }
         let place = lane.place_now(class);
@@ -219,12 +220,17 @@ impl Lanes {
         })
     }
 
-    /// Whether one more of this lane, which has some and takes its time, would take of the window what is kept for others.
-    fn is_crowded(&self, lane: &Lane, class: Class) -> bool {
+    /// Whether one more of this lane, which has as much as each may have, would take of the window what is kept for others.
+    /// Where turns are short, or nobody stands behind, no one is kept waiting by that.
+    fn is_crowded(&self, lane: &Lane, class: Class, around: Around) -> bool {
+        let kept = self.window / KEPT_PART;
         let left = self.window.saturating_sub(self.common.held.get(class));
-        left <= self.window / KEPT_PART
-            && lane.has_held(class) > 0
-            && !room::moves_soon(lane.standing(class).pace, self.window)
+        let each = (self.window - kept) / self.common.holding.get(class).max(1);
+        left <= kept
+            && lane.has_held(class) >= each.max(1)
+            && !around.alone
+            && around.queue != Some(0)
+            && lane.turn_length() > QUICK
     }
 
     /// Whether this one may go as a probe at once.

@@ -76,11 +76,6 @@ pub(super) enum Room {
     Full,
 }
 
-/// Whether a lane of this pace takes all that the window holds before anybody behind it has waited for long.
-pub(super) fn moves_soon(pace: Duration, window: u32) -> bool {
-    pace.saturating_mul(window) <= SOON
-}
-
 pub(super) fn room(look: &Look) -> Room {
     let wait = look.pace.saturating_mul(look.position);
     let left = look.window.saturating_sub(look.taken);
@@ -94,7 +89,7 @@ pub(super) fn room(look: &Look) -> Room {
     }
     match look.others {
         Others::None => Room::Wait,
-        Others::Unseen if moves_soon(look.pace, look.window) => Room::Wait,
+        Others::Unseen if look.pace.saturating_mul(look.window) <= SOON => Room::Wait,
         Others::Unseen => Room::Edge,
         Others::Wanting => Room::Full,
     }
