@@ -15,6 +15,7 @@ mod whom;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -170,8 +171,17 @@ pub fn run(cli: Cli) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
+    if let Err(error) = app::forbid_core_files() {
+        eprintln!("irn-worker: {error}");
+        return ExitCode::from(FAILED);
+    }
     // On a thread like the others, whose stack is as deep as theirs: see main.rs.
-    let command = std::thread::spawn(move || runtime.block_on(dispatch(cli)));
+    let command = std::thread::spawn(move || {
+        let ended = runtime.block_on(dispatch(cli));
+        // A look-up of a name that hangs is nobody's any more.
+        runtime.shutdown_timeout(Duration::from_millis(500));
+        ended
+    });
     match command.join() {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(failure)) => {
@@ -246,7 +256,6 @@ async fn run_worker(path: &Path, allow_unsafe_broker: bool) -> Result<u8, Failur
     let loaded = config::load(path, config::process_environment())?;
     let _flush =
         telemetry::init_logging(&loaded.config.log).map_err(|error| Failure::new(FAILED, error))?;
-    app::forbid_core_files().map_err(|error| Failure::new(FAILED, error))?;
     if let Err(error) = scheduled {
         telemetry::sched_batch_refused(&error);
     }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getpriority_process, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getpriority_process, set_dumpable_behavior, setrlimit,
+};
 use thread_priority::{
     Error, NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
@@ -15,13 +17,15 @@ const SCHED_OTHER: ThreadSchedulePolicy =
 const SCHED_BATCH: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
 
-/// Keeps documents and keys out of core files, whatever the system's default.
+/// Keeps documents and keys out of core files, whatever the system's default. The limit alone does not hold where the system
+/// hands them to a program (core(5), "Piping core dumps to a program").
 pub fn forbid_core_files() -> Result<(), StartError> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .map_err(|error| StartError::Process(format!("cannot forbid core files: {error}")))
 }
 

@@ -139,8 +139,10 @@ impl Reload {
             known.stamps = Some(stamps);
             return;
         };
+        // As they were before: what has changed while they were read is read again, and so is what nobody had looked at.
+        let are_known = files.is_subset(&known.files);
         known.files.extend(files.iter().cloned());
-        known.stamps = Some(Stamps::of(&self.path, &known.files));
+        known.stamps = are_known.then_some(stamps);
         let current = self.worker.credentials();
         let changes = changes(&result, &current);
         let doubted_for = known.doubted.map(|since| since.elapsed());
@@ -151,9 +153,9 @@ impl Reload {
             }
             Verdict::Believed => {
                 known.doubted = None;
-                if result.is_ok() {
+                if result.is_ok() && known.files != files {
                     known.files = files;
-                    known.stamps = Some(Stamps::of(&self.path, &known.files));
+                    known.stamps = None;
                 }
                 self.believe(result, changes, asked);
             }

@@ -15,8 +15,12 @@ use crate::gstin::Gstin;
 const MOST_CAUSES: usize = 10;
 const LONGEST_CAUSE: usize = 32;
 
-/// Why the broker moved a message the first time (RabbitMQ, "Dead Letter Exchanges").
+/// Why the broker moved a message the first time (RabbitMQ, "Dead Letter Exchanges"). It stays whatever comes after: of a job
+/// that has been on the ladder it says `expired`.
 const FIRST_DEATH: &str = "x-first-death-reason";
+
+/// All that the broker moved a message for, the last one first.
+const DEATHS: &str = "x-death";
 
 /// The properties of a letter in `irn.dead` or `irn.poison`. What cannot be read is taken as not there.
 #[derive(Clone, Copy)]
@@ -26,6 +30,16 @@ impl std::fmt::Debug for DeadLetter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "DeadLetter({:?})", self.reason())
     }
+}
+
+fn last_death(headers: Option<&FieldTable>) -> Option<&str> {
+    let AMQPValue::FieldArray(deaths) = headers?.inner().get(DEATHS)? else {
+        return None;
+    };
+    let AMQPValue::FieldTable(last) = deaths.as_slice().first()? else {
+        return None;
+    };
+    header_text(Some(last), "reason")
 }
 
 impl<'a> DeadLetter<'a> {
@@ -45,7 +59,8 @@ impl<'a> DeadLetter<'a> {
 
     /// Why it lies here: the worker's reason or, for what the broker put here by itself, one of [`DeadLetter::BY_BROKER`].
     pub fn cause(self) -> &'a str {
-        let of_broker = || match header_text(self.headers(), FIRST_DEATH) {
+        let first = || header_text(self.headers(), FIRST_DEATH);
+        let of_broker = || match last_death(self.headers()).or_else(first) {
             Some("delivery_limit") => Self::BY_BROKER[0],
             Some("rejected") => Self::BY_BROKER[1],
             Some("expired") => Self::BY_BROKER[2],

@@ -314,3 +314,38 @@ proptest! {
         prop_assert!(text.starts_with(short(&text).as_str()));
     }
 }
+
+#[test]
+fn letter_died_of_what_the_broker_moved_it_for_last() {
+    let death = |reason: &str| {
+        let mut death = FieldTable::default();
+        set(&mut death, "reason", long(reason));
+        AMQPValue::FieldTable(death)
+    };
+    let letter = |deaths: &[&str]| {
+        let mut headers = FieldTable::default();
+        // Of the first time on the ladder; it stays so.
+        set(&mut headers, "x-first-death-reason", long("expired"));
+        if !deaths.is_empty() {
+            let deaths: Vec<_> = deaths.iter().map(|reason| death(reason)).collect();
+            set(
+                &mut headers,
+                "x-death",
+                AMQPValue::FieldArray(deaths.into()),
+            );
+        }
+        Properties::default().with_headers(headers)
+    };
+    for (deaths, cause) in [
+        (&["delivery_limit", "expired"][..], "DELIVERY_LIMIT"),
+        (&["rejected", "expired"], "REJECTED"),
+        (&["expired"], "EXPIRED"),
+        (&[], "EXPIRED"),
+    ] {
+        assert_eq!(
+            DeadLetter::new(&letter(deaths)).cause(),
+            cause,
+            "{deaths:?}"
+        );
+    }
+}

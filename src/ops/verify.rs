@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::dead_letters::plain;
 use crate::signature::{Keyring, Token, Verdict};
 
 /// The members with the whole signed invoice, in a result and in the portal's answers.
@@ -64,15 +65,18 @@ impl Verified {
         if let Some(problem) = &self.problem {
             writeln!(out, "  {problem}")?;
         }
+        // What a forger wrote cannot act on the terminal.
+        let plain = |text: &str| plain(text, usize::MAX);
         if let Some(kid) = &self.kid {
-            writeln!(out, "  {:<14} {kid}", "kid")?;
+            writeln!(out, "  {:<14} {}", "kid", plain(kid))?;
         }
         if let Some(Value::Object(fields)) = &self.data {
             for (name, value) in fields {
-                match value {
-                    Value::String(text) => writeln!(out, "  {name:<14} {text}")?,
-                    other => writeln!(out, "  {name:<14} {other}")?,
-                }
+                let text = match value {
+                    Value::String(text) => plain(text),
+                    other => plain(&other.to_string()),
+                };
+                writeln!(out, "  {:<14} {text}", plain(name))?;
             }
         }
         Ok(())

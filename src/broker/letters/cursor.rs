@@ -211,6 +211,11 @@ impl Cursor {
             .saturating_add(u32::try_from(held).unwrap_or(u32::MAX))
     }
 
+    /// How many letters it has looked at.
+    pub fn seen(&self) -> u64 {
+        u64::try_from(self.seen).unwrap_or(u64::MAX)
+    }
+
     /// What it will not see any more, once [`Cursor::next`] has come to the end.
     pub fn in_other_hands(&self) -> InOtherHands {
         InOtherHands {

@@ -54,7 +54,9 @@ pub async fn discard(
             let is_late = letter.dead_at().is_some_and(|dead_at| dead_at >= began);
             filter.admits(letter, began) && !is_late
         };
+        let before = discarded.dropped;
         let walked = walk(&mut cursor, means, limit, stop, &progress, discarded).await;
+        let seen = cursor.seen();
         at_most = Some(cursor.remaining());
         let closed = cursor.close().await;
         progress.finish();
@@ -62,6 +64,10 @@ pub async fn discard(
         closed?;
         if is_over {
             return Ok(());
+        }
+        // The next walk would see the same letters, and no more of them.
+        if discarded.dropped == before {
+            return Err(LettersError::TooMany(seen));
         }
     }
 }

@@ -32,6 +32,8 @@ pub use look::{Listing, Looked, Shown, export, list, show};
 pub use plan::{Cost, Plan, plan};
 pub use replay::{Ended, Kept, ReplayRequest, Replayed, replay};
 
+pub(in crate::ops) use view::plain;
+
 /// A walk begins anew after this long, because the broker takes back what is held for longer than its consumer time-out:
 /// half an hour, if nobody has changed it.
 const HELD_FOR: Duration = Duration::from_secs(300);
@@ -93,8 +95,8 @@ pub enum LettersError {
     Changed(u64),
     /// Letters go back before all can be looked at.
     #[error(
-        "there are more letters than can be looked at before they have to be given back: {0} were; give --limit, or \
-         replay or drop some first"
+        "there are more letters than can be looked at before they have to be given back: {0} were, from the front; run it \
+         nearer to the broker, give --limit, or replay or drop those in front first"
     )]
     TooMany(u64),
     /// The configuration has no rungs.

@@ -249,9 +249,10 @@ impl Run<'_> {
         let progress = Progress::of(cursor.remaining());
         loop {
             self.replayed.kept = Kept::default();
+            let before = self.replayed.replayed;
             let walked = self.walk(&mut cursor, &progress).await;
             let landed = self.land(walked.is_err()).await;
-            let remaining = cursor.remaining();
+            let (remaining, seen) = (cursor.remaining(), cursor.seen());
             let closed = cursor.close().await;
             let step = walked?;
             if !landed? {
@@ -262,6 +263,11 @@ impl Run<'_> {
             // Nothing is held meanwhile: results may take longer than the broker leaves letters in our hands.
             let ended = match step {
                 Step::Ended(ended) => Some(ended),
+                // The next walk would see the same letters, and no more of them.
+                Step::HeldLongEnough if self.replayed.replayed == before => {
+                    progress.finish();
+                    return Err(LettersError::TooMany(seen));
+                }
                 Step::HeldLongEnough => None,
                 Step::TurnIsFar => self.until_turn().await,
                 Step::CanariesOut => self.hear_canaries().await,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::broker::{AMQPValue, Letter};
 
 /// A text of somebody else's on one line: without control characters, and no longer than so many characters.
-pub(super) fn plain(text: &str, most: usize) -> String {
+pub(in crate::ops) fn plain(text: &str, most: usize) -> String {
     let mut chars = text.chars();
     let escaped = |c: char| {
         if c.is_control() {
