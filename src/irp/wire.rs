@@ -285,12 +285,7 @@ fn faults_of_text(text: &str, faults: &mut Vec<Fault>) {
     for piece in text.split_inclusive(';') {
         match (coded(piece), faults.get_mut(before..)) {
             (Some(fault), Some([])) => faults.push(fault),
-            // A number behind a semicolon may be part of the text: one with a text of its own is another error.
-            (Some(fault), Some([first, ..]))
-                if first.has_code() && !fault.message.trim_end_matches(';').trim().is_empty() =>
-            {
-                faults.push(fault);
-            }
+            (Some(fault), Some([.., last])) if follows(last, &fault) => faults.push(fault),
             (_, Some([.., last])) => last.message.push_str(piece),
             (_, _) => faults.push(Fault {
                 code: String::new(),
@@ -304,6 +299,17 @@ fn faults_of_text(text: &str, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Whether what looks like another error is one. A number behind a semicolon may be part of the text before it: it is none
+/// where it has a text of its own, where there is no text before it, or where we know it as a code of documents.
+fn follows(last: &Fault, next: &Fault) -> bool {
+    let is_bare = |fault: &Fault| fault.message.trim().trim_end_matches(';').is_empty();
+    last.has_code() && (!is_bare(next) || is_bare(last) || is_of_documents(&next.code))
+}
+
+fn is_of_documents(code: &str) -> bool {
+    code.starts_with(['2', '5']) && codes::explain(code).is_some()
+}
+
 /// `2150 : Duplicate IRN`, or `2150 Duplicate IRN` where that is a code of documents that we know.
 fn coded(text: &str) -> Option<Fault> {
     let text = text.trim_start();
@@ -312,8 +318,7 @@ fn coded(text: &str) -> Option<Fault> {
     let message = rest.trim_start();
     let is_set_off =
         message.trim_end_matches(';').is_empty() || message.starts_with([':', '-', '–']);
-    let is_of_documents = || code.starts_with(['2', '5']) && codes::explain(code).is_some();
-    let is_known = || digits == 4 && rest.starts_with(' ') && is_of_documents();
+    let is_known = || digits == 4 && rest.starts_with(' ') && is_of_documents(code);
     ((3..=5).contains(&digits) && (is_set_off || is_known())).then(|| Fault {
         code: code.to_owned(),
         message: message.trim_start_matches([':', '-', '–']).to_owned(),

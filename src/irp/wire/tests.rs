@@ -126,6 +126,14 @@ fn texts_that_were_joined_into_one_are_told_apart() {
         codes_and_texts("2176 : Invalid HSN code(s) - 1001; 1006"),
         [fault("2176", "Invalid HSN code(s) - 1001; 1006")]
     );
+    assert_eq!(
+        codes_and_texts("1005;2182"),
+        [fault("1005", ""), fault("2182", "")]
+    );
+    assert_eq!(
+        codes_and_texts("5002 : a; 2150"),
+        [fault("5002", "a"), fault("2150", "")]
+    );
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub enum LettersError {
     /// Letters go back before all can be looked at.
     #[error(
         "there are more letters than can be looked at before they have to be given back: {0} were, from the front; run it \
-         nearer to the broker, give --limit, or replay or drop those in front first"
+         nearer to the broker, replay or drop those in front first, or (to list or export) give --limit"
     )]
     TooMany(u64),
     /// The configuration has no rungs.

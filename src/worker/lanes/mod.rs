@@ -221,7 +221,7 @@ impl Lanes {
     }
 
     /// Whether one more of this lane, which has as much as each may have, would take of the window what is kept for others.
-    /// Where turns are short, or nobody stands behind, no one is kept waiting by that.
+    /// Where turns are short, no one is kept waiting by that.
     fn is_crowded(&self, lane: &Lane, class: Class, around: Around) -> bool {
         let kept = self.window / KEPT_PART;
         let left = self.window.saturating_sub(self.common.held.get(class));
@@ -229,7 +229,6 @@ impl Lanes {
         left <= kept
             && lane.has_held(class) >= each.max(1)
             && !around.alone
-            && around.queue != Some(0)
             && lane.turn_length() > QUICK
     }
 
