@@ -178,3 +178,25 @@ fn verify_one(keyring: &Keyring, member: Option<String>, text: String) -> Verifi
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+    #[test]
+    fn what_a_forger_wrote_stays_on_its_line() {
+        let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let header = part(r#"{"alg":"RS256","kid":"\u001b[2J"}"#);
+        let data = r#"{"data":"{\"A\\nB\":\"\\u001b[2J\\nsignature verified\"}"}"#;
+        let token = format!("{header}.{}.{}", part(data), part("x"));
+        let verified = verify(&Keyring::default(), &token);
+        let mut shown = Vec::new();
+        verified[0].write(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("signature verified"), "{shown:?}");
+        assert_eq!(shown.lines().count(), 3, "{shown:?}");
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+}

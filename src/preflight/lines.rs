@@ -177,7 +177,7 @@ fn differs(amount: Decimal, due: Decimal) -> bool {
 }
 
 /// Whether two amounts that should be equal differ by more than a rupee.
-fn differ(left: Decimal, right: Decimal) -> bool {
+fn are_unequal(left: Decimal, right: Decimal) -> bool {
     (left - right).abs() > Decimal::ONE
 }
 
@@ -264,7 +264,7 @@ fn check_halves(line: &Line<'_>, amounts: &Amounts, findings: &mut Findings<'_>)
             .says("seller and place of supply are in one state: CGST and SGST are due, not IGST");
         findings.error("2172", line.at("IgstAmt"), message);
     }
-    if differ(amounts.cgst, amounts.sgst) {
+    if are_unequal(amounts.cgst, amounts.sgst) {
         let message = line.says(format_args!(
             "CGST {} and SGST {} must be equal",
             shown(amounts.cgst),

@@ -273,6 +273,21 @@ async fn token_whose_renewal_is_refused_serves_on_and_is_not_asked_for_again() -
         .await?;
         all_signed(stack_of(&stack, "C", 10).await?.values());
         assert_eq!(stack.sandbox.stats().await?.requests("auth"), 2, "{code}");
+
+        // At its end a plain login decides; a password that was refused is not sent again.
+        stack.sandbox.faults(1, json!([])).await?;
+        stack.sandbox.advance("8m").await?;
+        let outcomes = stack_of(&stack, "D", 1).await?;
+        let is_password = code == "1019";
+        if is_password {
+            for outcome in outcomes.values() {
+                assert_eq!(outcome.errors(), ["worker CREDENTIALS_REFUSED", "irp 1019"]);
+            }
+        } else {
+            all_signed(outcomes.values());
+        }
+        let logins = stack.sandbox.stats().await?.requests("auth");
+        assert_eq!(logins, if is_password { 2 } else { 3 }, "{code}");
     }
     Ok(())
 }

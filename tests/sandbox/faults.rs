@@ -330,13 +330,31 @@ async fn call_that_was_refused_readably_comes_again_without_being_called_blind()
         assert_eq!(sandbox.stats().await?["blind_generates"], blind, "{code}");
     }
     // A look-up that finds nothing has been read, whatever spoils the answers that find something.
-    let spoil = json!({"rules": [{"endpoint": "core", "kind": "wrong_key", "times": 2}]});
+    let document = SAMPLE.replace("SI/25-26/00417", "BLIND/3");
+    let lost = json!({"rules": [{"endpoint": "generate", "kind": "drop", "times": 1}]});
+    sandbox.control("faults", lost).await?;
+    let answer = client.generate(&session, document.as_bytes()).await;
+    assert!(answer.is_err(), "{answer:?}");
+    let spoil = json!({"rules": [{"endpoint": "get_by_doc", "kind": "wrong_key"}]});
     sandbox.control("faults", spoil).await?;
-    let gstin = "1é345678901234";
-    let missing = client
-        .get(&session, &format!("/eivital/v1.04/Master/gstin/{gstin}"))
-        .await?;
-    assert!(!codes(&missing).is_empty(), "{missing}");
+    let path =
+        "/eicore/v1.03/Invoice/irnbydocdetails?doctype=INV&docnum=BLIND/3&docdate=05/09/2025";
+    assert_eq!(codes(&client.get(&session, path).await?), ["2154"]);
+    data(
+        &session,
+        &client.generate(&session, document.as_bytes()).await?,
+    )?;
+    assert_eq!(sandbox.stats().await?["blind_generates"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn gstin_of_fifteen_bytes_that_are_no_letters_is_refused_like_any_other() -> Result<()> {
+    let sandbox = Sandbox::start(&[])?;
+    let client = sandbox.client();
+    let session = client.login().await?;
+    let path = "/eivital/v1.04/Master/gstin/1é345678901234";
+    assert_eq!(codes(&client.get(&session, path).await?), ["3030"]);
     Ok(())
 }
 

@@ -211,3 +211,27 @@ async fn acknowledgement_in_a_form_that_may_be_read_two_ways_is_at_no_certain_ti
     assert_eq!(found.acknowledged_at(), None);
     assert!(found.ack_date_rfc3339().is_some());
 }
+
+#[tokio::test]
+async fn number_that_was_signed_takes_the_place_of_the_one_beside_it_if_it_is_one() {
+    let mut found = looked_up(&registration()).await.unwrap();
+    let beside = found.ack_no.clone();
+    for nothing in [None, Some(""), Some("1.1251E+14"), Some("n/a")] {
+        found.believe(nothing.map(str::to_owned));
+        assert_eq!(found.ack_no, beside, "{nothing:?}");
+    }
+    found.believe(Some("112510000000077".to_owned()));
+    assert_eq!(found.ack_no.as_deref(), Some("112510000000077"));
+}
+
+#[tokio::test]
+async fn one_token_alone_is_told_from_both_and_dropped() {
+    for member in ["a.b.c", "d.e.f"] {
+        let told = registration().replace(member, "").replace("ACT", "CNL");
+        let mut found = standing(&told).await.unwrap();
+        assert!(!found.has_both_tokens());
+        found.forget_tokens();
+        assert!(found.signed_invoice.is_empty() && found.signed_qr_code.is_empty());
+    }
+    assert!(looked_up(&registration()).await.unwrap().has_both_tokens());
+}

@@ -41,7 +41,8 @@ const LATELY: Duration = Duration::from_secs(60);
 /// Looking whether a lane wants for work goes through all of them.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// One part in so many of the window is kept for GSTINs that have nothing in it, however many others have places.
+/// One part in so many of the window is kept for GSTINs that have less of it than an even share, however many others have
+/// places.
 const KEPT_PART: u32 = 16;
 
 /// So many a second go to the ladder to see who stands behind them, by all replicas together.
@@ -197,7 +198,7 @@ impl Lanes {
         around: Around,
     ) -> Result<Entry<'_>, NoTurn> {
         let lane = self.lane(gstin);
-        // Whoever has nothing here may stand behind it: so many a second make way, though their lane has a place.
+        // Whoever has little here may stand behind it: so many a second make way, though their lane has a place.
         if self.is_crowded(&lane, class, around) && self.is_probe(around.replicas) {
             return Err(NoTurn::Full);
         }

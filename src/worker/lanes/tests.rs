@@ -107,16 +107,13 @@ async fn gstins_that_fill_the_window_with_their_places_leave_some_of_it_to_one_t
     let gstins = ["33AAKFN5208R1ZT", "07AADCB2230M1ZV", "24AAHCS7315P2ZV"];
     let gstins = gstins.map(|text| text.parse::<Gstin>().unwrap());
     let mut turns = Vec::new();
-    for n in 0..120 {
-        let of = &gstins[usize::try_from(n).unwrap() % 3];
-        // The last place of each stays free.
-        if n < 117 {
-            turns.push(lanes.turn(of, irn(n)).await.unwrap());
-        }
+    // The last place of each stays free.
+    for (n, of) in (0..117).zip(gstins.iter().cycle()) {
+        turns.push(lanes.turn(of, irn(n)).await.unwrap());
     }
-    turns.push(lanes.turn(&gstin(), irn(1_000)).await.unwrap());
-    turns.push(lanes.turn(&gstin(), irn(1_001)).await.unwrap());
-    turns.push(lanes.turn(&gstin(), irn(1_002)).await.unwrap());
+    for n in 1_000..1_003 {
+        turns.push(lanes.turn(&gstin(), irn(n)).await.unwrap());
+    }
     // They take their time.
     tokio::time::advance(Duration::from_secs(10)).await;
     let made_way = lanes.turn(&gstins[0], irn(2_000)).await;
