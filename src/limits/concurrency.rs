@@ -1,9 +1,12 @@
 //! How many jobs are worked on at once: at most as many as configured, fewer while the portal is overloaded, one
 //! after another while it recovers.
 //!
-//! One rule: the limit falls by what is measured and rises only when it was in the way, so that it never claims more
-//! than has been tried.
+//! Two rules: the limit falls by what is measured and rises only when it was in the way, so that it never claims more
+//! than has been tried. And a slot that becomes free goes to the GSTIN that has the fewest: those that wait for their
+//! rate in theirs, or for a slow answer, keep nobody else waiting behind them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -168,13 +171,21 @@ pub struct Slots {
 struct State {
     aimd: Aimd,
     used: usize,
-    waiting: Line<oneshot::Sender<Slot>>,
+    used_by: HashMap<Gstin, u32>,
+    waiting: Line<Waiting>,
     /// While the portal recovers: how many may be taken, not counting those taken before.
     width: Option<usize>,
     /// How many were taken since then.
     used_in_width: usize,
     /// Raised when `width` begins anew: what was taken before does not count.
     epoch: u64,
+}
+
+/// One that stands in line.
+#[derive(Debug)]
+struct Waiting {
+    gstin: Gstin,
+    place: oneshot::Sender<Slot>,
 }
 
 impl State {
@@ -192,12 +203,36 @@ impl State {
             None => (self.used, self.aimd.limit()),
         }
     }
+
+    /// The next in line that may have a slot now.
+    fn next_in_line(&mut self) -> Option<Waiting> {
+        let (used, places) = self.room();
+        let used_by = &self.used_by;
+        let next = self.waiting.pop_fairly(
+            used,
+            places,
+            Instant::now(),
+            |waiting| waiting.place.is_closed(),
+            |waiting| used_by.get(&waiting.gstin).copied().unwrap_or_default(),
+        );
+        next.map(|(_, waiting)| waiting)
+    }
+
+    fn gives_back(&mut self, gstin: Gstin) {
+        if let Entry::Occupied(mut used) = self.used_by.entry(gstin) {
+            *used.get_mut() -= 1;
+            if *used.get() == 0 {
+                used.remove();
+            }
+        }
+    }
 }
 
 /// One slot, free again when dropped.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
+    gstin: Gstin,
     epoch: u64,
 }
 
@@ -205,6 +240,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
         state.used -= 1;
+        state.gives_back(self.gstin);
         if state.epoch == self.epoch {
             state.used_in_width = state.used_in_width.saturating_sub(1);
         }
@@ -232,6 +268,7 @@ impl Slots {
             state: Mutex::new(State {
                 aimd: Aimd::new(cap, slow, Instant::now()),
                 used: 0,
+                used_by: HashMap::new(),
                 waiting: Line::default(),
                 width: None,
                 used_in_width: 0,
@@ -240,14 +277,14 @@ impl Slots {
         })
     }
 
-    /// Waits for a slot, in line with those of its class.
-    pub async fn acquire(self: &Arc<Self>, class: Class) -> Slot {
+    /// Waits for a slot for this GSTIN, in line with those of its class.
+    pub async fn acquire(self: &Arc<Self>, class: Class, gstin: Gstin) -> Slot {
         loop {
             let (place, granted) = oneshot::channel();
             {
                 let mut state = self.lock();
                 state.waiting.comes(class, Instant::now());
-                state.waiting.push(class, place);
+                state.waiting.push(class, Waiting { gstin, place });
             }
             self.serve();
             // Whoever stands in line is served, but for one that had left; and this one has not.
@@ -267,25 +304,21 @@ impl Slots {
 
     fn next_served(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.lock();
-        let (used, places) = state.room();
-        let place = state
-            .waiting
-            .pop(used, places, Instant::now(), oneshot::Sender::is_closed);
-        match place {
-            Some((_, place)) => {
-                state.used += 1;
-                state.used_in_width += 1;
-                let slots = Arc::clone(self);
-                let epoch = state.epoch;
-                Some((place, Slot { slots, epoch }))
+        let Some(Waiting { gstin, place }) = state.next_in_line() else {
+            if state.width.is_none() && !state.waiting.is_empty() {
+                state.aimd.found_full();
             }
-            None => {
-                if state.width.is_none() && !state.waiting.is_empty() {
-                    state.aimd.found_full();
-                }
-                None
-            }
-        }
+            return None;
+        };
+        state.used += 1;
+        state.used_in_width += 1;
+        *state.used_by.entry(gstin).or_default() += 1;
+        let slot = Slot {
+            slots: Arc::clone(self),
+            gstin,
+            epoch: state.epoch,
+        };
+        Some((place, slot))
     }
 
     /// Lets only so many be taken beside those taken before the narrowing began; `None` ends it.

@@ -106,16 +106,30 @@ impl<T> Line<T> {
         now: Instant,
         left: impl Fn(&T) -> bool,
     ) -> Option<(Class, T)> {
+        self.pop_fairly(taken, places, now, left, |_| 0)
+    }
+
+    /// The same, and of its class the first of those whose `owner_has` the least.
+    pub fn pop_fairly(
+        &mut self,
+        taken: usize,
+        places: usize,
+        now: Instant,
+        left: impl Fn(&T) -> bool,
+        owner_has: impl Fn(&T) -> u32,
+    ) -> Option<(Class, T)> {
         for line in [&mut self.urgent, &mut self.bulk] {
             while line.front().is_some_and(&left) {
                 line.pop_front();
             }
         }
         let class = self.next_class(taken, places, now)?;
-        let next = match class {
-            Class::Urgent => self.urgent.pop_front(),
-            Class::Bulk => self.bulk.pop_front(),
+        let line = match class {
+            Class::Urgent => &mut self.urgent,
+            Class::Bulk => &mut self.bulk,
         };
+        let waits = |one: &T| (!left(one)).then(|| owner_has(one));
+        let next = line.remove(first_of_the_least(line.iter().map(waits)));
         self.turns.went(class);
         next.map(|next| (class, next))
     }
@@ -136,6 +150,19 @@ impl<T> Line<T> {
             (false, false) => None,
         }
     }
+}
+
+/// Where the first of the least is. Nobody has less than nothing, so mostly it need not look far.
+fn first_of_the_least(numbers: impl Iterator<Item = Option<u32>>) -> usize {
+    let mut least = (0, u32::MAX);
+    for (at, number) in numbers.enumerate() {
+        match number {
+            Some(0) => return at,
+            Some(number) if number < least.1 => least = (at, number),
+            Some(_) | None => {}
+        }
+    }
+    least.0
 }
 
 #[cfg(test)]
@@ -196,6 +223,26 @@ mod tests {
         }
         assert_eq!(served(&mut line, 0, 1).len(), 2);
         assert!(line.bulk.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_of_those_whose_owner_has_the_least_is_next() {
+        let mut line = Line::default();
+        // Who waits, what its owner has, and whether it has left.
+        for one in [
+            ("a", 3, false),
+            ("b", 1, true),
+            ("c", 2, false),
+            ("d", 1, false),
+            ("e", 1, false),
+            ("f", 0, true),
+        ] {
+            line.push(Class::Bulk, one);
+        }
+        let now = Instant::now();
+        let mut next = || line.pop_fairly(0, 8, now, |one| one.2, |one| one.1);
+        let served: Vec<_> = std::iter::from_fn(|| next().map(|(_, one)| one.0)).collect();
+        assert_eq!(served, ["d", "e", "c", "a"]);
     }
 
     #[tokio::test]

@@ -142,18 +142,18 @@ async fn turn_and_slot(
     route: &Route,
     entry: Entry<'_>,
 ) -> Result<Turn, Box<Ending>> {
-    let class = case.job.class();
+    let (class, gstin) = (case.job.class(), account.gstin);
     let waiting = async {
         let turn = entry.turn(case.has_to_itself()).await?;
         let of_route = match route.slots() {
             // A route that is slow must not keep deliveries of others waiting behind its own.
-            Some(slots) => match timeout(PATIENCE, slots.acquire(class)).await {
+            Some(slots) => match timeout(PATIENCE, slots.acquire(class, gstin)).await {
                 Ok(slot) => Some(slot),
                 Err(_elapsed) => return Err(NoTurn::Full),
             },
             None => None,
         };
-        Ok((turn, of_route, worker.slots.acquire(class).await))
+        Ok((turn, of_route, worker.slots.acquire(class, gstin).await))
     };
     let waited = tokio::select! {
         biased;

@@ -15,7 +15,7 @@ fn another() -> Gstin {
 }
 
 fn taken(slots: &Arc<Slots>, class: Class) -> Option<Slot> {
-    slots.acquire(class).now_or_never()
+    slots.acquire(class, gstin()).now_or_never()
 }
 
 /// An [`Aimd`] and calls that fill its rounds.
@@ -136,11 +136,13 @@ async fn slots_are_as_many_as_the_width_whatever_was_taken_before() {
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_becomes_free_wakes_whoever_waits() {
     let slots = Slots::new(1, SLOW);
-    let held = slots.acquire(Class::Bulk).await;
-    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk), async { drop(held) });
+    let held = slots.acquire(Class::Bulk, gstin()).await;
+    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk, gstin()), async { drop(held) });
     drop(slot);
     slots.narrow(Some(0));
-    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk), async { slots.narrow(None) });
+    let (slot, ()) = tokio::join!(slots.acquire(Class::Bulk, gstin()), async {
+        slots.narrow(None)
+    });
     drop(slot);
     assert_eq!(slots.used(), 0);
 }
@@ -148,10 +150,10 @@ async fn a_slot_that_becomes_free_wakes_whoever_waits() {
 #[tokio::test(start_paused = true)]
 async fn urgent_jobs_have_the_next_free_slots_but_one_in_eight() {
     let slots = Slots::new(1, SLOW);
-    let held = slots.acquire(Class::Bulk).await;
+    let held = slots.acquire(Class::Bulk, gstin()).await;
     let order = Mutex::new(Vec::new());
     let wait = async |class| {
-        let slot = slots.acquire(class).await;
+        let slot = slots.acquire(class, gstin()).await;
         order.lock().unwrap().push(class);
         drop(slot);
     };
@@ -172,10 +174,41 @@ async fn slots_are_kept_free_for_urgent_jobs_once_there_are_some() {
     assert!(taken(&slots, Class::Urgent).is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_free_slot_goes_to_the_gstin_that_has_the_fewest() {
+    let slots = Slots::new(4, SLOW);
+    let held: Vec<_> = (0..4).filter_map(|_| taken(&slots, Class::Bulk)).collect();
+    let mut waiting: Vec<_> = [gstin(), gstin(), another(), another()]
+        .into_iter()
+        .map(|gstin| Box::pin(slots.acquire(Class::Bulk, gstin)))
+        .collect();
+    let mut served = Vec::new();
+    let mut serve = || {
+        waiting.retain_mut(|one| match one.now_or_never() {
+            Some(slot) => {
+                served.push(slot);
+                false
+            }
+            None => true,
+        });
+    };
+    serve();
+    for slot in held {
+        drop(slot);
+        serve();
+    }
+    let order: Vec<_> = served.iter().map(|slot| slot.gstin).collect();
+    // Three to none, two to one; then the first in line goes.
+    assert_eq!(order, [another(), another(), gstin(), gstin()]);
+    drop(served);
+    let state = slots.lock();
+    assert!(state.used_by.is_empty(), "{:?}", state.used_by);
+}
+
 #[tokio::test]
 async fn who_stops_waiting_takes_no_slot_along() {
     let slots = Slots::new(1, SLOW);
-    let held = slots.acquire(Class::Bulk).await;
+    let held = slots.acquire(Class::Bulk, gstin()).await;
     for _ in 0..10 {
         assert!(taken(&slots, Class::Bulk).is_none());
     }
