@@ -136,11 +136,11 @@ impl Publisher {
         }
     }
 
-    /// How many consumers a queue has; `None` if that cannot be learnt now.
-    pub async fn consumers(&self, queue: &str) -> Option<u32> {
-        self.look_at(queue)
-            .await
-            .map(|queue| queue.consumer_count())
+    /// How many consumers a queue has, and how many of its messages are in nobody's hands; `None` if that cannot be
+    /// learnt now.
+    pub async fn consumers_and_messages(&self, queue: &str) -> Option<(u32, u32)> {
+        let queue = self.look_at(queue).await?;
+        Some((queue.consumer_count(), queue.message_count()))
     }
 
     /// How many messages of a queue are in nobody's hands; `None` if that cannot be learnt now.

@@ -246,10 +246,10 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
 /// In how long a job that its lane cannot take now had best come back.
 fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
     let again = case.job.first_seen.is_some();
-    let spacing = worker.limits.spacing(account);
+    let (class, spacing) = (case.job.class(), worker.limits.spacing(account));
     worker
         .lanes
-        .defer(&account.gstin, case.job.class(), spacing, again)
+        .defer(&account.gstin, class, spacing, again, worker.around())
 }
 
 /// What pre-flight refuses of a document or of an e-way bill's payload, judged before a submit only: one in doubt may be

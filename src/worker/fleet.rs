@@ -30,7 +30,7 @@ pub(super) struct Fleet(Mutex<Known>);
 struct Known {
     replicas: Replicas,
     consuming_since: Option<Instant>,
-    /// Jobs that wait in the queue.
+    /// Jobs that wait in the queue; none after a look that was refused.
     queue: Option<u32>,
 }
 
@@ -43,7 +43,7 @@ impl Fleet {
         });
     }
 
-    /// How many jobs wait in the queue, as a worker that has just started finds it. Later it knows who else is about.
+    /// How many jobs wait in the queue, by the last look.
     pub(super) fn queue(&self) -> Option<u32> {
         self.known(|known| known.queue)
     }
@@ -66,26 +66,19 @@ impl Worker {
 
     /// One look; false if it was refused.
     async fn look(&self) -> bool {
-        let Some(consumers) = self.publisher.consumers(JOBS_QUEUE).await else {
+        let seen = self.publisher.consumers_and_messages(JOBS_QUEUE).await;
+        let Some((consumers, messages)) = seen else {
+            self.fleet.known(|known| known.queue = None);
             return false;
         };
         telemetry::consumers_seen(consumers);
-        let queue = self.queue_length().await;
         let replicas = self.fleet.known(|known| {
-            known.queue = queue;
+            known.queue = Some(messages);
             let held = known.consuming_since.map(|since| since.elapsed());
             known.replicas.seen(consumers, held)
         });
         self.limits.share_among(replicas);
         true
-    }
-
-    async fn queue_length(&self) -> Option<u32> {
-        if !self.lanes.are_fresh() {
-            return None;
-        }
-        let messages = self.publisher.messages(JOBS_QUEUE).await?;
-        Some(u32::try_from(messages).unwrap_or(u32::MAX))
     }
 }
 

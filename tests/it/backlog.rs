@@ -101,3 +101,46 @@ async fn long_queue_is_drained_at_its_rate_with_flat_memory_and_each_job_once_on
     })
     .await
 }
+
+const LADDER: [&str; 4] = ["1s", "3s", "30s", "240s"];
+const SMALL_EACH: usize = 20;
+
+/// The rungs of the ladder are in order, and the large one's jobs have longer to wait.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn small_backlog_behind_a_large_one_on_the_ladder_is_worked_off_at_its_own_rate() -> Result<()>
+{
+    const SMALL: usize = 300;
+    const RATE: usize = 20;
+    let stack = Stack::start_with(1, |config| {
+        config
+            .set("limits.per_gstin", format!("{RATE}/s"))?
+            .set("retry.delays", LADDER.to_vec())
+    })
+    .await?;
+    stack.erp.declare("erp.large").await?;
+    stack.erp.declare("erp.small").await?;
+    let mut of_small = stack.erp.arrivals("erp.small").await?;
+    let jobs = (0..SMALL * SMALL_EACH).map(|i| {
+        let number = format!("M/{i}");
+        let (gstin, queue) = match i % SMALL_EACH {
+            0 => (GSTINS[0], "erp.small"),
+            _ => (GSTINS[1], "erp.large"),
+        };
+        Job::generate(&number, invoice(gstin, &number)).reply_to(queue)
+    });
+    let began = Instant::now();
+    stack.erp.publish(&jobs.collect::<Vec<_>>()).await?;
+    for _ in 0..SMALL {
+        let (result, _) = of_small.next_since(began, LONG).await?;
+        Outcome::read(result)?.assert_signed(false);
+    }
+    let took = began.elapsed();
+    let at_its_rate = Duration::from_secs(1) * u32::try_from(SMALL / RATE)?;
+    println!("{SMALL} jobs beside many more in {took:?}, {at_its_rate:?} at their rate");
+    assert!(
+        took <= at_its_rate * 3 / 2 + Duration::from_secs(5),
+        "{took:?}"
+    );
+    Ok(())
+}

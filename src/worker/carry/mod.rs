@@ -123,10 +123,11 @@ async fn laddered(
     let attempt = case.job.attempt + u32::from(counted);
     let error = Some(code.as_str()).filter(|code| !code.is_empty());
     let stay = stay(worker, case, ending).filter(|stay| *stay < rung.delay);
+    let stays = stay.unwrap_or(rung.delay);
     if case.in_doubt() {
-        let stay = stay.unwrap_or(rung.delay);
-        worker.unknowns.waits(&case.id, case.first_seen(), stay);
+        worker.unknowns.waits(&case.id, case.first_seen(), stays);
     }
+    worker.lanes.rung_holds(rung.delay, stays);
     again(worker, case, retry_exchange(rung), attempt, error, stay).await?;
     worker.crash.at(Point::LadderConfirmed);
     Ok(())

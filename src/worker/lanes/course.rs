@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PATIENCE;
+use super::rungs::Rungs;
 use crate::job::Class;
 
 /// A lane that hangs may be quick again at any moment: its jobs come back at no less than this part of its rate, or
@@ -19,7 +20,7 @@ pub(super) const HANGING_SPACING: Duration = Duration::from_millis(50);
 const WEIGHT: u32 = 4;
 
 /// One that comes back and finds the lane full is put before the others, as long as those before it need no longer.
-const AGAIN_WITHIN: Duration = Duration::from_secs(60);
+const AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What does not fit onto the ladder at the lane's pace comes back more densely, up to so many a second at the
 /// beginning of the ladder and more towards its end.
@@ -30,6 +31,13 @@ const LOOSE_PART: u32 = 8;
 
 /// So densely at most: each that comes back too early costs the broker a message.
 const DENSEST: Duration = Duration::from_millis(4);
+
+/// Where it is known how many are still to come, they decide, however short the ladder is; and so densely at most.
+const DENSEST_KNOWN: Duration = Duration::from_millis(1);
+
+/// One that takes a shorter rung than was planned for it leaves its time to others. But it comes back, and may have to be
+/// put behind them then: this part of the time that it would have taken stays free for that.
+const KEPT_PART: u32 = 4;
 
 /// How a lane gets on.
 #[derive(Debug)]
@@ -71,11 +79,19 @@ impl Course {
     }
 
     /// In how long one more that cannot go on now had best come back.
-    pub(super) fn next_return(&mut self, wish: &Return, now: Instant) -> Duration {
-        match wish.class {
-            Class::Urgent => self.urgent.next(wish, now),
-            Class::Bulk => self.bulk.next(wish, now),
+    pub(super) fn next_return(&mut self, wish: &Return, rungs: &Rungs, now: Instant) -> Duration {
+        let returns = match wish.class {
+            Class::Urgent => &mut self.urgent,
+            Class::Bulk => &mut self.bulk,
+        };
+        let before = returns.until;
+        let wait = returns.next(wish, rungs.longest(), now);
+        let shorter = rungs.shorter(wait, wish.replicas, now);
+        if shorter.is_some() {
+            let taken = returns.until - before;
+            returns.until = before + taken / KEPT_PART;
         }
+        shorter.unwrap_or(wait)
     }
 
     /// Whether some that were deferred are still to come back.
@@ -96,8 +112,10 @@ pub(super) struct Return {
     pub(super) spacing: Duration,
     /// How many wait in the lane and go first.
     pub(super) waiting: u32,
-    /// The ladder's last rung.
-    pub(super) longest: Duration,
+    /// How many are still in the queue, if that is known, of this lane or of others.
+    pub(super) queue: Option<u32>,
+    /// Among how many replicas they will be shared.
+    pub(super) replicas: u32,
 }
 
 /// When the last ones are due.
@@ -118,13 +136,8 @@ impl Returns {
         }
     }
 
-    fn next(&mut self, wish: &Return, now: Instant) -> Duration {
-        let Return {
-            again,
-            spacing,
-            longest,
-            ..
-        } = *wish;
+    fn next(&mut self, wish: &Return, longest: Duration, now: Instant) -> Duration {
+        let Return { again, spacing, .. } = *wish;
         let soonest = now + spacing.saturating_mul(wish.waiting + 1).min(PATIENCE);
         let due = self.again.max(soonest);
         if again && due <= now + AGAIN_WITHIN.min(longest) {
@@ -132,20 +145,29 @@ impl Returns {
             return due - now;
         }
         let due = self.until.max(soonest).min(now + longest);
-        self.until = due + densely(spacing * 2 / 3, due - now, longest);
+        self.until = due + densely(spacing * 2 / 3, due - now, longest, wish);
         due - now
     }
 }
 
-/// The time between two that come back so far `ahead`. The nearer the end of the ladder, the less: so it takes any
-/// number, and those that come back too early go to its end once more, few at any moment.
-fn densely(spacing: Duration, ahead: Duration, longest: Duration) -> Duration {
+/// The time between two that come back so far `ahead`. The nearer the end of the ladder, the less, and so little that all
+/// that are still to come have room on it: so it takes any number, and those that come back too early go to its end once
+/// more, few at any moment.
+fn densely(spacing: Duration, ahead: Duration, longest: Duration, wish: &Return) -> Duration {
     if ahead < longest / LOOSE_PART {
         return spacing;
     }
-    let left = longest.saturating_sub(ahead).as_secs_f64() / longest.as_secs_f64();
-    let dense = Duration::from_secs(1).mul_f64(left) / DENSER;
-    spacing.min(dense.max(DENSEST))
+    let left = longest.saturating_sub(ahead);
+    let part_left = left.as_secs_f64() / longest.as_secs_f64();
+    let dense = Duration::from_secs(1).mul_f64(part_left) / DENSER;
+    let by_length = spacing.min(dense.max(DENSEST));
+    match wish.queue {
+        Some(queue) if queue > 0 => {
+            let room = left * wish.replicas / queue;
+            by_length.min(room.max(DENSEST_KNOWN))
+        }
+        Some(_) | None => by_length,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::course::{Course, Return};
+use super::rungs::Rungs;
 use crate::job::Class;
 use crate::limits::{Line, Slots};
 
@@ -324,7 +325,7 @@ impl Lane {
 
     /// In how long one that cannot go on now had best come back: `again`, if it has come back before. `spacing` is the
     /// time between two calls at the GSTIN's rate, `hanging` the most between two where the lane is slower than that.
-    pub(super) fn next_return(&self, wish: Wish) -> Duration {
+    pub(super) fn next_return(&self, wish: Wish, rungs: &Rungs) -> Duration {
         let now = Instant::now();
         let places = self.common.places();
         let mut state = self.lock();
@@ -334,9 +335,10 @@ impl Lane {
             again: wish.again,
             spacing: wish.spacing.max(pace.min(wish.hanging)),
             waiting: self.waiting_in(&mut state, wish.class),
-            longest: wish.longest,
+            queue: wish.queue,
+            replicas: wish.replicas,
         };
-        state.course.next_return(&wish, now)
+        state.course.next_return(&wish, rungs, now)
     }
 
     /// How many are worked on, and how many wait.
@@ -372,7 +374,8 @@ pub(super) struct Wish {
     pub(super) again: bool,
     pub(super) spacing: Duration,
     pub(super) hanging: Duration,
-    pub(super) longest: Duration,
+    pub(super) queue: Option<u32>,
+    pub(super) replicas: u32,
 }
 
 fn index(count: u32) -> usize {

@@ -6,6 +6,7 @@
 mod course;
 mod lane;
 mod room;
+mod rungs;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use crate::retry::Ladder;
 use course::{HANGING_PART, HANGING_SPACING};
 use lane::{Common, Counts, Held, Lane, Place, Standing, Wish};
 use room::{Look, Others, QUICK, Room};
+use rungs::Rungs;
 
 /// How long a job may wait in its lane while it holds its delivery.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,8 +57,7 @@ pub(super) struct Lanes {
     /// How many deliveries of one class the broker hands out at once, and how many of them one GSTIN may hold.
     window: u32,
     share: u32,
-    /// The ladder's last rung.
-    longest: Duration,
+    rungs: Rungs,
     lanes: DashMap<Gstin, Arc<Lane>>,
     documents: Arc<Documents>,
     watch: Mutex<Watch>,
@@ -90,7 +91,7 @@ pub(super) struct Around {
     pub(super) alone: bool,
     /// Replicas that consume the same queue.
     pub(super) replicas: u32,
-    /// How many jobs wait in the queue, if that is known.
+    /// How many bulk jobs wait in the queue, if that is known.
     pub(super) queue: Option<u32>,
 }
 
@@ -177,7 +178,7 @@ impl Lanes {
             }),
             window: prefetch,
             share: window.share.of(prefetch).max(concurrency),
-            longest: ladder.at_least(Duration::MAX).delay,
+            rungs: Rungs::new(ladder, now),
             lanes: DashMap::new(),
             documents: Arc::new(DashMap::new()),
             watch: Mutex::new(Watch {
@@ -340,15 +341,25 @@ impl Lanes {
         class: Class,
         spacing: Duration,
         again: bool,
+        around: Around,
     ) -> Duration {
-        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
-        self.lane(gstin).next_return(Wish {
+        let wish = Wish {
             class,
             again,
             spacing,
-            hanging,
-            longest: self.longest,
-        })
+            hanging: HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART)),
+            queue: match class {
+                Class::Bulk => around.queue,
+                Class::Urgent => None,
+            },
+            replicas: around.replicas,
+        };
+        self.lane(gstin).next_return(wish, &self.rungs)
+    }
+
+    /// One goes onto the rung of this delay, for so long.
+    pub(super) fn rung_holds(&self, delay: Duration, stay: Duration) {
+        self.rungs.holds(delay, stay, Instant::now());
     }
 
     /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn.

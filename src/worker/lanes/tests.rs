@@ -271,8 +271,8 @@ async fn lane_that_only_seemed_quick_is_left_to_its_share_after_a_moment() {
 async fn jobs_of_a_lane_that_hangs_come_back_by_its_latency_but_never_give_it_up() {
     let lanes = lanes(64, 2);
     let apart = |spacing: Duration| {
-        let first = lanes.defer(&gstin(), Class::Bulk, spacing, true);
-        lanes.defer(&gstin(), Class::Bulk, spacing, true) - first
+        let first = lanes.defer(&gstin(), Class::Bulk, spacing, true, AROUND);
+        lanes.defer(&gstin(), Class::Bulk, spacing, true, AROUND) - first
     };
     for n in 0..20 {
         let turn = lanes.turn(&gstin(), irn(n)).await.unwrap();
@@ -306,7 +306,7 @@ async fn lane_is_forgotten_when_nobody_is_in_it_and_nobody_comes_back() {
     let turn = lanes.turn(&gstin(), irn(0)).await.unwrap();
     lanes.tidy();
     assert_eq!(lanes.lanes.len(), 1);
-    lanes.defer(&gstin(), Class::Bulk, SPACING * 1000, true);
+    lanes.defer(&gstin(), Class::Bulk, SPACING * 1000, true, AROUND);
     drop(turn);
     tokio::time::advance(LATELY + SPACING).await;
     lanes.tidy();
