@@ -74,7 +74,7 @@ const fn spreads(
 }
 
 /// All of them: those of jobs first, then of the portal, the limits, the broker, and the process.
-pub const METRICS: [Metric; 33] = [
+pub const METRICS: [Metric; 34] = [
     counts(
         "irn_worker_jobs_total",
         &["operation", "status"],
@@ -169,6 +169,11 @@ pub const METRICS: [Metric; 33] = [
         "irn_worker_credentials_reloads_total",
         &["result"],
         "Readings of the credentials after the first: changed, unchanged, refused (those before stay in use).",
+    ),
+    shows(
+        "irn_worker_credentials_refused",
+        &[],
+        "1 while the credentials as they are now are faulty, and those before them in use.",
     ),
     shows(
         "irn_worker_clock_skew_seconds",
@@ -287,6 +292,7 @@ fn begin() {
     gauge!("irn_worker_paused").set(0.0);
     gauge!("irn_worker_in_flight").set(0.0);
     gauge!("irn_worker_accounts_refused").set(0.0);
+    gauge!("irn_worker_credentials_refused").set(0.0);
     gauge!("irn_worker_broker_blocked").set(0.0);
     gauge!("irn_worker_unknown_outcome_age_seconds").set(0.0);
     gauge!("irn_worker_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use metrics::counter;
+use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -71,6 +71,8 @@ impl Reloads {
 
     fn set(&self, result: Outcome) {
         counter!("irn_worker_credentials_reloads_total", "result" => result.as_str()).increment(1);
+        let is_refused = matches!(result, Outcome::Refused(_));
+        gauge!("irn_worker_credentials_refused").set(f64::from(u8::from(is_refused)));
         let at = Timestamp::now();
         self.0.send_replace(Some(Arc::new(Reload { at, result })));
     }

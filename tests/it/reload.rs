@@ -246,11 +246,16 @@ async fn broken_file_is_refused_loudly_and_the_old_accounts_stay() -> Result<()>
         .metric("irn_worker_credentials_reloads_total", "refused")
         .await?;
     assert!(refused == 1.0, "{refused}");
+    let is_refused = worker.metric("irn_worker_credentials_refused", "").await?;
+    assert!(is_refused == 1.0, "{is_refused}");
     for (number, gstin) in GSTINS.iter().enumerate() {
         settles_as(&stack, gstin, &format!("A/{number}"), "signed").await?;
     }
     fs::write(&file, &whole)?;
     until_reloaded(&mut stack, "unchanged").await?;
+    let worker = stack.worker()?;
+    let is_refused = worker.metric("irn_worker_credentials_refused", "").await?;
+    assert!(is_refused == 0.0, "{is_refused}");
     Ok(())
 }
 
