@@ -2,8 +2,8 @@
 //! after another while it recovers.
 //!
 //! Two rules: the limit falls by what is measured and rises only when it was in the way, so that it never claims more
-//! than has been tried. And a slot that becomes free goes to the GSTIN that has the fewest: those that wait for their
-//! rate in theirs, or for a slow answer, keep nobody else waiting behind them.
+//! than has been tried. And a slot that becomes free goes, of its class, to the GSTIN that has the fewest: those that
+//! wait for their rate in theirs, or for a slow answer, keep nobody else waiting behind them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -171,7 +171,7 @@ pub struct Slots {
 struct State {
     aimd: Aimd,
     used: usize,
-    used_by: HashMap<Gstin, u32>,
+    used_by: HashMap<(Class, Gstin), u32>,
     waiting: Line<Waiting>,
     /// While the portal recovers: how many may be taken, not counting those taken before.
     width: Option<usize>,
@@ -184,7 +184,7 @@ struct State {
 /// One that stands in line.
 #[derive(Debug)]
 struct Waiting {
-    gstin: Gstin,
+    owner: (Class, Gstin),
     place: oneshot::Sender<Slot>,
 }
 
@@ -213,13 +213,13 @@ impl State {
             places,
             Instant::now(),
             |waiting| waiting.place.is_closed(),
-            |waiting| used_by.get(&waiting.gstin).copied().unwrap_or_default(),
+            |waiting| used_by.get(&waiting.owner).copied().unwrap_or_default(),
         );
         next.map(|(_, waiting)| waiting)
     }
 
-    fn gives_back(&mut self, gstin: Gstin) {
-        if let Entry::Occupied(mut used) = self.used_by.entry(gstin) {
+    fn gives_back(&mut self, owner: (Class, Gstin)) {
+        if let Entry::Occupied(mut used) = self.used_by.entry(owner) {
             *used.get_mut() -= 1;
             if *used.get() == 0 {
                 used.remove();
@@ -232,7 +232,7 @@ impl State {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
-    gstin: Gstin,
+    owner: (Class, Gstin),
     epoch: u64,
 }
 
@@ -240,7 +240,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
         state.used -= 1;
-        state.gives_back(self.gstin);
+        state.gives_back(self.owner);
         if state.epoch == self.epoch {
             state.used_in_width = state.used_in_width.saturating_sub(1);
         }
@@ -284,7 +284,8 @@ impl Slots {
             {
                 let mut state = self.lock();
                 state.waiting.comes(class, Instant::now());
-                state.waiting.push(class, Waiting { gstin, place });
+                let owner = (class, gstin);
+                state.waiting.push(class, Waiting { owner, place });
             }
             self.serve();
             // Whoever stands in line is served, but for one that had left; and this one has not.
@@ -304,7 +305,7 @@ impl Slots {
 
     fn next_served(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.lock();
-        let Some(Waiting { gstin, place }) = state.next_in_line() else {
+        let Some(Waiting { owner, place }) = state.next_in_line() else {
             if state.width.is_none() && !state.waiting.is_empty() {
                 state.aimd.found_full();
             }
@@ -312,10 +313,10 @@ impl Slots {
         };
         state.used += 1;
         state.used_in_width += 1;
-        *state.used_by.entry(gstin).or_default() += 1;
+        *state.used_by.entry(owner).or_default() += 1;
         let slot = Slot {
             slots: Arc::clone(self),
-            gstin,
+            owner,
             epoch: state.epoch,
         };
         Some((place, slot))

@@ -1,6 +1,7 @@
 //! One rate for each of many keys, of which a replica takes its share.
 //!
-//! One rule: a change of the share never hands out a burst. A key that is being paced goes on from an empty bucket.
+//! One rule: a change of the share never hands out a burst. A key that is being paced goes on from its last one, and from an
+//! empty bucket: a fleet that changes often must not make it begin to wait anew each time.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -39,10 +40,39 @@ struct Pace {
     limiter: Limiter,
     /// Replicas that take turns of more than a period each would all go together, and go on so.
     begins: Instant,
+    /// When the last one was taken.
+    taken: Option<Instant>,
     asked: Instant,
     turns: Turns,
     /// Urgent ones that wait for the next.
     urgent: u32,
+}
+
+impl Pace {
+    /// From now on it is shared among so many. Replicas that took turns at the same moments and are now too many for that
+    /// get apart by this delay.
+    fn share_anew(&mut self, rate: Rate, replicas: NonZeroU32, delay: Duration) {
+        let were_apart = self.replicas > rate.count;
+        let burst = burst(rate, replicas);
+        let fresh = limiter(rate, replicas);
+        self.replicas = replicas;
+        self.limiter = if burst == NonZeroU32::MIN {
+            fresh
+        } else {
+            emptied(fresh, burst)
+        };
+        let now = Instant::now();
+        let next = self
+            .taken
+            .map_or(now, |taken| taken + spacing(rate, replicas));
+        // One that was to begin later has not begun yet.
+        let next = next.max(self.begins.min(now + spacing(rate, replicas)));
+        self.begins = if were_apart {
+            next
+        } else {
+            next.max(now) + delay
+        };
+    }
 }
 
 /// An urgent one waits: the next of its key is not for others, as long as this lives.
@@ -84,22 +114,14 @@ impl<K: Eq + Hash> Paced<K> {
             replicas,
             limiter: limiter(self.rate, replicas),
             begins: Instant::now() + self.delay(replicas),
+            taken: None,
             asked: Instant::now(),
             turns: Turns::default(),
             urgent: 0,
         };
         let mut pace = self.paces.entry(key).or_insert_with(fresh);
         if pace.replicas != replicas {
-            pace.replicas = replicas;
-            pace.limiter = emptied(limiter(self.rate, replicas), burst(self.rate, replicas));
-            // The bucket is empty for as long as a turn takes: what keeps them apart comes after that.
-            let delay = self.delay(replicas);
-            let refilled = if delay.is_zero() {
-                Duration::ZERO
-            } else {
-                spacing(self.rate, replicas)
-            };
-            pace.begins = Instant::now() + refilled + delay;
+            pace.share_anew(self.rate, replicas, self.delay(replicas));
         }
         pace.asked = Instant::now();
         let delay = pace.begins.saturating_duration_since(pace.asked);
@@ -111,6 +133,7 @@ impl<K: Eq + Hash> Paced<K> {
         }
         let taken = pace.limiter.check();
         taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
+        pace.taken = Some(pace.asked);
         pace.turns.went(class);
         Ok(())
     }
@@ -280,6 +303,22 @@ mod tests {
             most_in_a_second(&taken)
         );
         assert!((1400..=1520).contains(&taken.len()), "{}", taken.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fleet_that_changes_all_the_time_does_not_keep_a_slow_rate_from_being_used() {
+        let slow = Rate {
+            count: NonZeroU32::new(6).unwrap(),
+            period: Duration::from_secs(60),
+        };
+        // Five or four of them; each may take one in fifty seconds, or in forty.
+        let taken = taken(slow, 1000, |elapsed| {
+            5 - u32::from(elapsed.as_secs() % 40 < 20)
+        })
+        .await;
+        assert!((20..=25).contains(&taken.len()), "{}", taken.len());
+        let apart = taken.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+        assert!(apart >= Duration::from_secs(40), "{apart:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::{Entry, NoTurn, PATIENCE, Turn};
+use super::lanes::{Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
 use super::requests;
@@ -27,6 +27,9 @@ use crate::irp::{Duplicate, IrpError, Refusal, Registration};
 use crate::job::Operation;
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::telemetry;
+
+/// How long a job that has its turn waits for a slot.
+const SLOT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The portal's code for a document that another portal has registered.
 const ELSEWHERE: &str = "2295";
@@ -153,7 +156,12 @@ async fn turn_and_slot(
             },
             None => None,
         };
-        Ok((turn, of_route, worker.slots.acquire(class, gstin).await))
+        // Long, because those who wait for a slot have their turn soon; not for ever, because the broker takes back
+        // what is held for half an hour.
+        match timeout(SLOT_WITHIN, worker.slots.acquire(class, gstin)).await {
+            Ok(slot) => Ok((turn, of_route, slot)),
+            Err(_elapsed) => Err(NoTurn::Full),
+        }
     };
     let waited = tokio::select! {
         biased;
@@ -245,11 +253,18 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
 
 /// In how long a job that its lane cannot take now had best come back.
 fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
-    let again = case.job.first_seen.is_some();
-    let (class, spacing) = (case.job.class(), worker.limits.spacing(account));
+    let deferred = Deferred {
+        class: case.job.class(),
+        again: case.job.first_seen.is_some(),
+        spacing: worker.limits.spacing(account),
+        at_least: case
+            .in_doubt()
+            .then_some(worker.config.irp.settle_time)
+            .unwrap_or_default(),
+    };
     worker
         .lanes
-        .defer(&account.gstin, class, spacing, again, worker.around())
+        .defer(&account.gstin, &deferred, worker.around())
 }
 
 /// What pre-flight refuses of a document or of an e-way bill's payload, judged before a submit only: one in doubt may be

@@ -174,7 +174,13 @@ impl<'a> Calls<'a> {
                 self.unless_paused()?;
                 self.still_ours().map(|()| session)
             }
-            Admission::Wait(wait) => Err(Box::new(Ending::Deferred { wait, why: "rate" })),
+            Admission::Wait(wait) => {
+                // At a rate so slow each of its jobs would find the same, as fast as the broker hands them out.
+                if wait > PATIENCE {
+                    self.worker.lanes.close(&self.account.gstin, wait);
+                }
+                Err(Box::new(Ending::Deferred { wait, why: "rate" }))
+            }
         }
     }
 

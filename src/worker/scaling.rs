@@ -56,7 +56,8 @@ impl Worker {
         let width = match gstins {
             0 => self.slots.cap(),
             _ => self.slots.cap().min(of_gstins),
-        };
+        }
+        .min(self.config.broker.prefetch.into());
         Some(Found {
             due: waiting + self.handed_out(waiting) * u64::from(replicas),
             on_ladder,
@@ -72,8 +73,7 @@ impl Worker {
         if waiting > 0 {
             u64::from(self.config.broker.prefetch)
         } else {
-            // One slot is held for the next delivery.
-            u64::try_from(self.slots.used().saturating_sub(1)).unwrap_or(u64::MAX)
+            self.lanes.in_hand().into()
         }
     }
 }

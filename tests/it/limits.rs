@@ -52,6 +52,24 @@ async fn rate_of_a_gstin_holds_as_the_portal_counts_it() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn slow_rate_leaves_the_backlog_in_its_queue() -> Result<()> {
+    let mut stack = Stack::start_with(1, |config| config.set("limits.per_gstin", "10/m")).await?;
+    stack.erp.publish(&jobs(SLOW, "A", 3000)).await?;
+    // The third comes twelve seconds after the first.
+    let answered = stack.outcomes(3, Duration::from_secs(30)).await?;
+    answered
+        .values()
+        .for_each(|outcome| outcome.assert_signed(false));
+    let deferred = stack
+        .worker()?
+        .metric("irn_worker_deferred_total", "")
+        .await?;
+    assert!(deferred <= 300.0, "{deferred} of 3000");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn rate_of_the_total_holds_over_all_gstins() -> Result<()> {
     let limited = |config: crate::support::worker::WorkerConfig| {
         config

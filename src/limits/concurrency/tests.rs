@@ -197,8 +197,8 @@ async fn a_free_slot_goes_to_the_gstin_that_has_the_fewest() {
         drop(slot);
         serve();
     }
-    let order: Vec<_> = served.iter().map(|slot| slot.gstin).collect();
-    // Three to none, two to one; then the first in line goes.
+    let order: Vec<_> = served.iter().map(|slot| slot.owner.1).collect();
+    // Three to none, two to one, one to two; then there is one left.
     assert_eq!(order, [another(), another(), gstin(), gstin()]);
     drop(served);
     let state = slots.lock();

@@ -1,7 +1,7 @@
 //! How a lane gets on, and when those that it cannot take come back.
 //!
-//! One rule: they come back in the order in which they left. A rung lets a message go only when all before it have
-//! gone, so what overtook there would not overtake but pile up.
+//! One rule: those that leave for the first time come back in the order in which they left. A rung lets a message go only
+//! when all before it have gone, so what overtook there would not overtake but pile up.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ const DENSEST_KNOWN: Duration = Duration::from_millis(1);
 
 /// One that takes a shorter rung than was planned for it leaves its time to others. But it comes back, and may have to be
 /// put behind them then: this part of the time that it would have taken stays free for that.
-const KEPT_PART: u32 = 4;
+const KEPT_PART: u32 = 12;
 
 /// How a lane gets on.
 #[derive(Debug)]
@@ -84,14 +84,14 @@ impl Course {
             Class::Urgent => &mut self.urgent,
             Class::Bulk => &mut self.bulk,
         };
-        let before = returns.until;
+        let before = returns.until.max(now);
         let wait = returns.next(wish, rungs.longest(), now);
-        let shorter = rungs.shorter(wait, wish.replicas, now);
-        if shorter.is_some() {
-            let taken = returns.until - before;
-            returns.until = before + taken / KEPT_PART;
-        }
-        shorter.unwrap_or(wait)
+        let Some(shorter) = rungs.shorter(wait, wish, now) else {
+            return wait;
+        };
+        let taken = returns.until.saturating_duration_since(before);
+        returns.until = before + taken / KEPT_PART;
+        shorter
     }
 
     /// Whether some that were deferred are still to come back.
@@ -116,6 +116,8 @@ pub(super) struct Return {
     pub(super) queue: Option<u32>,
     /// Among how many replicas they will be shared.
     pub(super) replicas: u32,
+    /// It has to wait for so long in any case.
+    pub(super) at_least: Duration,
 }
 
 /// When the last ones are due.

@@ -34,7 +34,7 @@ impl Counts {
         self.of(class).load(Ordering::Relaxed)
     }
 
-    fn sum(&self) -> u32 {
+    pub(super) fn sum(&self) -> u32 {
         self.get(Class::Urgent) + self.get(Class::Bulk)
     }
 }
@@ -80,7 +80,7 @@ struct State {
     bulk: u32,
     line: Line<oneshot::Sender<Place>>,
     course: Course,
-    /// Until then nobody could go on in a place: there is no session, and no login is left.
+    /// Until then nobody could go on in a place: there is no session, and no login is left, or no call for long.
     closed_until: Option<Instant>,
     /// When a job last came.
     urgent_seen: Option<Instant>,
@@ -337,6 +337,7 @@ impl Lane {
             waiting: self.waiting_in(&mut state, wish.class),
             queue: wish.queue,
             replicas: wish.replicas,
+            at_least: wish.at_least,
         };
         state.course.next_return(&wish, rungs, now)
     }
@@ -376,6 +377,7 @@ pub(super) struct Wish {
     pub(super) hanging: Duration,
     pub(super) queue: Option<u32>,
     pub(super) replicas: u32,
+    pub(super) at_least: Duration,
 }
 
 fn index(count: u32) -> usize {

@@ -95,6 +95,18 @@ pub(super) struct Around {
     pub(super) queue: Option<u32>,
 }
 
+/// A job that cannot go on now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deferred {
+    pub(super) class: Class,
+    /// It has waited before, and is not put behind all others.
+    pub(super) again: bool,
+    /// The time between two calls at its GSTIN's rate.
+    pub(super) spacing: Duration,
+    /// It has to wait for so long in any case.
+    pub(super) at_least: Duration,
+}
+
 /// The right to work on one document now; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -293,7 +305,7 @@ impl Lanes {
         }
     }
 
-    /// Nobody of this GSTIN can go on for so long: it has no session, and no login is left.
+    /// Nobody of this GSTIN can go on for so long: it has no session, and no login is left, or its rate is that slow.
     pub(super) fn close(&self, gstin: &Gstin, wait: Duration) {
         self.lane(gstin).close(Instant::now() + wait.min(PATIENCE));
     }
@@ -333,26 +345,20 @@ impl Lanes {
     }
 
     /// In how long a job that cannot go on now, for a full lane, its GSTIN's rate or login, had best come back: one after
-    /// the other, a little faster than the lane can take them, and not all together. `spacing` is the time between two
-    /// calls at the GSTIN's rate. One that comes `again` has waited and is not put behind all others.
-    pub(super) fn defer(
-        &self,
-        gstin: &Gstin,
-        class: Class,
-        spacing: Duration,
-        again: bool,
-        around: Around,
-    ) -> Duration {
+    /// the other, a little faster than the lane can take them, and not all together.
+    pub(super) fn defer(&self, gstin: &Gstin, deferred: &Deferred, around: Around) -> Duration {
+        let spacing = deferred.spacing;
         let wish = Wish {
-            class,
-            again,
+            class: deferred.class,
+            again: deferred.again,
             spacing,
             hanging: HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART)),
-            queue: match class {
+            queue: match deferred.class {
                 Class::Bulk => around.queue,
                 Class::Urgent => None,
             },
             replicas: around.replicas,
+            at_least: deferred.at_least,
         };
         self.lane(gstin).next_return(wish, &self.rungs)
     }
@@ -360,6 +366,11 @@ impl Lanes {
     /// One goes onto the rung of this delay, for so long.
     pub(super) fn rung_holds(&self, delay: Duration, stay: Duration) {
         self.rungs.holds(delay, stay, Instant::now());
+    }
+
+    /// Deliveries that the lanes have, in a place or in line for one.
+    pub(super) fn in_hand(&self) -> u32 {
+        self.common.held.sum()
     }
 
     /// How many of this GSTIN's jobs are being worked on, and how many wait for their turn.

@@ -32,6 +32,16 @@ fn lanes_among(slots: Arc<Slots>, concurrency: usize) -> Lanes {
     Lanes::new(slots, concurrency, window, &Ladder::try_new(rungs).unwrap())
 }
 
+/// A bulk job that has waited before.
+fn deferred(spacing: Duration) -> Deferred {
+    Deferred {
+        class: Class::Bulk,
+        again: true,
+        spacing,
+        at_least: Duration::ZERO,
+    }
+}
+
 fn gstin() -> Gstin {
     "29AAGCE4783K1Z1".parse().unwrap()
 }
@@ -271,8 +281,8 @@ async fn lane_that_only_seemed_quick_is_left_to_its_share_after_a_moment() {
 async fn jobs_of_a_lane_that_hangs_come_back_by_its_latency_but_never_give_it_up() {
     let lanes = lanes(64, 2);
     let apart = |spacing: Duration| {
-        let first = lanes.defer(&gstin(), Class::Bulk, spacing, true, AROUND);
-        lanes.defer(&gstin(), Class::Bulk, spacing, true, AROUND) - first
+        let first = lanes.defer(&gstin(), &deferred(spacing), AROUND);
+        lanes.defer(&gstin(), &deferred(spacing), AROUND) - first
     };
     for n in 0..20 {
         let turn = lanes.turn(&gstin(), irn(n)).await.unwrap();
@@ -306,7 +316,7 @@ async fn lane_is_forgotten_when_nobody_is_in_it_and_nobody_comes_back() {
     let turn = lanes.turn(&gstin(), irn(0)).await.unwrap();
     lanes.tidy();
     assert_eq!(lanes.lanes.len(), 1);
-    lanes.defer(&gstin(), Class::Bulk, SPACING * 1000, true, AROUND);
+    lanes.defer(&gstin(), &deferred(SPACING * 1000), AROUND);
     drop(turn);
     tokio::time::advance(LATELY + SPACING).await;
     lanes.tidy();

@@ -25,6 +25,7 @@ fn wish(class: Class, again: bool) -> Return {
         waiting: 8,
         queue: None,
         replicas: 1,
+        at_least: Duration::ZERO,
     }
 }
 
@@ -282,12 +283,34 @@ async fn a_short_ladder_takes_a_small_backlog_as_well() {
 
 #[tokio::test]
 async fn the_backlog_of_one_gstin_does_not_hold_up_the_smaller_ones_of_others() {
+    for backlog in [
+        &[100_000, 3_000, 500][..],
+        &[30_000, 15_000],
+        &[30_000, 20_000, 10_000],
+    ] {
+        let start = Instant::now();
+        let mut world = World::new(start, backlog, &LADDER);
+        world.queue_is_known = true;
+        let drained = drained(world, start);
+        for (&jobs, &seconds) in backlog.iter().zip(&drained.seconds) {
+            // At their rate, and what a few hundred lose to the shortest rungs.
+            let bound = jobs / 10 * 3 / 2 + 30;
+            assert!(seconds <= bound, "{jobs} of {backlog:?}: {drained:?}");
+        }
+        let all = backlog.iter().sum::<usize>();
+        assert!(drained.deferrals <= all * 6, "{backlog:?}: {drained:?}");
+    }
+}
+
+#[tokio::test]
+async fn schedule_of_long_ago_does_not_make_those_that_take_a_shorter_rung_due_together() {
     let start = Instant::now();
-    let mut world = World::new(start, &[100_000, 3_000, 500], &LADDER);
-    world.queue_is_known = true;
-    let drained = drained(world, start);
-    // At their rate they would need 300 and 50 seconds.
-    assert!(drained.seconds[1] <= 330, "{drained:?}");
-    assert!(drained.seconds[2] <= 100, "{drained:?}");
-    assert!(drained.deferrals <= 400_000, "{drained:?}");
+    let (mut course, rungs) = (Course::new(start), rungs(&[1, 60], start));
+    let now = start + Duration::from_secs(1000);
+    rungs.holds(Duration::from_secs(60), Duration::from_secs(60), now);
+    let mut next = || course.next_return(&wish(Class::Bulk, false), &rungs, now);
+    // Nine that wait need a second and less.
+    let shortened: Vec<_> = (0..20).map(|_| next()).collect();
+    assert!(shortened.iter().all(|wait| *wait <= Duration::from_secs(1)));
+    assert!(course.bulk.until > now, "it has not gone back");
 }
