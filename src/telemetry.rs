@@ -342,14 +342,19 @@ pub fn job_abandoned(about: About<'_>, why: &'static str) {
     warn!(job.id = job, gstin, why, "delivery left to redelivery");
 }
 
-/// A document was a batch and has been split.
-pub fn batch_split(job_id: &str, documents: usize, taken: Duration) {
-    info!(
-        job.id = job_id,
-        documents,
-        taken_ms = millis(taken),
-        "batch split into {documents} jobs"
-    );
+/// A document was a batch and has been split into jobs or, where it was long, into so many parts first.
+pub fn batch_split(job_id: &str, documents: usize, parts: usize, taken: Duration) {
+    let taken_ms = millis(taken);
+    match parts {
+        0 => info!(
+            job.id = job_id,
+            documents, taken_ms, "batch split into {documents} jobs"
+        ),
+        parts => info!(
+            job.id = job_id,
+            documents, parts, taken_ms, "batch of {documents} documents cut into {parts} parts"
+        ),
+    }
 }
 
 /// A message whose properties lapin cannot read ended the connection.

@@ -25,10 +25,11 @@ mod receipt;
 mod tests;
 
 pub use decode::decode;
-use decode::unreadable;
+use decode::{integer, unreadable};
 pub use letter::DeadLetter;
 use properties::{
-    carried, carried_headers, header_text, headers_fit, returned_headers, write_obituary,
+    carried, carried_headers, header_text, headers_fit, headers_where, returned_headers,
+    write_obituary,
 };
 pub use properties::{header, long, set, short, without_foreign_headers};
 pub use receipt::{CANARY_QUEUES, Receipt};
@@ -319,6 +320,15 @@ pub struct Again<'a> {
     pub portal: Option<Arc<str>>,
 }
 
+/// A part of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPart {
+    /// Which of the batch's documents its first is, from 1.
+    pub first: usize,
+    /// How many documents the batch has.
+    pub of: usize,
+}
+
 /// What a dead letter or poison delivery carries besides.
 #[derive(Clone, Copy, Debug)]
 pub struct Obituary<'a> {
@@ -426,23 +436,37 @@ impl Job {
         size: usize,
         again: &Again<'_>,
     ) -> Properties {
-        let mut headers = self.again(again).headers().clone().unwrap_or_default();
+        let of_job = self.again(again);
+        let mut headers = headers_where(&of_job, |name| name != header::BATCH_PART);
         set(&mut headers, header::BATCH_ID, long(batch_id));
-        set(
-            &mut headers,
-            header::BATCH_SEQ,
-            AMQPValue::LongLongInt(i64::try_from(sequence).unwrap_or(i64::MAX)),
-        );
-        set(
-            &mut headers,
-            header::BATCH_SIZE,
-            AMQPValue::LongLongInt(i64::try_from(size).unwrap_or(i64::MAX)),
-        );
+        set(&mut headers, header::BATCH_SEQ, count(sequence));
+        set(&mut headers, header::BATCH_SIZE, count(size));
         let properties = carried(&self.properties, headers);
         match &self.message_id {
             Some(id) => properties.with_message_id(short(&member_id(id, sequence))),
             None => properties,
         }
+    }
+
+    /// Properties of a part of a batch, which is a batch under the same ids: its documents are numbered as in the whole.
+    pub fn batch_part(&self, batch_id: &str, part: BatchPart, again: &Again<'_>) -> Properties {
+        let properties = self.again(again);
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        set(&mut headers, header::BATCH_ID, long(batch_id));
+        set(&mut headers, header::BATCH_PART, count(part.first));
+        set(&mut headers, header::BATCH_SIZE, count(part.of));
+        properties.with_headers(headers)
+    }
+
+    /// Which part of a batch it is, if a worker has cut it from one.
+    pub fn part_of_batch(&self) -> Option<BatchPart> {
+        let number = |name| {
+            let number = integer(self.properties.headers().as_ref(), name).ok()??;
+            usize::try_from(number).ok()
+        };
+        let first = number(header::BATCH_PART)?;
+        let of = number(header::BATCH_SIZE)?;
+        Some(BatchPart { first, of })
     }
 
     /// The batch's id, if the ERP gave one.
@@ -493,6 +517,10 @@ impl Unreadable {
         }
         carried(&self.properties, headers)
     }
+}
+
+fn count(number: usize) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn digest_id(body: &Body) -> String {

@@ -14,6 +14,8 @@ pub mod header {
     pub const BATCH_ID: &str = "x-irn-batch-id";
     pub const BATCH_SEQ: &str = "x-irn-batch-seq";
     pub const BATCH_SIZE: &str = "x-irn-batch-size";
+    /// In an array that a worker has cut from a longer one: which of that one's documents its first is, from 1.
+    pub const BATCH_PART: &str = "x-irn-batch-part";
     pub const TRACEPARENT: &str = "traceparent";
     pub const TRACESTATE: &str = "tracestate";
     pub const ATTEMPT: &str = "x-irn-attempt";
@@ -65,7 +67,7 @@ pub(super) const OBITUARY: [&str; 5] = [
 const SENDERS_OWN: [&str; 2] = ["CC", "BCC"];
 
 /// Headers the worker writes when it publishes a job again; all of them are short. A batch's are given it by the worker.
-const WORKERS_OWN: [&str; 17] = [
+const WORKERS_OWN: [&str; 18] = [
     header::ATTEMPT,
     header::FIRST_SEEN,
     header::OUTCOME,
@@ -83,6 +85,7 @@ const WORKERS_OWN: [&str; 17] = [
     header::BATCH_ID,
     header::BATCH_SEQ,
     header::BATCH_SIZE,
+    header::BATCH_PART,
 ];
 
 /// The longest of those, a batch's id, in bytes; a longer one is not the worker's.
@@ -150,7 +153,7 @@ pub(super) fn returned_headers(properties: &Properties) -> FieldTable {
 }
 
 /// Those of the headers whose names are to be kept.
-fn headers_where(properties: &Properties, is_kept: impl Fn(&str) -> bool) -> FieldTable {
+pub(super) fn headers_where(properties: &Properties, is_kept: impl Fn(&str) -> bool) -> FieldTable {
     let mut kept = FieldTable::default();
     for (name, value) in properties
         .headers()
@@ -180,7 +183,12 @@ pub(super) fn carried_headers(properties: &Properties) -> FieldTable {
 /// The properties with no other headers than those of a job's attempts and its death: whatever an ERP put there may tell
 /// of the document.
 pub fn without_foreign_headers(properties: Properties) -> Properties {
-    const OF_A_BATCH: [&str; 3] = [header::BATCH_ID, header::BATCH_SEQ, header::BATCH_SIZE];
+    const OF_A_BATCH: [&str; 4] = [
+        header::BATCH_ID,
+        header::BATCH_SEQ,
+        header::BATCH_SIZE,
+        header::BATCH_PART,
+    ];
     let kept = headers_where(&properties, |name| {
         let is_of_attempts = WORKERS_OWN.contains(&name) && !OF_A_BATCH.contains(&name);
         is_of_attempts || name == header::GSTIN

@@ -302,6 +302,28 @@ fn ids_of_a_batchs_members_stay_readable_and_apart() {
 }
 
 #[test]
+fn documents_of_a_part_are_those_of_the_batch_that_it_was_cut_from() {
+    let batch = job(Properties::default().with_message_id(short("m-1")));
+    assert_eq!(batch.part_of_batch(), None);
+    let place = BatchPart {
+        first: 101,
+        of: 250,
+    };
+    let part = job(batch.batch_part("m-1", place, &AGAIN));
+    assert_eq!(part.part_of_batch(), Some(place));
+    assert_eq!(
+        (part.id(None).as_str(), part.batch_id()),
+        ("m-1", Some("m-1"))
+    );
+    // Put back, it is the same part.
+    let part = job(part.again(&AGAIN));
+    assert_eq!(part.part_of_batch(), Some(place));
+    let member = job(part.batch_member("m-1", 107, 250, &AGAIN));
+    assert_eq!(member.part_of_batch(), None);
+    assert_eq!(member.message_id.as_deref(), Some("m-1/107"));
+}
+
+#[test]
 fn a_body_and_a_job_print_nothing_of_the_document() {
     let job = decode(Properties::default(), "generate", false, b"CANARY".to_vec()).unwrap();
     assert!(!format!("{job:?} {:?}", job.body).contains("CANARY"));

@@ -1,7 +1,8 @@
 //! How many logins a GSTIN may have: each replica its share of the rate, and all together no more than the rate in any
 //! period, as far as they hear of one another.
 //!
-//! One rule: a replica that hears nothing still keeps its share, which only a start of many at once exceeds.
+//! One rule: a replica that hears nothing still keeps its share; where it never will, it begins at some time of its own, because
+//! many that start at once would all take theirs in the same moment.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -44,6 +45,8 @@ pub type Announce = dyn Fn(Gstin) + Send + Sync;
 pub(super) struct Logins {
     rate: Rate,
     own: Paced<Gstin>,
+    /// The same where nobody is heard.
+    own_apart: Paced<Gstin>,
     fleet: DashMap<Gstin, VecDeque<Login>>,
     us: OnceLock<Us>,
     hearing: watch::Sender<Hearing>,
@@ -80,6 +83,7 @@ impl Logins {
         Self {
             rate,
             own: Paced::new(rate),
+            own_apart: Paced::new(rate).apart(),
             fleet: DashMap::new(),
             us: OnceLock::new(),
             hearing: watch::Sender::new(Hearing::NotYet),
@@ -182,7 +186,7 @@ impl Logins {
         }
         {
             let mut logins = self.fleet.entry(gstin).or_default();
-            self.own.take(gstin, replicas, Class::Bulk)?;
+            self.share().take(gstin, replicas, Class::Bulk)?;
             let at = Instant::now();
             logins.push_back(Login { at, replica: None });
         }
@@ -211,21 +215,30 @@ impl Logins {
             return None;
         }
         logins.remove(own);
-        self.own.forget(gstin);
+        self.share().forget(gstin);
         Some(self.rate.period)
     }
 
     /// The next login of this GSTIN need not wait for those before it.
     pub(super) fn forget(&self, gstin: &Gstin) {
         self.own.forget(gstin);
+        self.own_apart.forget(gstin);
         self.fleet.remove(gstin);
     }
 
     pub(super) fn forget_the_quiet(&self) {
         self.own.forget_the_quiet();
+        self.own_apart.forget_the_quiet();
         self.fleet
             .retain(|_, logins| logins.iter().any(|login| self.is_recent(login)));
         self.fleet.shrink_to_fit();
+    }
+
+    fn share(&self) -> &Paced<Gstin> {
+        match *self.hearing.borrow() {
+            Hearing::NotYet | Hearing::Since(_) => &self.own,
+            Hearing::Never => &self.own_apart,
+        }
     }
 
     fn is_recent(&self, login: &Login) -> bool {
@@ -311,6 +324,24 @@ mod tests {
         assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
         logins.hears(false);
         assert_eq!(waited(&logins, Some(second)).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_start_at_once_and_hear_nobody_do_not_log_in_together() {
+        let fleet = NonZeroU32::new(100).unwrap();
+        let replicas: Vec<_> = (0..fleet.get()).map(|_| replica("deaf")).collect();
+        replicas.iter().for_each(|logins| logins.hears(false));
+        let mut taken = 0;
+        for _ in 0..60 {
+            let takes = |logins: &&Logins| logins.take(gstin(), fleet).is_ok();
+            taken += replicas.iter().filter(takes).count();
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(taken <= 12, "{taken} in the first minute; two are the rate");
+        // Few enough that each may have one need not wait for each other.
+        let few = replica("one of two");
+        few.hears(false);
+        assert_eq!(few.take(gstin(), NonZeroU32::new(2).unwrap()), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

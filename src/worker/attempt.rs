@@ -253,14 +253,16 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
 
 /// In how long a job that its lane cannot take now had best come back.
 fn planned_return(worker: &Worker, case: &Case, account: &Account) -> Duration {
+    let at_least = if case.in_doubt() {
+        worker.config.irp.settle_time
+    } else {
+        Duration::ZERO
+    };
     let deferred = Deferred {
         class: case.job.class(),
         again: case.job.first_seen.is_some(),
         spacing: worker.limits.spacing(account),
-        at_least: case
-            .in_doubt()
-            .then_some(worker.config.irp.settle_time)
-            .unwrap_or_default(),
+        at_least,
     };
     worker
         .lanes

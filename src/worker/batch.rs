@@ -1,9 +1,14 @@
 //! A JSON array of documents: split into one job per document, all confirmed before the batch is acknowledged.
 //!
-//! One rule: nothing is published before the whole array has been read, and beside the body no more is held than what
-//! is being published just now.
+//! Two rules: nothing is published before the whole array has been read, and beside the body no more is held than what
+//! is being published just now. And of what has been handed out, little at a time: split by a replica that died, every
+//! document comes back in doubt, and each that the portal does not have counts as an error. So a long array is cut into
+//! parts first, which is done in no time, and a few parts are in hand at once.
 
 mod documents;
+mod turns;
+
+use std::iter;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -12,12 +17,15 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::carry;
+use super::case::SWEPT;
 use crate::broker::{Acknowledger, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::crash::Point;
 use crate::document::{self, BadDocument};
-use crate::job::{Again, Body, Job, PriorOutcome, Properties};
+use crate::job::{Again, BatchPart, Body, Job, PriorOutcome, Properties};
 use crate::telemetry::{self, About};
 use documents::{Broken, Documents};
+
+pub(super) use turns::Turns;
 
 /// Confirms in flight: publishing one by one would wait for the disk each time.
 const IN_FLIGHT: usize = 64;
@@ -27,6 +35,10 @@ const BYTES_IN_FLIGHT: usize = 1024 * 1024;
 
 /// The most documents one message may hold.
 const MAX_DOCUMENTS: usize = 10_000;
+
+/// What is longer than this, in documents or in bytes, is cut into parts of this length.
+const PART_DOCUMENTS: usize = 100;
+const PART_BYTES: usize = 256 * 1024;
 
 /// Other tasks get their turn after so many bytes: a millisecond or so of reading.
 const READ_AT_ONCE: usize = 512 * 1024;
@@ -45,26 +57,123 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
         }
     };
     let id = job.id(None);
+    // It is not in doubt any more, its documents are.
+    worker.unknowns.settled(&id);
+    let batch = Batch {
+        job: &job,
+        id: &id,
+        acknowledger: &acknowledger,
+        part: job.part_of_batch(),
+        size,
+    };
     let started = Instant::now();
-    let published = publish_all(worker, &job, size, &acknowledger, &id).await;
+    let published = if batch.is_long() {
+        publish_parts(worker, &batch).await
+    } else {
+        publish_all(worker, &batch).await
+    };
     if published.is_ok() {
         worker.crash.at(Point::BatchConfirmed);
     }
-    let about = About {
-        job_id: &id,
-        gstin: None,
-        attempt: job.attempt,
-        span: None,
-    };
+    let about = about(&job, &id);
     match published {
-        Ok(()) if acknowledger.ack().await => telemetry::batch_split(&id, size, started.elapsed()),
-        Ok(()) => telemetry::job_abandoned(
+        Ok(parts) if acknowledger.ack().await => {
+            telemetry::batch_split(&id, size, parts, started.elapsed());
+        }
+        Ok(_) => telemetry::job_abandoned(
             about,
             "batch split, but not acknowledged: its jobs may come twice",
         ),
         Err(carry::Lost) => {
             telemetry::job_abandoned(about, "the delivery was lost before the batch was split")
         }
+    }
+}
+
+fn about<'a>(job: &Job, id: &'a str) -> About<'a> {
+    About {
+        job_id: id,
+        gstin: None,
+        attempt: job.attempt,
+        span: None,
+    }
+}
+
+/// An array that has been read to its end.
+struct Batch<'a> {
+    job: &'a Job,
+    id: &'a str,
+    acknowledger: &'a Acknowledger,
+    part: Option<BatchPart>,
+    /// How many documents it has.
+    size: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Whether it is cut before it is split. What has been cut is not cut once more, whatever somebody put there.
+    fn is_long(&self) -> bool {
+        let bytes = self.job.body.as_bytes().len();
+        let is_long = self.size > PART_DOCUMENTS || bytes > PART_BYTES;
+        is_long && self.size > 1 && self.part.is_none()
+    }
+
+    fn batch_id(&self) -> &'a str {
+        self.job.batch_id().unwrap_or(self.id)
+    }
+
+    /// Its documents, as they are numbered in the batch, and how many that has.
+    fn documents(&self) -> impl Iterator<Item = (usize, &'a RawValue)> + use<'a> {
+        let first = self.part.map_or(1, |part| part.first);
+        // It has been read to the end before: there is no fault in it.
+        (first..).zip(Documents::of(self.job.body.as_bytes()).map_while(Result::ok))
+    }
+
+    fn of(&self) -> usize {
+        self.part.map_or(self.size, |part| part.of)
+    }
+
+    /// What its documents carry on.
+    fn again(&self, outcome: PriorOutcome) -> Again<'a> {
+        let job = self.job;
+        // Nobody has seen a document of a batch that is handed out for the first time, or that had to wait for its turn: like
+        // a job of its own it can be refused without a call.
+        let is_fresh = !job.redelivered && outcome == PriorOutcome::NotSent;
+        let waited = job.last_error.as_deref();
+        Again {
+            portal: None,
+            attempt: 1,
+            outcome,
+            first_seen: job.first_seen.or_else(|| (!is_fresh).then(Timestamp::now)),
+            error: waited.filter(|error| is_fresh && *error == SWEPT),
+        }
+    }
+
+    /// Publishes what it is made of. A batch handed out before may have been split before: its documents then begin with a
+    /// look-up, on a rung that gives their twins time to finish.
+    async fn publish(
+        &self,
+        worker: &Worker,
+        body: Body,
+        properties: impl Fn(&Again<'_>) -> Properties,
+    ) -> Result<(), carry::Lost> {
+        let job = self.job;
+        let (exchange, outcome) = if job.redelivered {
+            let settled = worker.ladder.at_least(worker.config.irp.settle_time);
+            (retry_exchange(settled).into(), PriorOutcome::Unknown)
+        } else {
+            (JOBS_EXCHANGE.into(), job.outcome)
+        };
+        let publication = Publication {
+            exchange,
+            routing_key: job.routing_key.as_str().into(),
+            properties: properties(&self.again(outcome)),
+            body,
+        };
+        let in_doubt = || properties(&self.again(PriorOutcome::Unknown));
+        let about = about(job, self.id);
+        carry::publish_job(worker, &publication, in_doubt, self.acknowledger, about).await?;
+        worker.crash.at(Point::BatchPartConfirmed);
+        Ok(())
     }
 }
 
@@ -111,31 +220,17 @@ fn not_json(body: &[u8]) -> String {
     }
 }
 
-async fn publish_all(
-    worker: &Worker,
-    job: &Job,
-    size: usize,
-    acknowledger: &Acknowledger,
-    id: &str,
-) -> Result<(), carry::Lost> {
-    let batch_id = job.batch_id().unwrap_or(id);
-    // It has been read to the end before: there is no fault in it.
-    let mut documents = (1..).zip(Documents::of(job.body.as_bytes()).map_while(Result::ok));
+/// Publishes each document as a job of its own.
+async fn publish_all(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carry::Lost> {
+    let mut documents = batch.documents();
     loop {
         // Collected unpolled: a closure inside the stream would not be general enough for a spawned task.
-        let publishing: Vec<_> = together(&mut documents)
+        let publishing: Vec<_> = together(&mut documents, IN_FLIGHT, BYTES_IN_FLIGHT)
             .into_iter()
-            .map(|(sequence, document)| {
-                let place = Place {
-                    batch_id,
-                    sequence,
-                    size,
-                };
-                publish(worker, job, document, place, acknowledger, id)
-            })
+            .map(|(sequence, document)| publish(worker, batch, document, sequence))
             .collect();
         if publishing.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         stream::iter(publishing)
             .buffer_unordered(IN_FLIGHT)
@@ -144,13 +239,38 @@ async fn publish_all(
     }
 }
 
-/// As many of the next documents as may be in flight together; at least one, unless there is none.
+/// Publishes it in parts, each a batch; returns how many.
+async fn publish_parts(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carry::Lost> {
+    let mut documents = batch.documents();
+    let mut parts = 0;
+    loop {
+        let publishing: Vec<_> = iter::from_fn(|| {
+            let part = together(&mut documents, PART_DOCUMENTS, PART_BYTES);
+            (!part.is_empty()).then_some(part)
+        })
+        .take(BYTES_IN_FLIGHT / PART_BYTES)
+        .map(|part| publish_part(worker, batch, part))
+        .collect();
+        if publishing.is_empty() {
+            return Ok(parts);
+        }
+        parts += publishing.len();
+        stream::iter(publishing)
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<()>()
+            .await?;
+    }
+}
+
+/// The next documents, so many or so many bytes of them; at least one, unless there is none.
 fn together<'a>(
     documents: &mut impl Iterator<Item = (usize, &'a RawValue)>,
+    most: usize,
+    most_bytes: usize,
 ) -> Vec<(usize, &'a RawValue)> {
     let mut bytes = 0;
     let mut taken = Vec::new();
-    while taken.len() < IN_FLIGHT && bytes < BYTES_IN_FLIGHT {
+    while taken.len() < most && bytes < most_bytes {
         let Some((sequence, document)) = documents.next() else {
             break;
         };
@@ -160,63 +280,43 @@ fn together<'a>(
     taken
 }
 
-/// A document's place in its batch.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    batch_id: &'a str,
-    sequence: usize,
-    size: usize,
-}
-
-impl Place<'_> {
-    fn properties(&self, job: &Job, outcome: PriorOutcome) -> Properties {
-        // Nobody has seen a document of a batch that is handed out for the first time: like a job of its own it can
-        // be refused without a call.
-        let is_fresh = !job.redelivered && outcome == PriorOutcome::NotSent;
-        let first_seen = job.first_seen.or_else(|| (!is_fresh).then(Timestamp::now));
-        let again = Again {
-            portal: None,
-            attempt: 1,
-            outcome,
-            first_seen,
-            error: None,
-        };
-        job.batch_member(self.batch_id, self.sequence, self.size, &again)
-    }
-}
-
-/// A batch handed out before may have been split before: its documents then begin with a look-up, on a rung that
-/// gives their twins time to finish.
 async fn publish(
     worker: &Worker,
-    job: &Job,
+    batch: &Batch<'_>,
     document: &RawValue,
-    place: Place<'_>,
-    acknowledger: &Acknowledger,
-    id: &str,
+    sequence: usize,
 ) -> Result<(), carry::Lost> {
-    let settled = worker.ladder.at_least(worker.config.irp.settle_time);
-    let (exchange, outcome) = if job.redelivered {
-        (retry_exchange(settled).into(), PriorOutcome::Unknown)
-    } else {
-        (JOBS_EXCHANGE.into(), job.outcome)
+    let (id, of) = (batch.batch_id(), batch.of());
+    let body = Body::copy_of(document.get().as_bytes());
+    let properties = |again: &Again<'_>| batch.job.batch_member(id, sequence, of, again);
+    batch.publish(worker, body, properties).await
+}
+
+async fn publish_part(
+    worker: &Worker,
+    batch: &Batch<'_>,
+    documents: Vec<(usize, &RawValue)>,
+) -> Result<(), carry::Lost> {
+    let first = documents.first().map_or(1, |(sequence, _)| *sequence);
+    let part = BatchPart {
+        first,
+        of: batch.of(),
     };
-    let publication = Publication {
-        exchange,
-        routing_key: job.routing_key.as_str().into(),
-        properties: place.properties(job, outcome),
-        body: Body::copy_of(document.get().as_bytes()),
-    };
-    let about = About {
-        job_id: id,
-        gstin: None,
-        attempt: job.attempt,
-        span: None,
-    };
-    let in_doubt = || place.properties(job, PriorOutcome::Unknown);
-    carry::publish_job(worker, &publication, in_doubt, acknowledger, about).await?;
-    worker.crash.at(Point::BatchPartConfirmed);
-    Ok(())
+    let id = batch.batch_id();
+    let properties = |again: &Again<'_>| batch.job.batch_part(id, part, again);
+    batch.publish(worker, array(&documents), properties).await
+}
+
+/// An array of these documents, byte for byte as they are.
+fn array(documents: &[(usize, &RawValue)]) -> Body {
+    let length: usize = documents.iter().map(|(_, text)| text.get().len() + 1).sum();
+    let mut body = Vec::with_capacity(length + 1);
+    for (_, document) in documents {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        body.extend_from_slice(document.get().as_bytes());
+    }
+    body.push(b']');
+    Body::new(body)
 }
 
 #[cfg(test)]
@@ -242,6 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_arrays_of_the_same_documents_byte_for_byte() {
+        let body = b"[ {\"a\" : [1, 2.50] } ,\t3,\"x\" ]";
+        let mut documents = (1..).zip(Documents::of(body).map_while(Result::ok));
+        let mut part = || array(&together(&mut documents, 2, 100));
+        assert_eq!(part().as_bytes(), b"[{\"a\" : [1, 2.50] },3]");
+        assert_eq!(part().as_bytes(), b"[\"x\"]");
+    }
+
+    #[test]
     fn documents_in_flight_are_bounded_in_number_and_in_bytes() {
         let sizes = |length: usize, count: usize| {
             let document = format!("\"{}\"", "a".repeat(length));
@@ -249,7 +358,7 @@ mod tests {
             let mut documents = (1..).zip(Documents::of(body.as_bytes()).map_while(Result::ok));
             let mut sizes = Vec::new();
             loop {
-                match together(&mut documents).len() {
+                match together(&mut documents, IN_FLIGHT, BYTES_IN_FLIGHT).len() {
                     0 => return sizes,
                     size => sizes.push(size),
                 }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Delivery, Publication, Publisher};
@@ -55,7 +55,7 @@ use crate::retry::Ladder;
 use crate::signature::Keyring;
 use crate::telemetry::{Queues, Recent, Traces};
 
-use case::{Case, Subject};
+use case::{Case, SWEPT, Subject};
 use fleet::Fleet;
 use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
@@ -69,9 +69,6 @@ pub use routes::{Route, Routes};
 pub use run::{Stopped, run};
 pub use scaling::watch_backlog;
 
-/// A batch of the largest size takes some time of the broker's and of ours.
-const SPLIT_AT_ONCE: usize = 2;
-
 /// Everything a job needs, shared by all tasks of one process.
 #[derive(Debug)]
 pub struct Worker {
@@ -84,7 +81,7 @@ pub struct Worker {
     refusals: Refusals,
     slots: Arc<Slots>,
     /// Batches that are split at once: no call is made for them, so a portal that is down does not keep them waiting.
-    splitting: Semaphore,
+    splitting: batch::Turns,
     lanes: Lanes,
     resyncs: Resyncs,
     ladder: Ladder,
@@ -152,7 +149,7 @@ impl Worker {
             limits: parts.limits,
             refusals: Refusals::default(),
             slots: parts.slots,
-            splitting: Semaphore::new(SPLIT_AT_ONCE),
+            splitting: batch::Turns::new(),
             ladder: parts.ladder,
             publisher: parts.publisher,
             paused: parts.paused,
@@ -300,13 +297,18 @@ impl Worker {
             self.crash.at(Point::Decoded);
             let turn = tokio::select! {
                 biased;
-                turn = self.splitting.acquire() => turn.ok(),
-                () = self.stop.cancelled() => None,
+                turn = self.splitting.turn(job.body.as_bytes().len()) => {
+                    turn.map_err(|wait| Ending::Deferred { wait, why: SWEPT })
+                }
+                () = self.stop.cancelled() => Err(Ending::HandedBack),
             };
-            if turn.is_none() {
-                let case = Case::new(job, Subject::Unnamed, acknowledger, &self.traces);
-                return self.settle_and_carry_out(case, Ending::HandedBack).await;
-            }
+            let _turn = match turn {
+                Ok(turn) => turn,
+                Err(ending) => {
+                    let case = Case::new(job, Subject::Unnamed, acknowledger, &self.traces);
+                    return self.settle_and_carry_out(case, ending).await;
+                }
+            };
             return batch::split(self, job, acknowledger).await;
         }
         let body = job.body.as_bytes();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use irn_worker::crash::Point;
 use tokio::time::timeout;
 
 use crate::support::amqp::Job;
@@ -97,6 +98,45 @@ async fn ten_thousand_documents_of_one_message_are_answered_once_each_and_others
         peak - before <= 2 * length + 24 * 1024,
         "{before} KiB grew to {peak} KiB"
     );
+    Ok(())
+}
+
+/// Each look-up that finds nothing is an error at the portal, and a GSTIN may have 2,000 of them in a day.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn few_documents_of_a_long_array_are_looked_up_when_its_worker_dies() -> Result<()> {
+    const LONG: usize = 3000;
+    let mut stack = Stack::start(0).await?;
+    let documents: Vec<String> = (1..=LONG)
+        .map(|number| invoice(GSTINS[0], &format!("D/{number}")))
+        .collect();
+    let change = |config: WorkerConfig| config.set("limits.per_gstin", "5000/s");
+    // Thirty parts, and then some of the documents of the first ones.
+    let crash = format!("{}:400", Point::BatchPartConfirmed.name());
+    let armed = change(stack.config()?)?.env("IRN_WORKER_CRASH_AT", &crash);
+    let mut victim = armed.start("the one that dies").await?;
+    let array = format!("[{}]", documents.join(","));
+    stack.erp.publish(&[Job::generate("long", array)]).await?;
+    victim.ended(SOON).await?;
+    let survivor = change(stack.config()?)?.start("the one that lives").await?;
+    stack.workers.push(survivor);
+
+    let mut answered = BTreeSet::new();
+    let taking = stack.erp.take_until("irn.results", |message| {
+        let outcome = message.json()?;
+        assert_eq!(outcome["status"], "signed", "{outcome}");
+        let size = message.header("x-irn-batch-size");
+        assert_eq!(size.as_deref(), Some("3000"));
+        let number = message.header("x-irn-batch-seq").context("no number")?;
+        assert_eq!(outcome["job_id"], format!("long/{number}"));
+        answered.insert(number);
+        Ok(answered.len() == LONG)
+    });
+    timeout(MANY, taking).await??;
+    let calls = stack.sandbox.calls().await?;
+    println!("{calls:?}");
+    assert_eq!((calls.registrations, calls.duplicates), (3000, 0));
+    assert!(calls.lookups < 1500, "{calls:?}");
     Ok(())
 }
 

@@ -43,7 +43,7 @@ const WAITS: &[Row] = &[
     ),
     wait(
         "swept",
-        "its GSTIN has more jobs than the window has room for, and others stand behind them",
+        "its GSTIN has more jobs than the window has room for, and others stand behind them; or it is a batch, and others are being split",
         "nothing to do; broker.share_per_gstin says how much of the window one GSTIN may take",
     ),
     wait(

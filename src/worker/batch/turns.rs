@@ -1,0 +1,111 @@
+//! Whose turn it is to be split.
+//!
+//! One rule: what waits here is little. A delivery that waits would come back in doubt if this replica died, with all of
+//! its documents; and the prefetch window counts messages, however long they are.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+/// A batch of the largest size takes some time of the broker's and of ours.
+const AT_ONCE: usize = 2;
+
+/// So many bytes of batches may wait; two hundred documents or so.
+const WAITING: usize = 512 * 1024;
+
+/// Those that may not come back as quickly as they can be split, about.
+const BYTES_A_SECOND: f64 = 8.0 * 1024.0 * 1024.0;
+
+/// No sooner than this, because each comes back for the price of a message.
+const SOONEST: Duration = Duration::from_millis(250);
+
+/// The turns of one process.
+#[derive(Debug)]
+pub(in crate::worker) struct Turns {
+    turns: Semaphore,
+    /// Bytes of those that wait.
+    waiting: AtomicUsize,
+    /// When the last of those that were sent away comes back.
+    last: Mutex<Instant>,
+}
+
+/// A batch that waits.
+struct Waiting<'t> {
+    turns: &'t Turns,
+    bytes: usize,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.turns.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Turns {
+    pub(in crate::worker) fn new() -> Self {
+        Self {
+            turns: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until a batch of this length may be split, or says in how long it had best come back.
+    pub(in crate::worker) async fn turn(
+        &self,
+        bytes: usize,
+    ) -> Result<SemaphorePermit<'_>, Duration> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(turn);
+        }
+        let Some(_waiting) = self.wait(bytes) else {
+            return Err(self.next_return(bytes));
+        };
+        // Closed never.
+        self.turns.acquire().await.map_err(|_| SOONEST)
+    }
+
+    fn wait(&self, bytes: usize) -> Option<Waiting<'_>> {
+        let waiting = Waiting { turns: self, bytes };
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= WAITING).then_some(waiting)
+    }
+
+    fn next_return(&self, bytes: usize) -> Duration {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let due = (*last).max(now + SOONEST);
+        *last = due + Duration::from_secs_f64(bytes / BYTES_A_SECOND);
+        due - now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn few_wait_for_their_turn_and_the_others_come_back_one_after_the_other() {
+        let turns = Turns::new();
+        let first = turns.turn(usize::MAX / 4).await.unwrap();
+        let second = turns.turn(1).await.unwrap();
+        let mut waits = Box::pin(turns.turn(WAITING));
+        assert!((&mut waits).now_or_never().is_none());
+        let mebibyte = 1024 * 1024;
+        let away = [turns.turn(mebibyte).await, turns.turn(1).await];
+        let second_of = Duration::from_millis(125);
+        assert_eq!(away.map(Result::unwrap_err), [SOONEST, SOONEST + second_of]);
+        drop(first);
+        let third = waits.await.unwrap();
+        drop(second);
+        assert!(turns.turn(1).await.is_ok(), "nobody waits any more");
+        drop(third);
+        assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
+    }
+}
