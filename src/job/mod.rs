@@ -329,6 +329,13 @@ pub struct BatchPart {
     pub of: usize,
 }
 
+impl BatchPart {
+    /// Whether so many documents from its first on are in the batch.
+    pub fn has_room_for(self, documents: usize) -> bool {
+        self.first >= 1 && self.first.saturating_add(documents) <= self.of.saturating_add(1)
+    }
+}
+
 /// What a dead letter or poison delivery carries besides.
 #[derive(Clone, Copy, Debug)]
 pub struct Obituary<'a> {
@@ -437,7 +444,11 @@ impl Job {
         again: &Again<'_>,
     ) -> Properties {
         let of_job = self.again(again);
-        let mut headers = headers_where(&of_job, |name| name != header::BATCH_PART);
+        // What became of the batch is not what became of its documents.
+        let is_the_batchs = |name: &str| {
+            name == header::BATCH_PART || name == header::ERROR && again.error.is_none()
+        };
+        let mut headers = headers_where(&of_job, |name| !is_the_batchs(name));
         set(&mut headers, header::BATCH_ID, long(batch_id));
         set(&mut headers, header::BATCH_SEQ, count(sequence));
         set(&mut headers, header::BATCH_SIZE, count(size));

@@ -315,6 +315,7 @@ fn documents_of_a_part_are_those_of_the_batch_that_it_was_cut_from() {
         (part.id(None).as_str(), part.batch_id()),
         ("m-1", Some("m-1"))
     );
+    assert!(place.has_room_for(150) && !place.has_room_for(151));
     // Put back, it is the same part.
     let part = job(part.again(&AGAIN));
     assert_eq!(part.part_of_batch(), Some(place));

@@ -40,6 +40,8 @@ struct Pace {
     limiter: Limiter,
     /// Replicas that take turns of more than a period each would all go together, and go on so.
     begins: Instant,
+    /// It began, or went on, at a time of its own.
+    is_apart: bool,
     /// When the last one was taken.
     taken: Option<Instant>,
     asked: Instant,
@@ -50,28 +52,18 @@ struct Pace {
 
 impl Pace {
     /// From now on it is shared among so many. Replicas that took turns at the same moments and are now too many for that
-    /// get apart by this delay.
+    /// get apart by this delay, once.
     fn share_anew(&mut self, rate: Rate, replicas: NonZeroU32, delay: Duration) {
-        let were_apart = self.replicas > rate.count;
-        let burst = burst(rate, replicas);
-        let fresh = limiter(rate, replicas);
+        let (spacing, now) = (spacing(rate, replicas), Instant::now());
         self.replicas = replicas;
-        self.limiter = if burst == NonZeroU32::MIN {
-            fresh
-        } else {
-            emptied(fresh, burst)
-        };
-        let now = Instant::now();
-        let next = self
-            .taken
-            .map_or(now, |taken| taken + spacing(rate, replicas));
+        self.limiter = without_burst(limiter(rate, replicas), burst(rate, replicas));
+        let next = self.taken.map_or(now, |taken| taken + spacing);
         // One that was to begin later has not begun yet.
-        let next = next.max(self.begins.min(now + spacing(rate, replicas)));
-        self.begins = if were_apart {
-            next
-        } else {
-            next.max(now) + delay
-        };
+        self.begins = next.max(self.begins.min(now + spacing));
+        if !self.is_apart && !delay.is_zero() {
+            self.is_apart = true;
+            self.begins = self.begins.max(now) + delay;
+        }
     }
 }
 
@@ -110,10 +102,12 @@ impl<K: Eq + Hash> Paced<K> {
 
     /// Takes one of this key now, or says how long there will be none.
     pub(super) fn take(&self, key: K, replicas: NonZeroU32, class: Class) -> Result<(), Duration> {
+        let delay = self.delay(replicas);
         let fresh = || Pace {
             replicas,
             limiter: limiter(self.rate, replicas),
-            begins: Instant::now() + self.delay(replicas),
+            begins: Instant::now() + delay,
+            is_apart: !delay.is_zero(),
             taken: None,
             asked: Instant::now(),
             turns: Turns::default(),
@@ -121,7 +115,7 @@ impl<K: Eq + Hash> Paced<K> {
         };
         let mut pace = self.paces.entry(key).or_insert_with(fresh);
         if pace.replicas != replicas {
-            pace.share_anew(self.rate, replicas, self.delay(replicas));
+            pace.share_anew(self.rate, replicas, delay);
         }
         pace.asked = Instant::now();
         let delay = pace.begins.saturating_duration_since(pace.asked);
@@ -209,10 +203,12 @@ fn limiter(rate: Rate, replicas: NonZeroU32) -> Limiter {
     RateLimiter::direct_with_clock(quota, TokioClock)
 }
 
-/// Without its burst.
-fn emptied(limiter: Limiter, burst: NonZeroU32) -> Limiter {
-    // It is new, so all of the burst is there to be taken.
-    drop(limiter.check_n(burst));
+/// With one left of its burst.
+fn without_burst(limiter: Limiter, burst: NonZeroU32) -> Limiter {
+    if let Some(rest) = NonZeroU32::new(burst.get() - 1) {
+        // It is new, so all of the burst is there to be taken.
+        drop(limiter.check_n(rest));
+    }
     limiter
 }
 
@@ -230,7 +226,14 @@ mod tests {
 
     /// Takes as soon as it can, `share(elapsed)` saying among how many, and returns when.
     async fn taken(rate: Rate, seconds: u64, share: impl Fn(Duration) -> u32) -> Vec<Duration> {
-        let paced = Paced::new(rate);
+        taken_of(&Paced::new(rate), seconds, share).await
+    }
+
+    async fn taken_of(
+        paced: &Paced<()>,
+        seconds: u64,
+        share: impl Fn(Duration) -> u32,
+    ) -> Vec<Duration> {
         let start = Instant::now();
         let mut taken = Vec::new();
         while start.elapsed() < Duration::from_secs(seconds) {
@@ -307,18 +310,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn fleet_that_changes_all_the_time_does_not_keep_a_slow_rate_from_being_used() {
-        let slow = Rate {
-            count: NonZeroU32::new(6).unwrap(),
-            period: Duration::from_secs(60),
-        };
-        // Five or four of them; each may take one in fifty seconds, or in forty.
-        let taken = taken(slow, 1000, |elapsed| {
-            5 - u32::from(elapsed.as_secs() % 40 < 20)
-        })
-        .await;
-        assert!((20..=25).contains(&taken.len()), "{}", taken.len());
-        let apart = taken.windows(2).map(|two| two[1] - two[0]).min().unwrap();
-        assert!(apart >= Duration::from_secs(40), "{apart:?}");
+        // The last one begins with a burst of five.
+        for (count, period, fewer, least, spacing) in [
+            (6, 60, 4, 20, 40),
+            (6, 60, 6, 12, 60),
+            (1000, 3600, 20, 12, 0),
+        ] {
+            let slow = Rate {
+                count: NonZeroU32::new(count).unwrap(),
+                period: Duration::from_secs(period),
+            };
+            let paced = Paced::new(slow).apart();
+            // They are so many or one more, each for twenty seconds.
+            let share = |elapsed: Duration| fewer + u32::from(elapsed.as_secs() % 40 < 20);
+            let taken = taken_of(&paced, 1000, share).await;
+            let many = taken.len();
+            assert!((least..=25).contains(&many), "{fewer} of {count}: {many}");
+            let gaps = taken.windows(2).map(|two| two[1] - two[0]);
+            let apart = gaps.min().unwrap();
+            assert!(apart >= Duration::from_secs(spacing), "{apart:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

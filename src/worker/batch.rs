@@ -1,4 +1,5 @@
-//! A JSON array of documents: split into one job per document, all confirmed before the batch is acknowledged.
+//! A JSON array of documents: split into one job per document, or a long one into parts that are, all confirmed before it is
+//! acknowledged.
 //!
 //! Two rules: nothing is published before the whole array has been read, and beside the body no more is held than what
 //! is being published just now. And of what has been handed out, little at a time: split by a replica that died, every
@@ -48,7 +49,12 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// Publishes each document as a job of its own, then acknowledges the batch.
+/// Whether its documents may have been handed out before.
+pub(super) fn is_in_doubt(job: &Job) -> bool {
+    job.redelivered || job.outcome == PriorOutcome::Unknown
+}
+
+/// Publishes each document as a job of its own, then acknowledges the batch; a long one in parts first.
 pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger) {
     let size = match count(job.body.as_bytes()).await {
         Ok(size) => size,
@@ -63,7 +69,7 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
         job: &job,
         id: &id,
         acknowledger: &acknowledger,
-        part: job.part_of_batch(),
+        part: job.part_of_batch().filter(|part| part.has_room_for(size)),
         size,
     };
     let started = Instant::now();
@@ -110,7 +116,7 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Whether it is cut before it is split. What has been cut is not cut once more, whatever somebody put there.
+    /// Whether it is cut before it is split.
     fn is_long(&self) -> bool {
         let bytes = self.job.body.as_bytes().len();
         let is_long = self.size > PART_DOCUMENTS || bytes > PART_BYTES;
@@ -157,7 +163,9 @@ impl<'a> Batch<'a> {
         properties: impl Fn(&Again<'_>) -> Properties,
     ) -> Result<(), carry::Lost> {
         let job = self.job;
-        let (exchange, outcome) = if job.redelivered {
+        // Of what no worker has published, the doubt has waited on no rung.
+        let is_young = job.redelivered || is_in_doubt(job) && job.first_seen.is_none();
+        let (exchange, outcome) = if is_young {
             let settled = worker.ladder.at_least(worker.config.irp.settle_time);
             (retry_exchange(settled).into(), PriorOutcome::Unknown)
         } else {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::case::Case;
-use super::lanes::PATIENCE;
+use super::lanes::{Closed, PATIENCE};
 use super::paused;
 use super::portal;
 use super::portals::Portal;
@@ -177,7 +177,9 @@ impl<'a> Calls<'a> {
             Admission::Wait(wait) => {
                 // At a rate so slow each of its jobs would find the same, as fast as the broker hands them out.
                 if wait > PATIENCE {
-                    self.worker.lanes.close(&self.account.gstin, wait);
+                    self.worker
+                        .lanes
+                        .close(&self.account.gstin, wait, Closed::Rate);
                 }
                 Err(Box::new(Ending::Deferred { wait, why: "rate" }))
             }
@@ -203,7 +205,9 @@ impl<'a> Calls<'a> {
                 NoSession::Replaced => continue,
                 NoSession::Limited(wait) => {
                     // Each of its jobs would find the same, as fast as the broker hands them out.
-                    self.worker.lanes.close(&self.account.gstin, wait);
+                    self.worker
+                        .lanes
+                        .close(&self.account.gstin, wait, Closed::Login);
                     Ending::Deferred {
                         wait,
                         why: "login rate",

@@ -46,7 +46,7 @@ use crate::control::Paused;
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
-use crate::job::{self, Body, Job, Operation, Properties};
+use crate::job::{self, Body, Class, Job, Operation, Properties};
 use crate::limits::{Limits, Refusals, Scaling, Slots};
 use crate::outcome::{ErrorEntry, ErrorSource, Reason};
 use crate::preflight::{self, Preflight};
@@ -82,6 +82,7 @@ pub struct Worker {
     slots: Arc<Slots>,
     /// Batches that are split at once: no call is made for them, so a portal that is down does not keep them waiting.
     splitting: batch::Turns,
+    splitting_urgent: batch::Turns,
     lanes: Lanes,
     resyncs: Resyncs,
     ladder: Ladder,
@@ -150,6 +151,7 @@ impl Worker {
             refusals: Refusals::default(),
             slots: parts.slots,
             splitting: batch::Turns::new(),
+            splitting_urgent: batch::Turns::new(),
             ladder: parts.ladder,
             publisher: parts.publisher,
             paused: parts.paused,
@@ -295,9 +297,13 @@ impl Worker {
         };
         if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
             self.crash.at(Point::Decoded);
+            let turns = match job.class() {
+                Class::Bulk => &self.splitting,
+                Class::Urgent => &self.splitting_urgent,
+            };
             let turn = tokio::select! {
                 biased;
-                turn = self.splitting.turn(job.body.as_bytes().len()) => {
+                turn = turns.turn(job.body.as_bytes().len(), batch::is_in_doubt(&job)) => {
                     turn.map_err(|wait| Ending::Deferred { wait, why: SWEPT })
                 }
                 () = self.stop.cancelled() => Err(Ending::HandedBack),

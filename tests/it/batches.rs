@@ -111,8 +111,8 @@ async fn few_documents_of_a_long_array_are_looked_up_when_its_worker_dies() -> R
         .map(|number| invoice(GSTINS[0], &format!("D/{number}")))
         .collect();
     let change = |config: WorkerConfig| config.set("limits.per_gstin", "5000/s");
-    // Thirty parts, and then some of the documents of the first ones.
-    let crash = format!("{}:400", Point::BatchPartConfirmed.name());
+    // Thirty parts, and then documents of the first ones.
+    let crash = format!("{}:1000", Point::BatchPartConfirmed.name());
     let armed = change(stack.config()?)?.env("IRN_WORKER_CRASH_AT", &crash);
     let mut victim = armed.start("the one that dies").await?;
     let array = format!("[{}]", documents.join(","));
@@ -136,6 +136,7 @@ async fn few_documents_of_a_long_array_are_looked_up_when_its_worker_dies() -> R
     let calls = stack.sandbox.calls().await?;
     println!("{calls:?}");
     assert_eq!((calls.registrations, calls.duplicates), (3000, 0));
+    // Those of the parts in hand, and jobs that were handed out: far from all.
     assert!(calls.lookups < 1500, "{calls:?}");
     Ok(())
 }

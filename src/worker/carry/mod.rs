@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT, UNEXPLAINED};
+use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT, Subject, UNEXPLAINED};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::config::Rung;
@@ -194,10 +194,15 @@ async fn again(
     .await
 }
 
-/// Where its ERP has begun no trace, the attempts to come belong to the one that this attempt began.
+/// Where its ERP has begun no trace, the attempts to come belong to the one that this attempt began. The documents of a batch
+/// have one each.
 fn in_its_trace(case: &Case, properties: Properties) -> Properties {
+    let is_untraced = || {
+        let is_named = !matches!(case.subject, Subject::Unnamed);
+        is_named && case.job.trace_header(header::TRACEPARENT).is_none()
+    };
     match &case.span {
-        Some(span) if case.job.trace_header(header::TRACEPARENT).is_none() => {
+        Some(span) if is_untraced() => {
             let mut headers = properties.headers().clone().unwrap_or_default();
             span.write_to(&mut headers);
             properties.with_headers(headers)

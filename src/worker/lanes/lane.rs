@@ -64,6 +64,15 @@ impl Common {
     }
 }
 
+/// Why nobody can go on in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) enum Closed {
+    /// There is no session, and no login is left: mostly not for long, and another replica may have one.
+    Login,
+    /// Its rate is that slow, for all replicas and all the time.
+    Rate,
+}
+
 /// One GSTIN's lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -80,8 +89,9 @@ struct State {
     bulk: u32,
     line: Line<oneshot::Sender<Place>>,
     course: Course,
-    /// Until then nobody could go on in a place: there is no session, and no login is left, or no call for long.
+    /// Until then nobody could go on in a place.
     closed_until: Option<Instant>,
+    closed_for: Closed,
     /// When a job last came.
     urgent_seen: Option<Instant>,
     bulk_seen: Option<Instant>,
@@ -202,6 +212,8 @@ pub(super) struct Standing {
     pub(super) pace: Duration,
     /// Until then it is closed, or nobody knows yet whether it still is.
     pub(super) closed_until: Option<Instant>,
+    /// What for.
+    pub(super) closed_for: Closed,
 }
 
 impl Lane {
@@ -215,6 +227,7 @@ impl Lane {
                 line: Line::default(),
                 course: Course::new(Instant::now()),
                 closed_until: None,
+                closed_for: Closed::Login,
                 urgent_seen: None,
                 bulk_seen: None,
             }),
@@ -251,8 +264,10 @@ impl Lane {
     }
 
     /// Lets nobody go on before then.
-    pub(super) fn close(&self, until: Instant) {
-        self.lock().closed_until = Some(until);
+    pub(super) fn close(&self, until: Instant, closed_for: Closed) {
+        let mut state = self.lock();
+        state.closed_until = Some(until);
+        state.closed_for = closed_for;
     }
 
     /// Hands the free places to those in line.
@@ -298,6 +313,7 @@ impl Lane {
             held: self.held.get(class),
             pace: state.course.pace(places, now),
             closed_until: state.closed_or_reopening_until(now),
+            closed_for: state.closed_for,
         }
     }
 

@@ -27,6 +27,8 @@ use crate::retry::Ladder;
 
 use course::{HANGING_PART, HANGING_SPACING};
 use lane::{Common, Counts, Held, Lane, Place, Standing, Wish};
+
+pub(super) use lane::Closed;
 use room::{Look, Others, QUICK, Room};
 use rungs::Rungs;
 
@@ -286,8 +288,9 @@ impl Lanes {
         }
     }
 
-    /// The lane is closed, which no sweep opens: another replica may have a session, and do the work. Those within its share
-    /// wait; the others go to the ladder one by one where somebody wants for work who may stand behind them.
+    /// The lane is closed, which no sweep opens. Those within its share wait; the others go to the ladder one by one: for a
+    /// login only where somebody wants for work who may stand behind them, because another replica may have a session, and do
+    /// the work; for a rate also where nobody is seen.
     fn waits_outside(
         &self,
         standing: &Standing,
@@ -298,16 +301,21 @@ impl Lanes {
         let now = Instant::now();
         let left = self.window.saturating_sub(self.common.held.get(class));
         let in_share = standing.held < self.share && standing.held < left;
-        if in_share || around.alone || !self.is_wanted(class, now) {
+        let probes = match standing.closed_for {
+            Closed::Login => self.is_wanted(class, now),
+            Closed::Rate => true,
+        };
+        if in_share || around.alone || !probes {
             Waits::ForNow(until)
         } else {
             Waits::Until(self.next_probe(around.replicas, now))
         }
     }
 
-    /// Nobody of this GSTIN can go on for so long: it has no session, and no login is left, or its rate is that slow.
-    pub(super) fn close(&self, gstin: &Gstin, wait: Duration) {
-        self.lane(gstin).close(Instant::now() + wait.min(PATIENCE));
+    /// Nobody of this GSTIN can go on for so long.
+    pub(super) fn close(&self, gstin: &Gstin, wait: Duration, closed_for: Closed) {
+        let until = Instant::now() + wait.min(PATIENCE);
+        self.lane(gstin).close(until, closed_for);
     }
 
     /// Whether they have not existed for long: nobody was seen yet who does not come often.

@@ -365,7 +365,7 @@ async fn bulk_that_fills_its_window_defers_no_urgent_job() {
 async fn a_closed_lane_lets_nobody_go_on_and_opens_again_for_those_in_line() {
     let lanes = Arc::new(lanes(64, 8));
     lanes.see_another().await;
-    lanes.close(&gstin(), Duration::from_secs(2));
+    lanes.close(&gstin(), Duration::from_secs(2), Closed::Login);
     let began = Instant::now();
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..20 {
@@ -390,13 +390,13 @@ async fn a_lane_that_stays_closed_holds_its_share_for_a_minute_and_the_others_le
     lanes.see_another().await;
     let began = Instant::now();
     let mut waiting = tokio::task::JoinSet::new();
-    lanes.close(&gstin(), PATIENCE);
+    lanes.close(&gstin(), PATIENCE, Closed::Login);
     for n in 0..128 {
         let lanes = Arc::clone(&lanes);
         waiting.spawn(async move {
             let ended = lanes.turn(&gstin(), irn(n)).await.map(drop);
             // Whoever tries finds that it is closed still.
-            lanes.close(&gstin(), PATIENCE);
+            lanes.close(&gstin(), PATIENCE, Closed::Login);
             (ended, began.elapsed())
         });
     }
