@@ -73,6 +73,11 @@ impl<T> Line<T> {
         }
     }
 
+    /// One came elsewhere at that time: more are expected here as well.
+    pub fn expects(&mut self, seen: Option<Instant>) {
+        self.urgent_seen = self.urgent_seen.max(seen);
+    }
+
     /// How many of so many places this class may have. A part of them is kept free where urgent ones are expected, so
     /// that they need not wait until a call has been answered.
     pub fn share(&self, class: Class, places: usize, now: Instant) -> usize {
@@ -213,6 +218,9 @@ mod tests {
         assert_eq!(line.share(Class::Urgent, 8, Instant::now()), 8);
         tokio::time::advance(EXPECTED_FOR * 2).await;
         assert_eq!(bulk(&line, 8), 8);
+        line.expects(Some(Instant::now()));
+        line.expects(None);
+        assert_eq!(bulk(&line, 8), 7, "where one came elsewhere");
     }
 
     #[tokio::test]

@@ -49,9 +49,31 @@ pub(super) struct Common {
     pub(super) held: Counts,
     /// Lanes that have any.
     pub(super) holding: Counts,
+    /// When an urgent job last came, of whichever GSTIN.
+    pub(super) urgent_seen: Mutex<Option<Instant>>,
 }
 
 impl Common {
+    fn urgent_seen(&self) -> Option<Instant> {
+        *self
+            .urgent_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn comes(&self, class: Class, now: Instant) {
+        match class {
+            Class::Urgent => {
+                let mut seen = self
+                    .urgent_seen
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *seen = Some(now);
+            }
+            Class::Bulk => {}
+        }
+    }
+
     /// How many places a lane has. While the slots are fewer than configured, one GSTIN gets half of those there are.
     fn places(&self) -> u32 {
         let slots = self.slots.limit();
@@ -238,8 +260,9 @@ impl Lane {
     pub(super) fn place_now(self: &Arc<Self>, class: Class) -> Option<Place> {
         let now = Instant::now();
         let places = self.common.places();
+        self.common.comes(class, now);
         let mut state = self.lock();
-        state.line.comes(class, now);
+        state.line.expects(self.common.urgent_seen());
         *state.seen(class) = Some(now);
         if state.closed_until(now).is_some() {
             return None;
@@ -282,6 +305,7 @@ impl Lane {
         let now = Instant::now();
         let places = index(self.common.places());
         let mut state = self.lock();
+        state.line.expects(self.common.urgent_seen());
         if state.closed_until(now).is_some() {
             return None;
         }

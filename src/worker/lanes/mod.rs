@@ -189,6 +189,7 @@ impl Lanes {
                 slots,
                 held: Counts::default(),
                 holding: Counts::default(),
+                urgent_seen: Mutex::new(None),
             }),
             window: prefetch,
             share: window.share.of(prefetch).max(concurrency),

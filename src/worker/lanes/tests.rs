@@ -347,6 +347,22 @@ async fn urgent_jobs_go_before_those_that_wait_in_the_lane_and_leave_them_every_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_is_left_for_an_urgent_job_where_one_came_of_whichever_gstin() {
+    let lanes = lanes(64, 8);
+    let urgent = lanes.turn_of(&another(), Class::Urgent, irn(100)).await;
+    drop(urgent.unwrap());
+    let mut turns = Vec::new();
+    for n in 0..8 {
+        let turn = tokio::time::timeout(QUICK, lanes.turn(&gstin(), irn(n))).await;
+        turns.extend(turn.ok().and_then(Result::ok));
+    }
+    assert_eq!(turns.len(), 7);
+    let of = gstin();
+    let urgent = lanes.turn_of(&of, Class::Urgent, irn(8));
+    assert!(tokio::time::timeout(QUICK, urgent).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn bulk_that_fills_its_window_defers_no_urgent_job() {
     let lanes = lanes(64, 8);
     lanes.see_another().await;
