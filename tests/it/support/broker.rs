@@ -184,7 +184,10 @@ impl Broker {
     /// What the management API tells of the virtual host's `kind` (`queues`, `exchanges`, `bindings`).
     pub(crate) async fn list(&self, kind: &str) -> Result<Vec<Value>> {
         let url = format!("{}/api/{kind}/{}", self.management, self.vhost);
-        http::json(&http::client()?, &url).await
+        let client = http::client()?;
+        // A queue that comes or goes while they are listed may make that fail: status 500, without a word.
+        let list = async || http::json(&client, &url).await.map(Some);
+        eventually(LISTED_WITHIN, "the broker to list them", list).await
     }
 
     /// Imports a definitions file into the virtual host.
@@ -197,8 +200,7 @@ impl Broker {
 
     /// What the management API says of every quorum queue.
     pub(crate) async fn quorum_queues(&self) -> Result<Vec<Value>> {
-        let url = format!("{}/api/queues/{}", self.management, self.vhost);
-        let mut queues: Vec<Value> = http::json(&http::client()?, &url).await?;
+        let mut queues = self.list("queues").await?;
         queues.retain(|queue| queue["type"] == "quorum");
         Ok(queues)
     }
