@@ -343,14 +343,14 @@ pub fn job_abandoned(about: About<'_>, why: &'static str) {
 }
 
 /// A document was a batch and has been split into jobs or, where it was long, into so many parts first.
-pub fn batch_split(job_id: &str, documents: usize, parts: usize, taken: Duration) {
+pub fn batch_split(job_id: &str, documents: usize, parts: Option<usize>, taken: Duration) {
     let taken_ms = millis(taken);
     match parts {
-        0 => info!(
+        None => info!(
             job.id = job_id,
             documents, taken_ms, "batch split into {documents} jobs"
         ),
-        parts => info!(
+        Some(parts) => info!(
             job.id = job_id,
             documents, parts, taken_ms, "batch of {documents} documents cut into {parts} parts"
         ),

@@ -1,7 +1,7 @@
 //! One rate for each of many keys, of which a replica takes its share.
 //!
-//! One rule: a change of the share never hands out a burst. A key that is being paced goes on from its last one, and from an
-//! empty bucket: a fleet that changes often must not make it begin to wait anew each time.
+//! One rule: a change of the share never hands out a burst. A key that is being paced goes on from its last one, with none
+//! saved: a fleet that changes often must not make it begin to wait anew each time.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;

@@ -74,9 +74,9 @@ pub(super) async fn split(worker: &Worker, job: Job, acknowledger: Acknowledger)
     };
     let started = Instant::now();
     let published = if batch.is_long() {
-        publish_parts(worker, &batch).await
+        publish_parts(worker, &batch).await.map(Some)
     } else {
-        publish_all(worker, &batch).await
+        publish_all(worker, &batch).await.map(|()| None)
     };
     if published.is_ok() {
         worker.crash.at(Point::BatchConfirmed);
@@ -127,13 +127,14 @@ impl<'a> Batch<'a> {
         self.job.batch_id().unwrap_or(self.id)
     }
 
-    /// Its documents, as they are numbered in the batch, and how many that has.
+    /// Its documents, as they are numbered in the batch.
     fn documents(&self) -> impl Iterator<Item = (usize, &'a RawValue)> + use<'a> {
         let first = self.part.map_or(1, |part| part.first);
         // It has been read to the end before: there is no fault in it.
         (first..).zip(Documents::of(self.job.body.as_bytes()).map_while(Result::ok))
     }
 
+    /// How many documents the batch has.
     fn of(&self) -> usize {
         self.part.map_or(self.size, |part| part.of)
     }
@@ -229,7 +230,7 @@ fn not_json(body: &[u8]) -> String {
 }
 
 /// Publishes each document as a job of its own.
-async fn publish_all(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carry::Lost> {
+async fn publish_all(worker: &Worker, batch: &Batch<'_>) -> Result<(), carry::Lost> {
     let mut documents = batch.documents();
     loop {
         // Collected unpolled: a closure inside the stream would not be general enough for a spawned task.
@@ -238,7 +239,7 @@ async fn publish_all(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carry:
             .map(|(sequence, document)| publish(worker, batch, document, sequence))
             .collect();
         if publishing.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         stream::iter(publishing)
             .buffer_unordered(IN_FLIGHT)

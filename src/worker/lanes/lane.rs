@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::course::{Course, Return};
+use super::course::{Course, HANGING_PART, HANGING_SPACING, Return};
 use super::rungs::Rungs;
+use super::{Around, Deferred};
 use crate::job::Class;
 use crate::limits::{Line, Slots};
 
@@ -54,24 +55,20 @@ pub(super) struct Common {
 }
 
 impl Common {
-    fn urgent_seen(&self) -> Option<Instant> {
-        *self
-            .urgent_seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn comes(&self, class: Class, now: Instant) {
+    /// A job of this class has come; returns when the last urgent one did.
+    fn comes(&self, class: Class, now: Instant) -> Option<Instant> {
+        let mut seen = self.urgent_seen();
         match class {
-            Class::Urgent => {
-                let mut seen = self
-                    .urgent_seen
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                *seen = Some(now);
-            }
+            Class::Urgent => *seen = Some(now),
             Class::Bulk => {}
         }
+        *seen
+    }
+
+    fn urgent_seen(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.urgent_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many places a lane has. While the slots are fewer than configured, one GSTIN gets half of those there are.
@@ -260,9 +257,9 @@ impl Lane {
     pub(super) fn place_now(self: &Arc<Self>, class: Class) -> Option<Place> {
         let now = Instant::now();
         let places = self.common.places();
-        self.common.comes(class, now);
+        let urgent_seen = self.common.comes(class, now);
         let mut state = self.lock();
-        state.line.expects(self.common.urgent_seen());
+        state.line.expects(urgent_seen);
         *state.seen(class) = Some(now);
         if state.closed_until(now).is_some() {
             return None;
@@ -304,8 +301,9 @@ impl Lane {
     fn next_served(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
         let now = Instant::now();
         let places = index(self.common.places());
+        let urgent_seen = *self.common.urgent_seen();
         let mut state = self.lock();
-        state.line.expects(self.common.urgent_seen());
+        state.line.expects(urgent_seen);
         if state.closed_until(now).is_some() {
             return None;
         }
@@ -363,21 +361,31 @@ impl Lane {
             && state.has_place(class, self.common.concurrency, now)
     }
 
-    /// In how long one that cannot go on now had best come back: `again`, if it has come back before. `spacing` is the
-    /// time between two calls at the GSTIN's rate, `hanging` the most between two where the lane is slower than that.
-    pub(super) fn next_return(&self, wish: Wish, rungs: &Rungs) -> Duration {
+    /// In how long one that cannot go on now had best come back.
+    pub(super) fn next_return(
+        &self,
+        deferred: &Deferred,
+        around: Around,
+        rungs: &Rungs,
+    ) -> Duration {
+        let Deferred { class, spacing, .. } = *deferred;
         let now = Instant::now();
         let places = self.common.places();
         let mut state = self.lock();
+        // Where the lane is slower than its rate, the most between two.
+        let hanging = HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART));
         let pace = state.course.pace(places, now);
         let wish = Return {
-            class: wish.class,
-            again: wish.again,
-            spacing: wish.spacing.max(pace.min(wish.hanging)),
-            waiting: self.waiting_in(&mut state, wish.class),
-            queue: wish.queue,
-            replicas: wish.replicas,
-            at_least: wish.at_least,
+            class,
+            again: deferred.again,
+            spacing: spacing.max(pace.min(hanging)),
+            waiting: self.waiting_in(&mut state, class),
+            queue: match class {
+                Class::Bulk => around.queue,
+                Class::Urgent => None,
+            },
+            replicas: around.replicas,
+            at_least: deferred.at_least,
         };
         state.course.next_return(&wish, rungs, now)
     }
@@ -406,18 +414,6 @@ impl Lane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What [`Lane::next_return`] has to know.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
-    pub(super) class: Class,
-    pub(super) again: bool,
-    pub(super) spacing: Duration,
-    pub(super) hanging: Duration,
-    pub(super) queue: Option<u32>,
-    pub(super) replicas: u32,
-    pub(super) at_least: Duration,
 }
 
 fn index(count: u32) -> usize {

@@ -25,8 +25,7 @@ use crate::job::Class;
 use crate::limits::Slots;
 use crate::retry::Ladder;
 
-use course::{HANGING_PART, HANGING_SPACING};
-use lane::{Common, Counts, Held, Lane, Place, Standing, Wish};
+use lane::{Common, Counts, Held, Lane, Place, Standing};
 
 pub(super) use lane::Closed;
 use room::{Look, Others, QUICK, Room};
@@ -356,20 +355,7 @@ impl Lanes {
     /// In how long a job that cannot go on now, for a full lane, its GSTIN's rate or login, had best come back: one after
     /// the other, a little faster than the lane can take them, and not all together.
     pub(super) fn defer(&self, gstin: &Gstin, deferred: &Deferred, around: Around) -> Duration {
-        let spacing = deferred.spacing;
-        let wish = Wish {
-            class: deferred.class,
-            again: deferred.again,
-            spacing,
-            hanging: HANGING_SPACING.max(spacing.saturating_mul(HANGING_PART)),
-            queue: match deferred.class {
-                Class::Bulk => around.queue,
-                Class::Urgent => None,
-            },
-            replicas: around.replicas,
-            at_least: deferred.at_least,
-        };
-        self.lane(gstin).next_return(wish, &self.rungs)
+        self.lane(gstin).next_return(deferred, around, &self.rungs)
     }
 
     /// One goes onto the rung of this delay, for so long.

@@ -1,3 +1,4 @@
+use super::course::{HANGING_PART, HANGING_SPACING};
 use super::*;
 use crate::config::Rung;
 use crate::outcome::PortalSign;
