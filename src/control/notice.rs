@@ -2,9 +2,12 @@
 //!
 //! One rule: notices only ever make a replica hold back. Who forges one costs some waiting, and nothing else.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{LONGEST_BYTES, VERSION};
+use super::{LONGEST_BYTES, VERSION, Whom};
 use crate::gstin::Gstin;
 
 /// Something that the other replicas should know.
@@ -12,8 +15,12 @@ use crate::gstin::Gstin;
 pub enum Notice {
     /// The sender has just begun to listen: whoever has something to tell of late, tells it again.
     Hello,
+    /// The sender is there.
+    Here,
     /// The sender logs in for this GSTIN now.
     Login(Gstin),
+    /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
+    Errors(Whom, Vec<(Duration, u32)>),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -23,6 +30,12 @@ struct Wire<'a> {
     replica: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     gstin: Option<&'a str>,
+    // A name may have characters that JSON escapes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Cow<'a, str>>,
+    /// Seconds ago, and how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<(u64, u32)>>,
 }
 
 impl Notice {
@@ -32,9 +45,23 @@ impl Notice {
             return None;
         }
         let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
-        let notice = match (wire.version, wire.action, wire.gstin) {
-            (VERSION, "hello", None) => Self::Hello,
-            (VERSION, "login", Some(gstin)) => Self::Login(gstin.parse().ok()?),
+        if wire.version != VERSION {
+            return None;
+        }
+        let notice = match (wire.action, wire.gstin, wire.client, wire.errors) {
+            ("hello", None, None, None) => Self::Hello,
+            ("here", None, None, None) => Self::Here,
+            ("login", Some(gstin), None, None) => Self::Login(gstin.parse().ok()?),
+            ("errors", gstin, client, Some(errors)) => {
+                let whom = match (gstin, client) {
+                    (Some(gstin), None) => Whom::Gstin(gstin.parse().ok()?),
+                    (None, Some(client)) => Whom::Client(client.into_owned()),
+                    _ => return None,
+                };
+                let errors = errors.into_iter();
+                let errors = errors.map(|(ago, count)| (Duration::from_secs(ago), count));
+                Self::Errors(whom, errors.collect())
+            }
             _ => return None,
         };
         Some((wire.replica, notice))
@@ -42,17 +69,34 @@ impl Notice {
 
     /// The message, from this replica.
     pub fn to_json(&self, replica: &str) -> String {
-        let (action, gstin) = match self {
-            Self::Hello => ("hello", None),
-            Self::Login(gstin) => ("login", Some(gstin.as_str())),
-        };
-        serde_json::json!(Wire {
+        let mut wire = Wire {
             version: VERSION,
-            action,
+            action: "",
             replica,
-            gstin,
-        })
-        .to_string()
+            gstin: None,
+            client: None,
+            errors: None,
+        };
+        match self {
+            Self::Hello => wire.action = "hello",
+            Self::Here => wire.action = "here",
+            Self::Login(gstin) => {
+                wire.action = "login";
+                wire.gstin = Some(gstin.as_str());
+            }
+            Self::Errors(whom, errors) => {
+                wire.action = "errors";
+                match whom {
+                    Whom::Gstin(gstin) => wire.gstin = Some(gstin.as_str()),
+                    Whom::Client(client) => wire.client = Some(client.into()),
+                    // It has no budget of its own.
+                    Whom::Portal => {}
+                }
+                let errors = errors.iter();
+                wire.errors = Some(errors.map(|(ago, count)| (ago.as_secs(), *count)).collect());
+            }
+        }
+        serde_json::json!(wire).to_string()
     }
 }
 
@@ -63,8 +107,15 @@ mod tests {
 
     #[test]
     fn notice_is_read_as_it_was_written_and_is_no_order() {
-        let login = Notice::Login("29AAGCE4783K1Z1".parse().unwrap());
-        for notice in [Notice::Hello, login] {
+        let gstin: Gstin = "29AAGCE4783K1Z1".parse().unwrap();
+        let errors = || vec![(Duration::from_secs(86_400), 7), (Duration::ZERO, u32::MAX)];
+        for notice in [
+            Notice::Hello,
+            Notice::Here,
+            Notice::Login(gstin),
+            Notice::Errors(Whom::Gstin(gstin), errors()),
+            Notice::Errors(Whom::Client("Müller \"& Söhne\"\n".to_owned()), errors()),
+        ] {
             let message = notice.to_json("host-1");
             assert_eq!(Notice::read(message.as_bytes()), Some(("host-1", notice)));
             assert!(Order::read(message.as_bytes()).is_err());
@@ -80,6 +131,10 @@ mod tests {
             r#"{"version":2,"action":"hello","replica":"a"}"#,
             r#"{"version":1,"action":"login","replica":"a"}"#,
             r#"{"version":1,"action":"login","replica":"a","gstin":"all"}"#,
+            r#"{"version":1,"action":"here","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
+            r#"{"version":1,"action":"errors","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
+            r#"{"version":1,"action":"errors","replica":"a","errors":[[0,1]]}"#,
+            r#"{"version":1,"action":"errors","replica":"a","client":"c","errors":[[0,-1]]}"#,
             r#"{"version":1,"action":"resume","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
         ] {
             assert_eq!(Notice::read(message.as_bytes()), None, "{message}");

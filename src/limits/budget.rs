@@ -67,6 +67,12 @@ fn is_used_up(used: u32, limit: NonZeroU32, each: NonZeroU32) -> bool {
     used > 0 && used.saturating_add(each.get()) > limit.get()
 }
 
+/// Less than this part of a budget is not worth telling others.
+const TOLD_FROM: u32 = 10;
+
+/// The errors of a budget's window, by their age.
+pub type Errors = Vec<(Duration, u32)>;
+
 /// Whose budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -207,6 +213,27 @@ impl Budget {
         self.clients.keys()
     }
 
+    /// The errors of the GSTINs that have used a tenth of their budget or more.
+    pub(super) fn told_of_gstins(&self) -> Vec<(Gstin, Errors)> {
+        self.gstins.told()
+    }
+
+    /// The same of clients.
+    pub(super) fn told_of_clients(&self) -> Vec<(Arc<str>, Errors)> {
+        self.clients.told()
+    }
+
+    /// Another replica knows of these errors of a GSTIN. They count, if they are more than those that are known here.
+    pub(super) fn heard_of_gstin(&self, gstin: &Gstin, errors: &[(Duration, u32)]) {
+        self.gstins.purse(gstin, || *gstin).ledger().heard(errors);
+    }
+
+    /// The same of a client.
+    pub(super) fn heard_of_client(&self, client: &str, errors: &[(Duration, u32)]) {
+        let purse = self.clients.purse(client, || client.into());
+        purse.ledger().heard(errors);
+    }
+
     /// An operator has seen to the cause: this GSTIN's errors so far are forgiven. The client's are not.
     pub(super) fn resume(&self, gstin: &Gstin) {
         self.gstins.clear(gstin);
@@ -307,6 +334,18 @@ impl<K: Clone + Eq + Hash> Purses<K> {
         purses.map(|entry| entry.key().clone()).collect()
     }
 
+    fn told(&self) -> Vec<(K, Errors)> {
+        let enough = self.limit().get() / TOLD_FROM;
+        let told = |purse: &Purse| {
+            let mut ledger = purse.ledger();
+            let used = ledger.used();
+            (used > 0 && used >= enough).then(|| ledger.ages())
+        };
+        let purses = self.purses.iter();
+        let told = purses.filter_map(|entry| Some((entry.key().clone(), told(entry.value())?)));
+        told.collect()
+    }
+
     fn tidy(&self, tell: impl Fn(&K, &mut Ledger)) {
         self.purses.retain(|key, purse| {
             let mut ledger = purse.ledger();
@@ -335,6 +374,8 @@ struct Purse(Mutex<Ledger>);
 #[derive(Debug)]
 struct Ledger {
     started: Instant,
+    /// As long before the start began the window that ended then.
+    period: Duration,
     window: Window,
     /// The errors that the calls under way may count for.
     under_way: u32,
@@ -352,6 +393,7 @@ impl Purse {
     fn new(started: Instant, period: Duration) -> Self {
         Self(Mutex::new(Ledger {
             started,
+            period,
             window: Window::new(period),
             under_way: 0,
             told: BudgetState::Open,
@@ -365,13 +407,27 @@ impl Purse {
 }
 
 impl Ledger {
+    /// Since the beginning of what another replica may know of.
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.period * 2 + self.started.elapsed()
     }
 
     fn used(&mut self) -> u32 {
         let now = self.now();
         self.window.used(now)
+    }
+
+    fn ages(&mut self) -> Errors {
+        let now = self.now();
+        self.window.ages(now)
+    }
+
+    fn heard(&mut self, errors: &[(Duration, u32)]) {
+        let (all, now) = (errors.iter(), self.now());
+        let told = all.fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
+        if told > self.used() {
+            self.window.become_as(now, errors);
+        }
     }
 
     fn is_empty(&mut self) -> bool {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::paced::Paced;
+use super::share::Share;
 use crate::config::Rate;
 use crate::gstin::Gstin;
 use crate::job::Class;
@@ -186,7 +187,8 @@ impl Logins {
         }
         {
             let mut logins = self.fleet.entry(gstin).or_default();
-            self.share().take(gstin, replicas, Class::Bulk)?;
+            self.own_share()
+                .take(gstin, Share::of(replicas), Class::Bulk)?;
             let at = Instant::now();
             logins.push_back(Login { at, replica: None });
         }
@@ -215,7 +217,7 @@ impl Logins {
             return None;
         }
         logins.remove(own);
-        self.share().forget(gstin);
+        self.own_share().forget(gstin);
         Some(self.rate.period)
     }
 
@@ -234,7 +236,7 @@ impl Logins {
         self.fleet.shrink_to_fit();
     }
 
-    fn share(&self) -> &Paced<Gstin> {
+    fn own_share(&self) -> &Paced<Gstin> {
         match *self.hearing.borrow() {
             Hearing::NotYet | Hearing::Since(_) => &self.own,
             Hearing::Never => &self.own_apart,

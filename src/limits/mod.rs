@@ -15,13 +15,14 @@ mod logins;
 mod paced;
 mod rate;
 mod refusals;
+mod roll;
 mod scaling;
 mod share;
 mod window;
 
 pub use breaker::{Scope, View, clamped};
 pub use breakers::{Breakers, UnderWay};
-pub use budget::{Allowance, BudgetState, Reservation, Stopped, Usage};
+pub use budget::{Allowance, BudgetState, Errors, Reservation, Stopped, Usage};
 pub use concurrency::{Slot, Slots};
 pub use line::Line;
 pub use logins::Announce;

@@ -2,8 +2,11 @@
 //!
 //! One rule: a change of the share never hands out a burst. A key that is being paced goes on from its last one, with none
 //! saved: a fleet that changes often must not make it begin to wait anew each time.
+//!
+//! Where a share is so small that it has no burst, replicas that know their places take turns: each has its own moments on
+//! the clock, so that all together are spaced as one would be alone.
 
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use tokio::time::Instant;
 
 use super::clock::{Moment, TokioClock};
 use super::line::Turns;
+use super::share::{Seat, Share};
 use crate::config::Rate;
 use crate::job::Class;
 
@@ -35,10 +39,11 @@ pub(super) struct Paced<K: Eq + Hash> {
 
 #[derive(Debug)]
 struct Pace {
-    /// Whose share the limiter holds.
-    replicas: NonZeroU32,
+    /// The share that the limiter holds.
+    share: Share,
     limiter: Limiter,
-    /// Replicas that take turns of more than a period each would all go together, and go on so.
+    /// None is taken before. Replicas that take turns of more than a period each would all go together, and go on so; and
+    /// where they have places, each waits for its own.
     begins: Instant,
     /// It began, or went on, at a time of its own.
     is_apart: bool,
@@ -53,9 +58,10 @@ struct Pace {
 impl Pace {
     /// From now on it is shared among so many. Replicas that took turns at the same moments and are now too many for that
     /// get apart by this delay, once.
-    fn share_anew(&mut self, rate: Rate, replicas: NonZeroU32, delay: Duration) {
+    fn share_anew(&mut self, rate: Rate, share: Share, delay: Duration) {
+        let replicas = share.replicas;
         let (spacing, now) = (spacing(rate, replicas), Instant::now());
-        self.replicas = replicas;
+        self.share = share;
         self.limiter = without_burst(limiter(rate, replicas), burst(rate, replicas));
         let next = self.taken.map_or(now, |taken| taken + spacing);
         // One that was to begin later has not begun yet.
@@ -101,10 +107,12 @@ impl<K: Eq + Hash> Paced<K> {
     }
 
     /// Takes one of this key now, or says how long there will be none.
-    pub(super) fn take(&self, key: K, replicas: NonZeroU32, class: Class) -> Result<(), Duration> {
-        let delay = self.delay(replicas);
+    pub(super) fn take(&self, key: K, share: Share, class: Class) -> Result<(), Duration> {
+        let replicas = share.replicas;
+        let turns = Places::of(self.rate, share, &key);
+        let delay = self.delay(replicas, turns);
         let fresh = || Pace {
-            replicas,
+            share,
             limiter: limiter(self.rate, replicas),
             begins: Instant::now() + delay,
             is_apart: !delay.is_zero(),
@@ -114,8 +122,11 @@ impl<K: Eq + Hash> Paced<K> {
             urgent: 0,
         };
         let mut pace = self.paces.entry(key).or_insert_with(fresh);
-        if pace.replicas != replicas {
-            pace.share_anew(self.rate, replicas, delay);
+        if !pace.share.is_as(&share) {
+            pace.share_anew(self.rate, share, delay);
+            if let Some(turns) = turns {
+                pace.begins = turns.first_from(pace.begins.max(Instant::now()));
+            }
         }
         pace.asked = Instant::now();
         let delay = pace.begins.saturating_duration_since(pace.asked);
@@ -125,19 +136,29 @@ impl<K: Eq + Hash> Paced<K> {
         if class == Class::Bulk && pace.urgent > 0 && pace.turns.is_urgents() {
             return Err(spacing(self.rate, replicas));
         }
-        let taken = pace.limiter.check();
-        taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
+        match turns {
+            Some(turns) => pace.begins = turns.next_after(pace.asked),
+            None => {
+                let taken = pace.limiter.check();
+                taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
+            }
+        }
         pace.taken = Some(pace.asked);
         pace.turns.went(class);
         Ok(())
     }
 
-    /// A part of a turn, by chance.
-    fn delay(&self, replicas: NonZeroU32) -> Duration {
+    /// How long until the first of a key, where not all may begin at once: until it is our turn, or for a part of the time
+    /// between two, by chance.
+    fn delay(&self, replicas: NonZeroU32, turns: Option<Places>) -> Duration {
         if !self.apart || replicas <= self.rate.count {
             return Duration::ZERO;
         }
-        spacing(self.rate, replicas).mul_f64(rand::random())
+        let now = Instant::now();
+        match turns {
+            Some(turns) => turns.first_from(now) - now,
+            None => spacing(self.rate, replicas).mul_f64(rand::random()),
+        }
     }
 
     /// An urgent one that found none begins to wait.
@@ -176,8 +197,8 @@ impl<K: Eq + Hash> Paced<K> {
     /// Forgets keys that have been quiet for long enough to count as new.
     pub(super) fn forget_the_quiet(&self) {
         self.paces.retain(|_, pace| {
-            let refilled =
-                spacing(self.rate, pace.replicas) * burst(self.rate, pace.replicas).get();
+            let refilled = spacing(self.rate, pace.share.replicas)
+                * burst(self.rate, pace.share.replicas).get();
             pace.asked.elapsed() <= refilled.max(KNOWN_FOR)
         });
         self.paces.shrink_to_fit();
@@ -186,6 +207,68 @@ impl<K: Eq + Hash> Paced<K> {
 
 fn spacing(rate: Rate, replicas: NonZeroU32) -> Duration {
     (rate.period / rate.count.get() * replicas.get()).max(Duration::from_nanos(1))
+}
+
+/// The moments at which a replica that has a place takes one of a key.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    seat: Seat,
+    /// The time between two of them.
+    spacing: Duration,
+    /// How late they are, seen from the epoch.
+    offset: Duration,
+}
+
+impl Places {
+    /// None where replicas have no places, or take several at once.
+    fn of(rate: Rate, share: Share, key: &impl Hash) -> Option<Self> {
+        let seat = share.seat?;
+        if share.replicas.get() == 1 || burst(rate, share.replicas).get() > 1 {
+            return None;
+        }
+        let spacing = spacing(rate, share.replicas);
+        let offset = spacing / share.replicas.get() * seat.place + part_of(spacing, key);
+        Some(Self {
+            seat,
+            spacing,
+            offset,
+        })
+    }
+
+    /// The first of them that is not before `from`.
+    fn first_from(&self, from: Instant) -> Instant {
+        match self.late(from) {
+            Duration::ZERO => from,
+            late => from + (self.spacing - late),
+        }
+    }
+
+    /// When the next one may be taken: at the next of these moments or, after one that was taken between two of them because
+    /// none had been for a while, at the first that leaves it the usual time.
+    fn next_after(&self, taken: Instant) -> Instant {
+        let late = self.late(taken);
+        if late <= self.spacing / LATE_BY {
+            taken + (self.spacing - late)
+        } else {
+            self.first_from(taken + self.spacing)
+        }
+    }
+
+    fn late(&self, at: Instant) -> Duration {
+        self.seat.since_turn(at, self.spacing, self.offset)
+    }
+}
+
+/// Timers wake late, and a processor may have others to serve first: by one part in so many of the time between two, one is
+/// still taken at its moment.
+const LATE_BY: u32 = 4;
+
+/// A part of a time that is the same for a key in every replica, so that not all keys have their turns at once.
+fn part_of(time: Duration, key: &impl Hash) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let share = (u128::from(hasher.finish()) * time.as_nanos()) >> u64::BITS;
+    Duration::from_nanos(u64::try_from(share).unwrap_or_default())
 }
 
 /// A tenth of the share at most: a full bucket lets a fresh key send twice the rate in its first period, which a hard
@@ -238,7 +321,7 @@ mod tests {
         let mut taken = Vec::new();
         while start.elapsed() < Duration::from_secs(seconds) {
             let replicas = NonZeroU32::new(share(start.elapsed())).unwrap();
-            match paced.take((), replicas, Class::Bulk) {
+            match paced.take((), Share::of(replicas), Class::Bulk) {
                 Ok(()) => taken.push(start.elapsed()),
                 Err(wait) => tokio::time::sleep(wait.min(Duration::from_millis(20))).await,
             }
@@ -280,7 +363,7 @@ mod tests {
             } else {
                 40
             };
-            let fleet = NonZeroU32::new(fleet).unwrap();
+            let fleet = Share::of(NonZeroU32::new(fleet).unwrap());
             let goes = |paced: &&Paced<()>| paced.take((), fleet, Class::Bulk).is_ok();
             let at_once = replicas.iter().filter(goes).count();
             taken.extend(std::iter::repeat_n(start.elapsed(), at_once));
@@ -292,6 +375,83 @@ mod tests {
             most <= 20,
             "{most} of a limit of 5, where all together were 40"
         );
+    }
+
+    /// Replicas that all have a place, and find each turn up to six milliseconds late; when each took one.
+    async fn in_turn(rate: Rate, replicas: u32, seconds: u64, shift: Duration) -> Vec<Duration> {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(seconds);
+        let mut all = tokio::task::JoinSet::new();
+        for place in 0..replicas {
+            all.spawn(async move {
+                let paced = Paced::new(rate).apart();
+                let clock = (start, Duration::from_secs(1_700_000_000) + shift);
+                let share = Share {
+                    replicas: NonZeroU32::new(replicas).unwrap(),
+                    seat: Some(Seat { place, clock }),
+                };
+                let mut taken = Vec::new();
+                while Instant::now() < end {
+                    let Err(wait) = paced.take("a key", share, Class::Bulk) else {
+                        taken.push(start.elapsed());
+                        continue;
+                    };
+                    let late = Duration::from_micros(rand::random_range(0..6_000));
+                    tokio::time::sleep(wait + late).await;
+                }
+                taken
+            });
+        }
+        let mut taken: Vec<_> = all.join_all().await.into_iter().flatten().collect();
+        taken.sort();
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_that_know_their_places_are_together_as_even_as_one() {
+        for (count, replicas) in [(10, 3), (10, 4), (20, 3), (20, 7), (5, 4), (7, 12)] {
+            for shift in [0, 123_456_789, 999_999_999] {
+                let taken = in_turn(rate(count), replicas, 60, Duration::from_nanos(shift)).await;
+                let settled: Vec<_> = taken
+                    .iter()
+                    .copied()
+                    .filter(|at| *at > Duration::from_secs(3))
+                    .collect();
+                let (most, count) = (most_in_a_second(&settled), count as usize);
+                assert!(most <= count + 1, "{most} of {count} with {replicas}");
+                let least = count * 57 - replicas as usize;
+                assert!(settled.len() >= least, "{} of {least}", settled.len());
+                let begun = most_in_a_second(&taken);
+                assert!(begun <= count + replicas as usize, "{begun} of {count}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn key_that_was_quiet_waits_for_no_turn_and_then_gets_back_to_its_own() {
+        let share = Share {
+            replicas: NonZeroU32::new(2).unwrap(),
+            seat: Some(Seat {
+                place: 0,
+                clock: (Instant::now(), Duration::ZERO),
+            }),
+        };
+        let paced = Paced::new(rate(1));
+        let offset = part_of(Duration::from_secs(2), &"key");
+        // In the middle between two turns.
+        tokio::time::advance(offset + Duration::from_secs(11)).await;
+        assert_eq!(paced.take("key", share, Class::Bulk), Ok(()));
+        let wait = Err(Duration::from_secs(3));
+        assert_eq!(paced.take("key", share, Class::Bulk), wait);
+        // A little late.
+        tokio::time::advance(Duration::from_millis(3_100)).await;
+        assert_eq!(paced.take("key", share, Class::Bulk), Ok(()));
+        let wait = Err(Duration::from_millis(1_900));
+        assert_eq!(paced.take("key", share, Class::Bulk), wait);
+        // Nobody knows its place any more.
+        let without = Share::of(share.replicas);
+        let wait = Err(Duration::from_secs(2));
+        assert_eq!(paced.take("key", without, Class::Bulk), wait);
     }
 
     #[tokio::test(start_paused = true)]
@@ -335,15 +495,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn quiet_key_is_forgotten_and_a_busy_one_is_not() {
         let paced = Paced::new(rate(1));
-        paced.take("quiet", NonZeroU32::MIN, Class::Bulk).unwrap();
+        let alone = Share::of(NonZeroU32::MIN);
+        paced.take("quiet", alone, Class::Bulk).unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         paced.forget_the_quiet();
         assert_eq!(paced.asked(Duration::from_secs(61)), 1);
         tokio::time::advance(KNOWN_FOR).await;
-        paced.take("busy", NonZeroU32::MIN, Class::Bulk).unwrap();
+        paced.take("busy", alone, Class::Bulk).unwrap();
         paced.forget_the_quiet();
         assert!(!paced.paces.contains_key("quiet"));
-        assert!(paced.take("busy", NonZeroU32::MIN, Class::Bulk).is_err());
+        assert!(paced.take("busy", alone, Class::Bulk).is_err());
     }
 
     proptest! {

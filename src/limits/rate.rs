@@ -1,15 +1,18 @@
 //! What may be sent now: so many calls and logins in a period, as the fleet and the error budget allow.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
-use super::budget::{Allowance, Budget, BudgetState, Stopped, Usage};
+use super::budget::{Allowance, Budget, BudgetState, Errors, Stopped, Usage};
 use super::logins::{Announce, Logins};
 use super::paced::Paced;
+use super::roll::{Roll, told_every};
+use super::share::{Seat, Share};
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
 use crate::gstin::Gstin;
@@ -19,8 +22,8 @@ use crate::telemetry;
 /// A GSTIN with half of its error budget used is slowed to this part of its rate.
 const SLOWED_TO_ONE_IN: u32 = 4;
 
-/// Nobody has counted the replicas yet; there is one.
-const NOT_COUNTED: u32 = 0;
+/// So long after it has begun to listen, a replica believes what the others know of errors.
+const NEW: Duration = Duration::from_secs(10);
 
 /// Whether a call may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +51,11 @@ pub struct Limits {
     total: Paced<()>,
     logins: Logins,
     budget: Budget,
-    replicas: AtomicU32,
+    /// None: nobody has counted the replicas yet; there is one.
+    share: ArcSwapOption<Share>,
+    roll: Mutex<Roll>,
     counted_since: OnceLock<Instant>,
+    hears_since: OnceLock<Instant>,
 }
 
 impl Limits {
@@ -65,22 +71,60 @@ impl Limits {
             total: Paced::new(config.total).apart(),
             logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
-            replicas: AtomicU32::new(NOT_COUNTED),
+            share: ArcSwapOption::empty(),
+            roll: Mutex::default(),
             counted_since: OnceLock::new(),
+            hears_since: OnceLock::new(),
         }
     }
 
-    /// From now on, so many replicas share every limit.
+    /// From now on, so many replicas share every limit. To be told again and again: replicas whose names are known take
+    /// turns by the clock, which may be set.
     pub fn share_among(&self, replicas: NonZeroU32) {
         self.counted_since.get_or_init(Instant::now);
-        if self.replicas.swap(replicas.get(), Ordering::Relaxed) != replicas.get() {
+        let now = Instant::now();
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let place = self.roll().seat(replicas, now);
+        let seat = place.map(|place| Seat {
+            place,
+            clock: (now, since_epoch),
+        });
+        let before = self.share.swap(Some(Arc::new(Share { replicas, seat })));
+        if before.is_none_or(|before| before.replicas != replicas) {
             telemetry::replicas_seen(replicas.get());
         }
     }
 
     /// How many replicas share every limit.
     pub fn replicas(&self) -> NonZeroU32 {
-        NonZeroU32::new(self.replicas.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
+        self.share().replicas
+    }
+
+    fn share(&self) -> Share {
+        let share = self.share.load();
+        share
+            .as_deref()
+            .copied()
+            .unwrap_or(Share::of(NonZeroU32::MIN))
+    }
+
+    fn roll(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A replica, this one included, has told its name.
+    pub fn heard_name(&self, replica: &str) {
+        self.roll().heard(replica, Instant::now());
+    }
+
+    /// Whether this replica is to tell its name, now that it is time.
+    pub fn tells_name(&self) -> bool {
+        self.roll().tells()
+    }
+
+    /// How often it is to.
+    pub fn told_every(&self) -> Duration {
+        told_every(self.replicas())
     }
 
     /// Waits until a call for this account's GSTIN is within its rate and the total, but not past `patience`. A GSTIN
@@ -98,15 +142,15 @@ impl Limits {
         // would all go together.
         let mut void_from = None;
         let take = || {
-            let replicas = self.replicas();
+            let share = self.share();
             let now = Instant::now();
             if void_from.is_none_or(|from| from <= now) {
                 of_total.store(false, Ordering::Relaxed);
-                own.take(gstin, replicas, class)?;
-                void_from = Some(now + own.spacing(replicas));
+                own.take(gstin, share, class)?;
+                void_from = Some(now + own.spacing(share.replicas));
             }
             of_total.store(true, Ordering::Relaxed);
-            self.total.take((), replicas, class)
+            self.total.take((), share, class)
         };
         let waits = || match (class, of_total.load(Ordering::Relaxed)) {
             (Class::Bulk, _) => {}
@@ -133,13 +177,17 @@ impl Limits {
         }
     }
 
-    /// From now on, the other replicas are told of this one's logins.
+    /// From now on this replica has a name, and the others are told of its logins.
     pub fn announce_logins_as(&self, replica: Arc<str>, announce: Box<Announce>) {
+        self.roll().call_us(Arc::clone(&replica));
         self.logins.announce_as(replica, announce);
     }
 
-    /// What the other replicas say of their logins is heard from now on, or never.
-    pub fn hears_of_logins(&self, others: bool) {
+    /// What the other replicas tell is heard from now on, or never.
+    pub fn hears_others(&self, others: bool) {
+        if others {
+            self.hears_since.get_or_init(Instant::now);
+        }
         self.logins.hears(others);
     }
 
@@ -189,6 +237,37 @@ impl Limits {
     pub fn count_error(&self, account: &Account) {
         let Account { gstin, client, .. } = account;
         self.budget.count(gstin, &client.name, self.replicas());
+    }
+
+    /// What a replica that has just begun should know of: the errors of the GSTINs that have used a tenth of their budget.
+    pub fn told_errors_of_gstins(&self) -> Vec<(Gstin, Errors)> {
+        self.budget.told_of_gstins()
+    }
+
+    /// The same of clients.
+    pub fn told_errors_of_clients(&self) -> Vec<(Arc<str>, Errors)> {
+        self.budget.told_of_clients()
+    }
+
+    /// Another replica knows of these errors of a GSTIN. Heeded by one that has just begun to listen: what happened later
+    /// it has seen itself.
+    pub fn heard_errors_of_gstin(&self, gstin: &Gstin, errors: &[(Duration, u32)]) {
+        if self.is_new() {
+            self.budget.heard_of_gstin(gstin, errors);
+        }
+    }
+
+    /// The same of a client.
+    pub fn heard_errors_of_client(&self, client: &str, errors: &[(Duration, u32)]) {
+        if self.is_new() {
+            self.budget.heard_of_client(client, errors);
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        self.hears_since
+            .get()
+            .is_some_and(|since| since.elapsed() < NEW)
     }
 
     /// Whose error budget keeps this account from calling, if one does.

@@ -1,13 +1,61 @@
-//! How many replicas share the limits, judged by the live consumers of the job queue.
+//! How many replicas share the limits, judged by the live consumers of the job queue, and which of them this one is.
 //!
 //! One rule: when in doubt, more. A replica too many costs some throughput for a second, one too few breaks a limit.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// While replicas come back from a lost broker, they see one another too late: for so long nobody believes that there
 /// are fewer. Longer than the slowest reconnect and a look.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
+
+/// One replica's part of every limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// How many share them.
+    pub(super) replicas: NonZeroU32,
+    /// When this one has its turns; none: at times of its own.
+    pub(super) seat: Option<Seat>,
+}
+
+/// A place among the replicas, which take turns by the clock that they all have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    /// From 0; below the number of replicas.
+    pub(super) place: u32,
+    /// A moment of ours, and how long it is after the Unix epoch.
+    pub(super) clock: (Instant, Duration),
+}
+
+impl Share {
+    /// Of so many, without a place among them.
+    pub(super) fn of(replicas: NonZeroU32) -> Self {
+        Self {
+            replicas,
+            seat: None,
+        }
+    }
+
+    /// Whether what was planned with the other one holds: a clock that is read again changes nothing.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let place = |share: &Self| share.seat.map(|seat| seat.place);
+        self.replicas == other.replicas && place(self) == place(other)
+    }
+}
+
+impl Seat {
+    /// How long ago the last of the moments was that come every `spacing`, seen from the epoch by `offset` later.
+    pub(super) fn since_turn(&self, now: Instant, spacing: Duration, offset: Duration) -> Duration {
+        let (at, since_epoch) = self.clock;
+        let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+        let behind = nanos(at.saturating_duration_since(now));
+        let now = nanos(since_epoch) + nanos(now.saturating_duration_since(at)) - behind;
+        let into = (now - nanos(offset)).rem_euclid(nanos(spacing).max(1));
+        Duration::from_nanos(u64::try_from(into).unwrap_or_default())
+    }
+}
 
 /// The replicas that are believed to live.
 #[derive(Clone, Copy, Debug)]

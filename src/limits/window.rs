@@ -46,6 +46,29 @@ impl Window {
         self.total
     }
 
+    /// How many happened how long ago, the oldest first; as much too young as it forgets too late.
+    pub(super) fn ages(&mut self, now: Duration) -> Vec<(Duration, u32)> {
+        self.forget(now);
+        let now = self.part_of(now);
+        let age = |part: u64| {
+            let parts = u32::try_from(now.saturating_sub(part)).unwrap_or(u32::MAX);
+            self.part * parts.saturating_sub(1)
+        };
+        let counts = self.counts.iter();
+        counts.map(|(part, count)| (age(*part), *count)).collect()
+    }
+
+    /// So many happened so long ago, and nothing else did.
+    pub(super) fn become_as(&mut self, now: Duration, ages: &[(Duration, u32)]) {
+        self.clear();
+        let mut ages = ages.to_vec();
+        ages.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
+        for (age, count) in ages {
+            self.count(now.saturating_sub(age), count);
+        }
+        self.forget(now);
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.counts.clear();
@@ -102,6 +125,29 @@ mod tests {
                 prop_assert!(used >= within(DAY), "{used} < {}", within(DAY));
                 prop_assert!(used <= within(DAY + DAY / PARTS), "{used}");
                 prop_assert!(window.counts.len() <= 97, "{}", window.counts.len());
+            }
+        }
+
+        #[test]
+        fn window_told_to_another_forgets_no_earlier_and_a_few_parts_later(
+            gaps in prop::collection::vec(0u64..5_000, 1..100),
+            shift in 0u64..100_000,
+        ) {
+            let (mut first, mut second) = (Window::new(DAY), Window::new(DAY));
+            let (mut now, shift) = (DAY, Duration::from_secs(shift));
+            for gap in gaps {
+                now += Duration::from_secs(gap);
+                first.count(now, 3);
+            }
+            let told = first.ages(now);
+            let seconds: Vec<_> = told.iter().map(|(age, n)| (Duration::from_secs(age.as_secs()), *n)).collect();
+            second.become_as(now + shift, &seconds);
+            prop_assert_eq!(second.used(now + shift), first.used(now));
+            for later in (0..=DAY.as_secs()).step_by(700).map(Duration::from_secs) {
+                let used = second.used(now + shift + later);
+                let first = |at: Duration| first.clone().used(now + at);
+                prop_assert!(used >= first(later));
+                prop_assert!(used <= first(later.saturating_sub(DAY / PARTS * 3)));
             }
         }
 

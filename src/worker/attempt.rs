@@ -101,6 +101,9 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         case.clear_doubt(false);
         return Ending::Expired;
     }
+    if !case.in_doubt() && worker.copies.include(case) {
+        case.doubt_again();
+    }
     worker.crash.at(Point::TurnTaken);
     let ended = match &case.subject {
         Subject::Document(document) => run(worker, case, document, &account, refused).await,
@@ -111,6 +114,7 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         Ok(ending) => ending,
         Err(ending) => *ending,
     };
+    worker.copies.note(case, &ending);
     if case.doubt_is_young() {
         turn.ends_in_doubt(worker.config.irp.settle_time);
     }

@@ -10,6 +10,7 @@ mod batch;
 mod calls;
 mod carry;
 mod case;
+mod copies;
 mod doubt;
 mod fleet;
 mod gate;
@@ -56,6 +57,7 @@ use crate::signature::Keyring;
 use crate::telemetry::{Queues, Recent, Traces};
 
 use case::{Case, SWEPT, Subject};
+use copies::Copies;
 use fleet::Fleet;
 use lanes::{Around, Lanes, Window};
 use resync::Resyncs;
@@ -93,6 +95,7 @@ pub struct Worker {
     fleet: Fleet,
     scaling: Arc<Scaling>,
     unknowns: Unknowns,
+    copies: Copies,
     traces: Traces,
     /// Whether the broker may hand out deliveries to us now.
     taking: watch::Sender<bool>,
@@ -140,6 +143,7 @@ impl Worker {
             ),
             resyncs: Resyncs::default(),
             unknowns: Unknowns::default(),
+            copies: Copies::default(),
             traces: parts.traces,
             scaling: Arc::new(Scaling::new(parts.config.scaling.work_off_within)),
             config: parts.config,
@@ -175,6 +179,7 @@ impl Worker {
         }
         self.lanes.tidy();
         self.resyncs.forget_the_old();
+        self.copies.tidy();
     }
 
     /// Its name among the replicas.

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
+use crate::support::eventually;
 use crate::support::invoice::invoice;
 use crate::support::outcome::Outcome;
 use crate::support::stack::Stack;
-use crate::support::worker::WorkerConfig;
+use crate::support::worker::{WorkerConfig, WorkerProcess};
 
 const FAULTY: &str = GSTINS[0];
 const GOOD: &str = GSTINS[1];
@@ -49,8 +50,8 @@ fn counted(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
 }
 
 /// What `/status` says of a GSTIN.
-async fn lane(stack: &mut Stack, gstin: &str) -> Result<Value> {
-    let status: Value = serde_json::from_str(&stack.worker()?.admin("/status").await?)?;
+async fn lane(worker: &mut WorkerProcess, gstin: &str) -> Result<Value> {
+    let status: Value = serde_json::from_str(&worker.admin("/status").await?)?;
     let lanes = status["lanes"].as_array().cloned().unwrap_or_default();
     let lane = lanes.into_iter().find(|lane| lane["gstin"] == gstin);
     Ok(lane.unwrap_or_default())
@@ -80,7 +81,7 @@ async fn gstin_at_its_error_budget_stops_and_the_others_do_not_notice() -> Resul
     );
     assert_eq!(stats.of(GOOD).errors, 0);
 
-    let stopped = lane(&mut stack, FAULTY).await?;
+    let stopped = lane(stack.worker()?, FAULTY).await?;
     let budget = &stopped["error_budget"];
     assert_eq!(
         (&budget["used"], &budget["limit"], &budget["state"]),
@@ -88,7 +89,7 @@ async fn gstin_at_its_error_budget_stops_and_the_others_do_not_notice() -> Resul
     );
     let why = stopped["stopped"].as_str().unwrap_or_default();
     assert!(why.contains("error budget"), "{stopped}");
-    let open = lane(&mut stack, GOOD).await?;
+    let open = lane(stack.worker()?, GOOD).await?;
     assert_eq!(open["error_budget"]["state"], "open", "{open}");
     assert_eq!(open["stopped"], Value::Null, "{open}");
 
@@ -102,6 +103,43 @@ async fn gstin_at_its_error_budget_stops_and_the_others_do_not_notice() -> Resul
             .filter(|line| line.contains(FAULTY) && line.contains(said));
         assert_eq!(lines.count(), 1, "{said}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replica_that_takes_the_place_of_another_knows_of_its_errors() -> Result<()> {
+    let small = |config: WorkerConfig| {
+        config
+            .set("limits.error_budget_per_gstin", "6/day")?
+            .set("limits.error_budget_total", "50/day")
+    };
+    let mut stack = Stack::start_with(1, small).await?;
+    refuse_documents_of(&stack, FAULTY).await?;
+    stack.erp.publish(&jobs(FAULTY, "F", 10)).await?;
+    stack.outcomes(10, SOON).await?;
+
+    let second = small(stack.config()?)?.start("the second").await?;
+    stack.workers.push(second);
+    eventually(SOON, "the second to know of the errors", async || {
+        let lane = lane(&mut stack.workers[1], FAULTY).await?;
+        Ok((lane["error_budget"]["state"] == "stopped").then_some(()))
+    })
+    .await?;
+    stack.workers.remove(0).kill().await?;
+    stack.erp.publish(&jobs(FAULTY, "H", 10)).await?;
+    let outcomes = stack.outcomes(10, SOON).await?;
+    assert_eq!(
+        tally(outcomes.values()),
+        counted(&[("failed worker ERROR_BUDGET", 10)])
+    );
+    assert_eq!(stack.sandbox.stats().await?.of(FAULTY).errors, 6);
+    let status: Value = serde_json::from_str(&stack.worker()?.admin("/status").await?)?;
+    let client = &status["clients"][0]["error_budget"];
+    assert_eq!(
+        (&client["used"], &client["state"]),
+        (&json!(6), &json!("open"))
+    );
     Ok(())
 }
 

@@ -23,8 +23,12 @@ const SOON: Duration = Duration::from_secs(10);
 const MOST: u64 = LIMIT + LIMIT / 10;
 
 fn limited(config: WorkerConfig) -> Result<WorkerConfig> {
+    limited_to(LIMIT, config)
+}
+
+fn limited_to(limit: u64, config: WorkerConfig) -> Result<WorkerConfig> {
     config
-        .set("limits.per_gstin", format!("{LIMIT}/s"))?
+        .set("limits.per_gstin", format!("{limit}/s"))?
         .set("retry.delays", vec!["1s", "5s", "30s"])
 }
 
@@ -170,6 +174,33 @@ async fn limit_of_a_gstin_holds_for_three_replicas_when_a_fourth_joins_and_one_i
     );
     let again = again.context("the throughput never came back")?;
     assert!(again <= SECOND * 3, "{again:?}");
+    Ok(())
+}
+
+/// Two and a half a second are two or three of each: all could take three in the same second.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn limit_holds_for_replicas_whose_shares_are_not_whole() -> Result<()> {
+    const FEW: u64 = 10;
+    let mut stack = Stack::start_with(4, |config| limited_to(FEW, config)).await?;
+    until_all_see(&mut stack.workers, 4).await?;
+    let jobs: Vec<Job> = (1..=500)
+        .map(|i| Job::generate(&format!("J/{i}"), invoice(SELLER, &format!("J/{i}"))))
+        .collect();
+    stack.erp.publish(&jobs).await?;
+    let mut watch = Watch::new(&stack.sandbox);
+    // Each tells its name every few seconds.
+    watch.for_a(SECOND * 8).await?;
+    let settled = Instant::now();
+    watch.for_a(SECOND * 30).await?;
+    let most = watch.most(settled, Instant::now());
+    let calls = |(_, calls): &(Instant, u64)| *calls;
+    let first = watch.looks.iter().find(|(at, _)| *at >= settled);
+    let first = first.map(calls).context("nothing was seen")?;
+    let all = watch.looks.last().map(calls).context("nothing was seen")? - first;
+    println!("limit {FEW}/s: {most} in the busiest second, {all} in thirty");
+    assert!(most <= FEW + FEW / 10, "{most}");
+    assert!(all >= FEW * 30 - 10, "{all}");
     Ok(())
 }
 

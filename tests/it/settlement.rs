@@ -79,6 +79,31 @@ async fn number_registered_with_the_same_content_is_fetched_and_signed() -> Resu
     Ok(())
 }
 
+/// A worker that died between confirm and acknowledgement has left the job in two places.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn copy_that_knows_of_no_doubt_costs_no_error_once_the_other_is_settled() -> Result<()> {
+    let stack = one_worker().await?;
+    let in_doubt = job("j-1", "S/9").text_header("x-irn-outcome", "unknown");
+    stack.settle(in_doubt).await?.assert_signed(false);
+    let before = stack.sandbox.calls().await?;
+    stack.settle(job("j-1", "S/9")).await?.assert_signed(true);
+    let expected = Calls {
+        lookups: before.lookups + 1,
+        ..before
+    };
+    assert_eq!(stack.sandbox.calls().await?, expected);
+    assert_eq!((before.registrations, before.duplicates), (1, 0));
+
+    let cancel = |id| Job::cancel(id, SELLER, &irn(SELLER, "S/9"));
+    let in_doubt = cancel("c-1").text_header("x-irn-outcome", "unknown");
+    assert_eq!(stack.settle(in_doubt).await?.status(), "cancelled");
+    let errors = stack.sandbox.stats().await?.of(SELLER).errors;
+    assert_eq!(stack.settle(cancel("c-1")).await?.status(), "cancelled");
+    assert_eq!(stack.sandbox.stats().await?.of(SELLER).errors, errors);
+    Ok(())
+}
+
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn number_registered_with_other_content_is_a_conflict() -> Result<()> {

@@ -144,3 +144,33 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn replica_that_joins_begins_with_the_errors_that_another_tells() {
+    let (old, new) = (
+        Budget::new(rate(100), rate(1000)),
+        Budget::new(rate(100), rate(1000)),
+    );
+    let [gstin, other] = gstins();
+    spend(&old, &gstin, 60);
+    tokio::time::advance(DAY / 2).await;
+    spend(&old, &gstin, 40);
+    spend(&old, &other, 9);
+    let told = old.told_of_gstins();
+    assert_eq!(told.len(), 1, "less than a tenth is not told of");
+    for _ in 0..3 {
+        new.heard_of_gstin(&gstin, &told[0].1);
+    }
+    assert_eq!(new.of_gstin(&gstin, ONE).used, 100);
+    assert_eq!(new.stopped(&gstin, "acme", ONE), Some(Stopped::Gstin));
+    assert_eq!(new.stopped(&other, "acme", ONE), None);
+    let clients = old.told_of_clients();
+    new.heard_of_client(&clients[0].0, &clients[0].1);
+    assert_eq!(new.of_client("acme", ONE).used, 109);
+    // Fewer than are known say nothing.
+    new.heard_of_gstin(&gstin, &[(DAY / 4, 7)]);
+    assert_eq!(new.of_gstin(&gstin, ONE).used, 100);
+    // The first sixty are forgotten in time.
+    tokio::time::advance(DAY / 2 + DAY / 24).await;
+    assert_eq!(new.of_gstin(&gstin, ONE).used, 40);
+}
