@@ -172,6 +172,23 @@ impl<K: Eq + Hash> Paced<K> {
         Some(Ahead { paced: self, key })
     }
 
+    /// In how long one of this key can be taken; nothing where bursts make that a matter of trying.
+    pub(super) fn due_in(&self, key: &K) -> Duration {
+        let Some(pace) = self.paces.get(key) else {
+            return Duration::ZERO;
+        };
+        let replicas = pace.share.replicas;
+        let is_single = burst(self.rate, replicas).get() == 1;
+        let next = match pace.taken {
+            // In turn, the next one may be due a little earlier.
+            Some(taken) if is_single && pace.share.seat.is_none() => {
+                pace.begins.max(taken + spacing(self.rate, replicas))
+            }
+            Some(_) | None => pace.begins,
+        };
+        next.saturating_duration_since(Instant::now())
+    }
+
     /// The time between two of one key.
     pub(super) fn spacing(&self, replicas: NonZeroU32) -> Duration {
         spacing(self.rate, replicas)
@@ -448,6 +465,7 @@ mod tests {
         assert_eq!(paced.take("key", share, Class::Bulk), Ok(()));
         let wait = Err(Duration::from_millis(1_900));
         assert_eq!(paced.take("key", share, Class::Bulk), wait);
+        assert_eq!(paced.due_in(&"key"), Duration::from_millis(1_900));
         // Nobody knows its place any more.
         let without = Share::of(share.replicas);
         let wait = Err(Duration::from_secs(2));
@@ -489,6 +507,20 @@ mod tests {
             let gaps = taken.windows(2).map(|two| two[1] - two[0]);
             let apart = gaps.min().unwrap();
             assert!(apart >= Duration::from_secs(spacing), "{apart:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn next_one_is_due_when_it_can_be_taken() {
+        let (paced, alone) = (Paced::new(rate(2)), Share::of(NonZeroU32::MIN));
+        assert_eq!(paced.due_in(&()), Duration::ZERO);
+        for _ in 0..5 {
+            assert_eq!(paced.take((), alone, Class::Bulk), Ok(()));
+            let due = paced.due_in(&());
+            assert_eq!(due, Duration::from_millis(500));
+            tokio::time::advance(due - Duration::from_millis(1)).await;
+            assert!(paced.take((), alone, Class::Bulk).is_err());
+            tokio::time::advance(Duration::from_millis(1)).await;
         }
     }
 

@@ -211,6 +211,12 @@ impl Limits {
         self.rate_of(account).spacing(self.replicas())
     }
 
+    /// In how long this account's GSTIN may call again, if nobody else of it does before; nothing where that is not known
+    /// before it is tried.
+    pub fn due_in(&self, account: &Account) -> Duration {
+        self.rate_of(account).due_in(&account.gstin)
+    }
+
     /// What the fleet may do now, for the GSTINs that asked within this time; for all of them where none did.
     pub fn pace(&self, within: Duration) -> Pace {
         let (quick, slow) = (self.calls.asked(within), self.slowed.asked(within));

@@ -12,7 +12,7 @@ use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::{Deferred, Entry, NoTurn, PATIENCE, Turn};
+use super::lanes::{AtGate, Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
 use super::requests;
@@ -24,12 +24,15 @@ use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irp::{Duplicate, IrpError, Refusal, Registration};
-use crate::job::Operation;
+use crate::job::{Class, Operation};
 use crate::outcome::{Disposition, ErrorEntry, Reason};
 use crate::telemetry;
 
 /// How long a job that has its turn waits for a slot.
 const SLOT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the rate lets them go more quickly than this, all of a lane's jobs wait for it in their slots: not for long.
+const GATED_FROM: Duration = Duration::from_millis(10);
 
 /// The portal's code for a document that another portal has registered.
 const ELSEWHERE: &str = "2295";
@@ -110,6 +113,7 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         Subject::Request(request) => requests::run(worker, case, request, &account, refused).await,
         Subject::Unnamed => Ok(unnamed()),
     };
+    case.leaves_gate();
     let ending = match ended {
         Ok(ending) => ending,
         Err(ending) => *ending,
@@ -152,6 +156,7 @@ async fn turn_and_slot(
     let (class, gstin) = (case.job.class(), account.gstin);
     let waiting = async {
         let turn = entry.turn(case.has_to_itself()).await?;
+        case.is_at_gate(at_gate(worker, class, account, &turn).await?);
         let of_route = match route.slots() {
             // A route that is slow must not keep deliveries of others waiting behind its own.
             Some(slots) => match timeout(PATIENCE, slots.acquire(class, gstin)).await {
@@ -173,10 +178,36 @@ async fn turn_and_slot(
         () = worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
         () = worker.takes_none() => return Err(Box::new(portal::NOT_ASKED)),
     };
-    let (turn, of_route, slot) =
-        waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
+    let (turn, of_route, slot) = waited.map_err(|no_turn| {
+        case.leaves_gate();
+        deferred(worker, case, account, no_turn)
+    })?;
     case.takes(slot, of_route);
     Ok(turn)
+}
+
+/// Waits for the GSTIN's rate where it lets its jobs go one by one: one at a time, and before the slot, because a job in a
+/// slot that only waits keeps somebody else's from work. Urgent ones go ahead of those that wait for the rate.
+async fn at_gate(
+    worker: &Worker,
+    class: Class,
+    account: &Account,
+    turn: &Turn,
+) -> Result<Option<AtGate>, NoTurn> {
+    let is_quick = worker.limits.spacing(account) < GATED_FROM;
+    if is_quick || class == Class::Urgent {
+        return Ok(None);
+    }
+    let waiting = async {
+        let gate = turn.at_gate().await;
+        let due = worker.limits.due_in(account);
+        // Of one that would wait for longer, the limits have their say.
+        if due <= PATIENCE {
+            tokio::time::sleep(due).await;
+        }
+        gate
+    };
+    timeout(PATIENCE, waiting).await.map_err(|_| NoTurn::Full)
 }
 
 /// A full lane takes no notice of the job but for its deadline: it is judged when it comes back.

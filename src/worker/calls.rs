@@ -142,6 +142,7 @@ impl<'a> Calls<'a> {
     async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         let asked = Instant::now();
         let session = self.admitted().await;
+        self.case.leaves_gate();
         self.case.add_wait(asked.elapsed());
         session
     }

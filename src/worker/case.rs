@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::lanes::AtGate;
 use super::resync;
 use crate::broker::Acknowledger;
 use crate::document::Document;
@@ -123,6 +124,8 @@ pub(super) struct Case {
     code: Mutex<Option<String>>,
     /// Held until the job is settled: what cannot be published must not pile up.
     slot: OnceLock<(Slot, Option<Slot>)>,
+    /// Held until its GSTIN's rate has let it go, or has not.
+    gate: Mutex<Option<AtGate>>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
     /// Where it is traced.
@@ -160,6 +163,7 @@ impl Case {
             waited_micros: AtomicU64::new(0),
             code: Mutex::new(None),
             slot: OnceLock::new(),
+            gate: Mutex::default(),
             portal: Mutex::new(pin(&job)),
             span: None,
             job,
@@ -221,6 +225,18 @@ impl Case {
     pub(super) fn takes(&self, slot: Slot, of_route: Option<Slot>) {
         // A second one would be free again at once.
         drop(self.slot.set((slot, of_route)));
+    }
+
+    /// It is next of its GSTIN to go.
+    pub(super) fn is_at_gate(&self, gate: Option<AtGate>) {
+        if let Ok(mut at) = self.gate.lock() {
+            *at = gate;
+        }
+    }
+
+    /// The next one of its GSTIN may go.
+    pub(super) fn leaves_gate(&self) {
+        self.is_at_gate(None);
     }
 
     /// Whether it may not be submitted any more.

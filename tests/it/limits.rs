@@ -10,6 +10,7 @@ use crate::support::credentials::GSTINS;
 use crate::support::invoice::invoice;
 use crate::support::outcome::Outcome;
 use crate::support::stack::Stack;
+use crate::support::worker::WorkerConfig;
 
 const SLOW: &str = GSTINS[0];
 const QUICK: &str = GSTINS[1];
@@ -124,6 +125,26 @@ async fn slow_gstin_takes_its_slots_and_no_more_and_others_go_on() -> Result<()>
             .all(|outcome: &Outcome| outcome.status() == "signed")
     );
     assert_eq!(stack.sandbox.calls().await?.duplicates, 0);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn jobs_that_wait_for_their_rate_take_no_slot_from_others() -> Result<()> {
+    // As many slots as one GSTIN may have. Of its jobs two go at once, and the next after five seconds.
+    let few = |config: WorkerConfig| {
+        config
+            .set("limits.per_gstin", "12/m")?
+            .set("irp.concurrency", 8)?
+            .set("irp.concurrency_per_gstin", 8)
+    };
+    let stack = Stack::start_with(1, few).await?;
+    stack.erp.publish(&jobs(SLOW, "S", 20)).await?;
+    stack.outcomes(2, SOON).await?;
+    stack.erp.publish(&jobs(QUICK, "Q", 1)).await?;
+    let outcomes = stack.outcomes(1, SOON).await?;
+    assert!(outcomes.contains_key("Q/1"), "{:?}", outcomes.keys());
+    assert_eq!(stack.sandbox.stats().await?.of(SLOW).generates, 2);
     Ok(())
 }
 

@@ -98,8 +98,15 @@ pub(super) struct Lane {
     common: Arc<Common>,
     /// Deliveries that it has.
     held: Counts,
+    gate: Gate,
     state: Mutex<State>,
 }
+
+/// Where those that have a turn wait for their GSTIN's rate, one at a time; in no slot, which is for work.
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+/// The gate is passed by nobody else as long as this lives.
+pub(in crate::worker) type AtGate = tokio::sync::OwnedMutexGuard<()>;
 
 #[derive(Debug)]
 struct State {
@@ -162,6 +169,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Waits until it is next at its lane's gate.
+    pub(super) async fn at_gate(&self) -> AtGate {
+        Arc::clone(&self.lane.gate).lock_owned().await
+    }
+
     /// Somebody goes on in it.
     pub(super) fn take_up(&mut self) {
         let now = Instant::now();
@@ -240,6 +252,7 @@ impl Lane {
         Self {
             common,
             held: Counts::default(),
+            gate: Gate::default(),
             state: Mutex::new(State {
                 urgent: 0,
                 bulk: 0,

@@ -27,7 +27,7 @@ use crate::retry::Ladder;
 
 use lane::{Common, Counts, Held, Lane, Place, Standing};
 
-pub(super) use lane::Closed;
+pub(super) use lane::{AtGate, Closed};
 use room::{Look, Others, QUICK, Room};
 use rungs::Rungs;
 
@@ -120,6 +120,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Waits until it is the next of its GSTIN to go.
+    pub(super) async fn at_gate(&self) -> Option<AtGate> {
+        Some(self.place.as_ref()?.at_gate().await)
+    }
+
     /// It ends in doubt: the portal may still be at work on the document. A twin that looked now would find nothing
     /// and take that for proof, so it gets no turn before the doubt can be settled.
     pub(super) fn ends_in_doubt(&mut self, settle_time: Duration) {
