@@ -3,6 +3,7 @@
 mod assemble;
 mod control;
 mod guard;
+mod others;
 mod process;
 mod reload;
 mod service_manager;

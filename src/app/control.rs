@@ -1,17 +1,13 @@
 //! Heeds what operators tell all replicas, and what these tell one another.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::time::timeout;
 
+use super::others::Others;
 use crate::broker::{Endpoint, Heard, Publisher, Tell, Topology, listen};
 use crate::control::{Notice, Order, Pauses, Whom};
-use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::telemetry::control as events;
 use crate::worker::Worker;
@@ -19,9 +15,6 @@ use crate::worker::Worker;
 /// Once there is a broker, the pauses have to be known within this time, or the work begins without them. Longer than a
 /// log is waited for that cannot be read now.
 const KNOWN_WITHIN: Duration = Duration::from_secs(125);
-
-/// One that says hello hears the others' names within this time.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Heeds orders for as long as it is waited for, or until the broker does not permit it.
 pub(super) async fn heed(
@@ -51,11 +44,8 @@ async fn listen_to_all(
     worker: &Arc<Worker>,
     limits: &Arc<Limits>,
 ) {
-    let replica: Arc<str> = worker.replica().into();
-    let (words, mut said) = mpsc::unbounded_channel();
-    announce_logins(limits, &replica, words.clone());
-    let greeted = Notify::new();
-    let greeting = Notice::Hello.to_json(&replica);
+    let (others, mut said) = Others::new(worker.replica(), limits);
+    let greeting = others.greeting();
     let tell = Tell {
         greeting: &greeting,
         words: &mut said,
@@ -64,14 +54,7 @@ async fn listen_to_all(
     // What the log has told of so far, while it is read.
     let mut reading: Option<Pauses> = None;
     let heeding = |heard: Heard<'_>| match heard {
-        Heard::Word(message) => {
-            let others = Others {
-                limits,
-                greeted: &greeted,
-                words: &words,
-            };
-            heed_word(worker, &others, message);
-        }
+        Heard::Word(message) => heed_word(worker, &others, message),
         Heard::NoWords(refused) => {
             limits.hears_others(false);
             events::no_control(refused);
@@ -94,45 +77,13 @@ async fn listen_to_all(
     };
     tokio::select! {
         () = listen(endpoint, declared, tell, heeding) => {}
-        never = tell_name(limits, &replica, &greeted, &words) => match never {},
+        never = others.tell() => match never {},
     }
 }
 
-/// Tells the others every few seconds that this replica is there, and soon to one that has just come.
-async fn tell_name(
-    limits: &Limits,
-    replica: &str,
-    greeted: &Notify,
-    words: &UnboundedSender<String>,
-) -> Infallible {
-    loop {
-        if limits.tells_name() {
-            drop(words.send(Notice::Here.to_json(replica)));
-        }
-        // Not sooner: when many greet at once, each is answered by all.
-        tokio::time::sleep(ANSWERED_WITHIN).await;
-        drop(timeout(limits.told_every(), greeted.notified()).await);
-    }
-}
-
-/// The other replicas, and what they are told.
-struct Others<'o> {
-    limits: &'o Limits,
-    /// One of them has said hello.
-    greeted: &'o Notify,
-    words: &'o UnboundedSender<String>,
-}
-
-impl Others<'_> {
-    /// Nobody receives where control is not permitted.
-    fn tell(&self, notice: &Notice, replica: &str) {
-        drop(self.words.send(notice.to_json(replica)));
-    }
-}
-
-fn heed_word(worker: &Worker, others: &Others<'_>, message: &[u8]) {
+fn heed_word(worker: &Worker, others: &Others, message: &[u8]) {
     if let Some((from, notice)) = Notice::read(message) {
-        return heed_notice(worker, others, from, &notice);
+        return others.heed(worker, from, &notice);
     }
     match Order::read(message) {
         Ok(Order::Resume(whom)) => resume(worker, &whom),
@@ -171,53 +122,6 @@ fn tell_of(worker: &Worker, order: &Order) {
     match order {
         Order::Pause(whom, pause) => events::paused(known.then_some(whom), pause.until),
         Order::Resume(whom) => events::pause_lifted(known.then_some(whom)),
-    }
-}
-
-fn announce_logins(limits: &Limits, replica: &Arc<str>, words: UnboundedSender<String>) {
-    let name = Arc::clone(replica);
-    let announce = move |gstin| {
-        // Nobody receives where control is not permitted.
-        drop(words.send(Notice::Login(gstin).to_json(&name)));
-    };
-    limits.announce_logins_as(Arc::clone(replica), Box::new(announce));
-}
-
-fn heed_notice(worker: &Worker, others: &Others<'_>, from: &str, notice: &Notice) {
-    let Others { limits, .. } = others;
-    let credentials = worker.credentials();
-    let is_own = from == worker.replica();
-    // Made-up names must not fill the memory.
-    let is_known = |gstin: &Gstin| credentials.accounts.contains_key(gstin);
-    if matches!(notice, Notice::Hello | Notice::Here) {
-        limits.heard_name(from);
-    }
-    match notice {
-        // What is published reaches its publisher, too: now the others have it as well.
-        Notice::Hello if is_own => limits.hears_others(true),
-        Notice::Hello => {
-            others.greeted.notify_one();
-            for gstin in limits.own_logins_of_late() {
-                others.tell(&Notice::Login(gstin), worker.replica());
-            }
-            let gstins = limits.told_errors_of_gstins().into_iter();
-            let gstins = gstins.map(|(gstin, errors)| (Whom::Gstin(gstin), errors));
-            let clients = limits.told_errors_of_clients().into_iter();
-            let clients = clients.map(|(name, errors)| (Whom::Client(name.to_string()), errors));
-            for (whom, errors) in gstins.chain(clients) {
-                others.tell(&Notice::Errors(whom, errors), worker.replica());
-            }
-        }
-        Notice::Here => {}
-        Notice::Login(_) | Notice::Errors(..) if is_own => {}
-        Notice::Login(gstin) if is_known(gstin) => limits.heard_login(from, *gstin),
-        Notice::Errors(Whom::Gstin(gstin), errors) if is_known(gstin) => {
-            limits.heard_errors_of_gstin(gstin, errors);
-        }
-        Notice::Errors(Whom::Client(name), errors) if credentials.has_client(name) => {
-            limits.heard_errors_of_client(name, errors);
-        }
-        Notice::Login(_) | Notice::Errors(..) => {}
     }
 }
 

@@ -12,7 +12,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::connection::timed;
@@ -57,7 +57,7 @@ pub struct Tell<'a> {
     /// Told at the beginning of each connection.
     pub greeting: &'a str,
     /// Told as they come.
-    pub words: &'a mut UnboundedReceiver<String>,
+    pub words: &'a mut Receiver<String>,
 }
 
 /// Gives everything that comes to `heed`, whenever the broker is there, for as long as it is waited for. `declared`: what

@@ -1,6 +1,7 @@
 //! What replicas tell one another over the same exchange as the operators' orders.
 //!
-//! One rule: notices only ever make a replica hold back. Who forges one costs some waiting, and nothing else.
+//! One rule: notices only ever make a replica hold back. Who forges one makes others wait, or go at a quarter of their rate;
+//! what is only heard stops nobody, fails no job and permits nothing.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub enum Notice {
     Hello,
     /// The sender is there.
     Here,
+    /// The sender is new, and knows of no errors yet.
+    Asks,
     /// The sender logs in for this GSTIN now.
     Login(Gstin),
     /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
@@ -51,6 +54,7 @@ impl Notice {
         let notice = match (wire.action, wire.gstin, wire.client, wire.errors) {
             ("hello", None, None, None) => Self::Hello,
             ("here", None, None, None) => Self::Here,
+            ("asks", None, None, None) => Self::Asks,
             ("login", Some(gstin), None, None) => Self::Login(gstin.parse().ok()?),
             ("errors", gstin, client, Some(errors)) => {
                 let whom = match (gstin, client) {
@@ -80,6 +84,7 @@ impl Notice {
         match self {
             Self::Hello => wire.action = "hello",
             Self::Here => wire.action = "here",
+            Self::Asks => wire.action = "asks",
             Self::Login(gstin) => {
                 wire.action = "login";
                 wire.gstin = Some(gstin.as_str());
@@ -112,6 +117,7 @@ mod tests {
         for notice in [
             Notice::Hello,
             Notice::Here,
+            Notice::Asks,
             Notice::Login(gstin),
             Notice::Errors(Whom::Gstin(gstin), errors()),
             Notice::Errors(Whom::Client("Müller \"& Söhne\"\n".to_owned()), errors()),

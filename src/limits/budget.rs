@@ -12,7 +12,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
 use tokio::time::Instant;
@@ -223,26 +223,38 @@ impl Budget {
         self.clients.told()
     }
 
-    /// Another replica knows of these errors of a GSTIN. They count, if they are more than those that are known here.
-    pub(super) fn heard_of_gstin(&self, gstin: &Gstin, errors: &[(Duration, u32)]) {
-        self.gstins.purse(gstin, || *gstin).ledger().heard(errors);
+    /// Another replica knows of these errors of a GSTIN. They count, if they are more than those that are known here and
+    /// nothing has been forgiven meanwhile, but not to the end of the budget: that, an error of our own has to confirm.
+    pub(super) fn heard_of_gstin(
+        &self,
+        gstin: &Gstin,
+        errors: &[(Duration, u32)],
+        replicas: NonZeroU32,
+    ) {
+        let purse = self.gstins.purse(gstin, || *gstin);
+        purse.ledger().heard(errors, self.gstins.limit(), replicas);
     }
 
     /// The same of a client.
-    pub(super) fn heard_of_client(&self, client: &str, errors: &[(Duration, u32)]) {
+    pub(super) fn heard_of_client(
+        &self,
+        client: &str,
+        errors: &[(Duration, u32)],
+        replicas: NonZeroU32,
+    ) {
         let purse = self.clients.purse(client, || client.into());
-        purse.ledger().heard(errors);
+        purse.ledger().heard(errors, self.clients.limit(), replicas);
     }
 
     /// An operator has seen to the cause: this GSTIN's errors so far are forgiven. The client's are not.
     pub(super) fn resume(&self, gstin: &Gstin) {
-        self.gstins.clear(gstin);
+        self.gstins.clear(gstin, || *gstin);
         telemetry::budget_resumed(BudgetOf::Gstin(gstin));
     }
 
     /// The same for all of a client's GSTINs together.
     pub(super) fn resume_client(&self, client: &str) {
-        self.clients.clear(client);
+        self.clients.clear(client, || client.into());
         telemetry::budget_resumed(BudgetOf::Client(client));
     }
 
@@ -275,11 +287,33 @@ impl Drop for Reservation {
     }
 }
 
+/// When this process began to count, by a clock that all replicas have: the parts of their windows begin together, so that
+/// errors told from one to the next do not become younger.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    at: Instant,
+    since_epoch: Duration,
+}
+
+impl Started {
+    fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            since_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        }
+    }
+
+    /// The time since the Unix epoch now, as it has been counted since then.
+    fn now_since_epoch(&self) -> Duration {
+        self.since_epoch + self.at.elapsed()
+    }
+}
+
 /// Budgets of one size, by whose they are.
 #[derive(Debug)]
 struct Purses<K: Eq + Hash> {
     allowance: Rate,
-    started: Instant,
+    started: Started,
     purses: DashMap<K, Arc<Purse>>,
 }
 
@@ -287,7 +321,7 @@ impl<K: Clone + Eq + Hash> Purses<K> {
     fn new(allowance: Rate) -> Self {
         Self {
             allowance,
-            started: Instant::now(),
+            started: Started::now(),
             purses: DashMap::new(),
         }
     }
@@ -319,13 +353,14 @@ impl<K: Clone + Eq + Hash> Purses<K> {
         )
     }
 
-    fn clear<Q: Eq + Hash + ?Sized>(&self, key: &Q)
+    fn clear<Q: Eq + Hash + ?Sized>(&self, key: &Q, owned: impl FnOnce() -> K)
     where
         K: Borrow<Q>,
     {
-        if let Some(purse) = self.purses.get(key) {
-            purse.ledger().window.clear();
-        }
+        let purse = self.purse(key, owned);
+        let mut ledger = purse.ledger();
+        ledger.window.clear();
+        ledger.is_forgiven = true;
     }
 
     fn keys(&self) -> Vec<K> {
@@ -373,12 +408,12 @@ struct Purse(Mutex<Ledger>);
 
 #[derive(Debug)]
 struct Ledger {
-    started: Instant,
-    /// As long before the start began the window that ended then.
-    period: Duration,
+    started: Started,
     window: Window,
     /// The errors that the calls under way may count for.
     under_way: u32,
+    /// An operator has said so: what others knew before is of no use.
+    is_forgiven: bool,
     /// What the last event said.
     told: BudgetState,
 }
@@ -390,12 +425,12 @@ enum Room {
 }
 
 impl Purse {
-    fn new(started: Instant, period: Duration) -> Self {
+    fn new(started: Started, period: Duration) -> Self {
         Self(Mutex::new(Ledger {
             started,
-            period,
             window: Window::new(period),
             under_way: 0,
+            is_forgiven: false,
             told: BudgetState::Open,
         }))
     }
@@ -407,9 +442,8 @@ impl Purse {
 }
 
 impl Ledger {
-    /// Since the beginning of what another replica may know of.
     fn now(&self) -> Duration {
-        self.period * 2 + self.started.elapsed()
+        self.started.now_since_epoch()
     }
 
     fn used(&mut self) -> u32 {
@@ -422,11 +456,21 @@ impl Ledger {
         self.window.ages(now)
     }
 
-    fn heard(&mut self, errors: &[(Duration, u32)]) {
-        let (all, now) = (errors.iter(), self.now());
-        let told = all.fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
+    fn heard(&mut self, errors: &[(Duration, u32)], limit: NonZeroU32, each: NonZeroU32) {
+        if self.is_forgiven {
+            return;
+        }
+        let mut room = limit.get().saturating_sub(each.get());
+        let mut heard = errors.to_vec();
+        heard.sort_unstable_by_key(|(age, _)| *age);
+        for (_, count) in &mut heard {
+            *count = (*count).min(room);
+            room -= *count;
+        }
+        let told = heard.iter().map(|(_, count)| count).sum::<u32>();
         if told > self.used() {
-            self.window.become_as(now, errors);
+            let now = self.now();
+            self.window.become_as(now, &heard);
         }
     }
 

@@ -9,6 +9,7 @@ mod breakers;
 mod budget;
 mod clock;
 mod concurrency;
+mod fairness;
 mod heard;
 mod line;
 mod logins;

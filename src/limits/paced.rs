@@ -47,8 +47,12 @@ struct Pace {
     begins: Instant,
     /// It began, or went on, at a time of its own.
     is_apart: bool,
+    /// When the next one is taken stays as it is: a share that changes often must not move it on and on.
+    is_fixed: bool,
     /// When the last one was taken.
     taken: Option<Instant>,
+    /// What the limiter has let go is paid for until then: its theoretical arrival time, which it does not tell.
+    paid_until: Instant,
     asked: Instant,
     turns: Turns,
     /// Urgent ones that wait for the next.
@@ -62,7 +66,9 @@ impl Pace {
         let replicas = share.replicas;
         let (spacing, now) = (spacing(rate, replicas), Instant::now());
         self.share = share;
+        self.is_fixed = true;
         self.limiter = without_burst(limiter(rate, replicas), burst(rate, replicas));
+        self.paid_until = now + spacing * (burst(rate, replicas).get() - 1);
         let next = self.taken.map_or(now, |taken| taken + spacing);
         // One that was to begin later has not begun yet.
         self.begins = next.max(self.begins.min(now + spacing));
@@ -70,6 +76,17 @@ impl Pace {
             self.is_apart = true;
             self.begins = self.begins.max(now) + delay;
         }
+    }
+
+    /// In how long one may be taken, as far as the limiter has no say. Whoever has to wait waits for its turn: only as long
+    /// as nobody does, one goes when it comes.
+    fn begins_in(&mut self, turns: Option<Places>) -> Duration {
+        let now = Instant::now();
+        if let Some(turns) = turns.filter(|_| self.begins > now && !self.is_fixed) {
+            self.begins = turns.first_from(self.begins);
+            self.is_fixed = true;
+        }
+        self.begins.saturating_duration_since(now)
     }
 }
 
@@ -116,20 +133,25 @@ impl<K: Eq + Hash> Paced<K> {
             limiter: limiter(self.rate, replicas),
             begins: Instant::now() + delay,
             is_apart: !delay.is_zero(),
+            is_fixed: false,
             taken: None,
+            paid_until: Instant::now(),
             asked: Instant::now(),
             turns: Turns::default(),
             urgent: 0,
         };
         let mut pace = self.paces.entry(key).or_insert_with(fresh);
         if !pace.share.is_as(&share) {
+            // Those that have turns need not get apart.
+            let delay = if turns.is_some() {
+                Duration::ZERO
+            } else {
+                delay
+            };
             pace.share_anew(self.rate, share, delay);
-            if let Some(turns) = turns {
-                pace.begins = turns.first_from(pace.begins.max(Instant::now()));
-            }
         }
         pace.asked = Instant::now();
-        let delay = pace.begins.saturating_duration_since(pace.asked);
+        let delay = pace.begins_in(turns);
         if !delay.is_zero() {
             return Err(delay);
         }
@@ -137,10 +159,14 @@ impl<K: Eq + Hash> Paced<K> {
             return Err(spacing(self.rate, replicas));
         }
         match turns {
-            Some(turns) => pace.begins = turns.next_after(pace.asked),
+            Some(turns) => {
+                pace.begins = turns.next_after(pace.asked);
+                pace.is_fixed = false;
+            }
             None => {
                 let taken = pace.limiter.check();
                 taken.map_err(|until| until.wait_time_from(TokioClock.now()))?;
+                pace.paid_until = pace.paid_until.max(pace.asked) + spacing(self.rate, replicas);
             }
         }
         pace.taken = Some(pace.asked);
@@ -172,21 +198,21 @@ impl<K: Eq + Hash> Paced<K> {
         Some(Ahead { paced: self, key })
     }
 
-    /// In how long one of this key can be taken; nothing where bursts make that a matter of trying.
+    /// In how long one of this key can be taken, for somebody who waits for it.
     pub(super) fn due_in(&self, key: &K) -> Duration {
-        let Some(pace) = self.paces.get(key) else {
+        let Some(mut pace) = self.paces.get_mut(key) else {
             return Duration::ZERO;
         };
-        let replicas = pace.share.replicas;
-        let is_single = burst(self.rate, replicas).get() == 1;
-        let next = match pace.taken {
-            // In turn, the next one may be due a little earlier.
-            Some(taken) if is_single && pace.share.seat.is_none() => {
-                pace.begins.max(taken + spacing(self.rate, replicas))
-            }
-            Some(_) | None => pace.begins,
-        };
-        next.saturating_duration_since(Instant::now())
+        let (share, now) = (pace.share, Instant::now());
+        let turns = Places::of(self.rate, share, key);
+        let begins_in = pace.begins_in(turns);
+        if turns.is_some() {
+            return begins_in;
+        }
+        let saved =
+            spacing(self.rate, share.replicas) * (burst(self.rate, share.replicas).get() - 1);
+        let paid_for = pace.paid_until.saturating_duration_since(now);
+        begins_in.max(paid_for.saturating_sub(saved))
     }
 
     /// The time between two of one key.
@@ -252,23 +278,29 @@ impl Places {
         })
     }
 
-    /// The first of them that is not before `from`.
+    /// The first of them that is not before `from`, or that itself, if it is hardly later than one.
     fn first_from(&self, from: Instant) -> Instant {
-        match self.late(from) {
-            Duration::ZERO => from,
-            late => from + (self.spacing - late),
+        let late = self.late(from);
+        if self.is_in_time(late) {
+            from
+        } else {
+            from + (self.spacing - late)
         }
     }
 
     /// When the next one may be taken: at the next of these moments or, after one that was taken between two of them because
-    /// none had been for a while, at the first that leaves it the usual time.
+    /// nobody had waited, after the usual time.
     fn next_after(&self, taken: Instant) -> Instant {
         let late = self.late(taken);
-        if late <= self.spacing / LATE_BY {
+        if self.is_in_time(late) {
             taken + (self.spacing - late)
         } else {
-            self.first_from(taken + self.spacing)
+            taken + self.spacing
         }
+    }
+
+    fn is_in_time(&self, late: Duration) -> bool {
+        late <= self.spacing / LATE_BY
     }
 
     fn late(&self, at: Instant) -> Duration {
@@ -512,15 +544,72 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn next_one_is_due_when_it_can_be_taken() {
-        let (paced, alone) = (Paced::new(rate(2)), Share::of(NonZeroU32::MIN));
-        assert_eq!(paced.due_in(&()), Duration::ZERO);
-        for _ in 0..5 {
-            assert_eq!(paced.take((), alone, Class::Bulk), Ok(()));
-            let due = paced.due_in(&());
-            assert_eq!(due, Duration::from_millis(500));
-            tokio::time::advance(due - Duration::from_millis(1)).await;
-            assert!(paced.take((), alone, Class::Bulk).is_err());
-            tokio::time::advance(Duration::from_millis(1)).await;
+        let clock = (Instant::now(), Duration::from_secs(1_700_000_000));
+        let seat = |place| Some(Seat { place, clock });
+        // Calls a second, replicas, and the place among them.
+        for (count, replicas, seat) in [
+            (2, 1, None),
+            (2, 1, seat(0)),
+            (50, 1, seat(0)),
+            (50, 2, None),
+            (2, 3, seat(1)),
+        ] {
+            let paced = Paced::new(rate(count));
+            let replicas = NonZeroU32::new(replicas).unwrap();
+            let share = Share { replicas, seat };
+            assert_eq!(paced.due_in(&()), Duration::ZERO);
+            for number in 0..50 {
+                assert_eq!(paced.take((), share, Class::Bulk), Ok(()), "{number}");
+                let due = paced.due_in(&());
+                if due.is_zero() {
+                    assert!(burst(rate(count), replicas).get() > 1);
+                    continue;
+                }
+                let nanosecond = Duration::from_nanos(1);
+                tokio::time::advance(due - nanosecond).await;
+                assert!(paced.take((), share, Class::Bulk).is_err(), "{number}");
+                tokio::time::advance(nanosecond).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_that_change_all_the_time_do_not_keep_a_slow_rate_from_being_used() {
+        let slow = Rate {
+            count: NonZeroU32::new(6).unwrap(),
+            period: Duration::from_secs(60),
+        };
+        let start = Instant::now();
+        for every in [5, 20, 60] {
+            let (paced, begun) = (Paced::new(slow).apart(), Instant::now());
+            let mut taken = Vec::new();
+            while begun.elapsed() < Duration::from_secs(2000) {
+                // Of four, then of five, and now and then without a place; the clock is read again all the time.
+                let number = u32::try_from(begun.elapsed().as_secs() / every).unwrap();
+                let now = Instant::now();
+                let read = now - start + Duration::from_nanos(rand::random_range(0..2_000));
+                let seat = Seat {
+                    place: number % 3,
+                    clock: (now, Duration::from_secs(1_700_000_000) + read),
+                };
+                let share = Share {
+                    replicas: NonZeroU32::new(4 + number % 2).unwrap(),
+                    seat: (number % 5 > 1).then_some(seat),
+                };
+                match paced.take("a key", share, Class::Bulk) {
+                    Ok(()) => taken.push(begun.elapsed()),
+                    Err(wait) => tokio::time::sleep(wait.min(Duration::from_millis(500))).await,
+                }
+            }
+            // Forty to fifty would be the best.
+            let many = taken.len();
+            assert!((28..=52).contains(&many), "every {every} s: {many}");
+            let gaps = taken.windows(2).map(|two| two[1] - two[0]);
+            let apart = gaps.min().unwrap();
+            assert!(
+                apart >= Duration::from_secs(30),
+                "every {every} s: {apart:?}"
+            );
         }
     }
 

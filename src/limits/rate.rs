@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
 use super::budget::{Allowance, Budget, BudgetState, Errors, Stopped, Usage};
+use super::fairness::Fairness;
 use super::logins::{Announce, Logins};
 use super::paced::Paced;
 use super::roll::{Roll, told_every};
@@ -49,6 +50,7 @@ pub struct Limits {
     calls: Paced<Gstin>,
     slowed: Paced<Gstin>,
     total: Paced<()>,
+    of_total: Fairness,
     logins: Logins,
     budget: Budget,
     /// None: nobody has counted the replicas yet; there is one.
@@ -69,6 +71,7 @@ impl Limits {
             calls: Paced::new(config.per_gstin).apart(),
             slowed: Paced::new(slowed).apart(),
             total: Paced::new(config.total).apart(),
+            of_total: Fairness::default(),
             logins: Logins::new(config.auth_per_gstin),
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             share: ArcSwapOption::empty(),
@@ -117,9 +120,19 @@ impl Limits {
         self.roll().heard(replica, Instant::now());
     }
 
+    /// One whose name is known has asked what the others know.
+    pub fn heard_asking(&self, replica: &str) {
+        self.roll().heard_asking(replica, Instant::now());
+    }
+
     /// Whether this replica is to tell its name, now that it is time.
     pub fn tells_name(&self) -> bool {
-        self.roll().tells()
+        self.roll().tells(Instant::now())
+    }
+
+    /// Whether its name is one of the first so many of those that know something.
+    pub fn is_one_of_first(&self, many: usize) -> bool {
+        self.roll().is_one_of_first(many, Instant::now())
     }
 
     /// How often it is to.
@@ -128,7 +141,8 @@ impl Limits {
     }
 
     /// Waits until a call for this account's GSTIN is within its rate and the total, but not past `patience`. A GSTIN
-    /// that has used half of its error budget is slowed. An urgent call goes before the others that wait.
+    /// that has used half of its error budget is slowed. An urgent call goes before the others that wait; of those that
+    /// wait for the total, one of the GSTIN that has had none for the longest.
     pub async fn admit_call(
         &self,
         account: &Account,
@@ -136,8 +150,8 @@ impl Limits {
         patience: Duration,
     ) -> Admission {
         let (own, gstin) = (self.rate_of(account), account.gstin);
-        let of_total = AtomicBool::new(false);
-        let (mut ahead, mut ahead_of_all) = (None, None);
+        let waits_for_total = AtomicBool::new(false);
+        let (mut ahead, mut ahead_of_all, mut among_all) = (None, None, None);
         // Its own is kept until the GSTIN's next one is due, and then void: those that had theirs and waited for the total
         // would all go together.
         let mut void_from = None;
@@ -145,22 +159,35 @@ impl Limits {
             let share = self.share();
             let now = Instant::now();
             if void_from.is_none_or(|from| from <= now) {
-                of_total.store(false, Ordering::Relaxed);
+                waits_for_total.store(false, Ordering::Relaxed);
                 own.take(gstin, share, class)?;
                 void_from = Some(now + own.spacing(share.replicas));
             }
-            of_total.store(true, Ordering::Relaxed);
-            self.total.take((), share, class)
+            waits_for_total.store(true, Ordering::Relaxed);
+            self.take_of_total(gstin, share, class)
         };
-        let waits = || match (class, of_total.load(Ordering::Relaxed)) {
-            (Class::Bulk, _) => {}
+        let waits = || match (class, waits_for_total.load(Ordering::Relaxed)) {
+            // It is in nobody's way meanwhile.
+            (Class::Bulk, false) => among_all = None,
+            (Class::Bulk, true) if among_all.is_none() => {
+                among_all = Some(self.of_total.waits(gstin));
+            }
             (Class::Urgent, false) if ahead.is_none() => ahead = own.wait_ahead(gstin),
             (Class::Urgent, true) if ahead_of_all.is_none() => {
                 ahead_of_all = self.total.wait_ahead(());
             }
-            (Class::Urgent, _) => {}
+            (Class::Bulk | Class::Urgent, _) => {}
         };
         wait_for(patience, take, waits).await
+    }
+
+    fn take_of_total(&self, gstin: Gstin, share: Share, class: Class) -> Result<(), Duration> {
+        if class == Class::Bulk && !self.of_total.is_next(&gstin) {
+            return Err(self.total.spacing(share.replicas));
+        }
+        self.total.take((), share, class)?;
+        self.of_total.served(gstin);
+        Ok(())
     }
 
     /// Waits until a login for this GSTIN is within its rate, but not past `patience`. With more replicas than logins
@@ -256,17 +283,17 @@ impl Limits {
     }
 
     /// Another replica knows of these errors of a GSTIN. Heeded by one that has just begun to listen: what happened later
-    /// it has seen itself.
+    /// it has seen itself. There is room for one more in any case.
     pub fn heard_errors_of_gstin(&self, gstin: &Gstin, errors: &[(Duration, u32)]) {
         if self.is_new() {
-            self.budget.heard_of_gstin(gstin, errors);
+            self.budget.heard_of_gstin(gstin, errors, self.replicas());
         }
     }
 
     /// The same of a client.
     pub fn heard_errors_of_client(&self, client: &str, errors: &[(Duration, u32)]) {
         if self.is_new() {
-            self.budget.heard_of_client(client, errors);
+            self.budget.heard_of_client(client, errors, self.replicas());
         }
     }
 
@@ -325,6 +352,7 @@ impl Limits {
     pub fn tidy(&self) {
         self.calls.forget_the_quiet();
         self.slowed.forget_the_quiet();
+        self.of_total.forget_the_old();
         self.logins.forget_the_quiet();
         self.budget.tidy(self.replicas());
     }

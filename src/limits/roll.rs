@@ -15,16 +15,30 @@ use tokio::time::Instant;
 const SOONEST: Duration = Duration::from_secs(5);
 const EACH: Duration = Duration::from_millis(200);
 
-/// Names that are remembered, whoever makes them up.
+/// Names that are remembered, whoever makes them up, and how long one may be.
 const MOST: usize = 10_000;
+const LONGEST: usize = 256;
+
+/// Our own name is told again after this time, though we have not heard it ourselves.
+const UNHEARD_FOR: Duration = Duration::from_secs(60);
+
+/// One that asked what the others know knows it by then.
+const LEARNS_FOR: Duration = Duration::from_secs(30);
 
 /// The replicas whose names are heard.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
     us: Option<Arc<str>>,
-    others: HashMap<Box<str>, Instant>,
-    /// Our own name was told, and not heard by ourselves yet: more of it would only pile up.
-    is_telling: bool,
+    others: HashMap<Box<str>, Other>,
+    /// When our own name was told that we have not heard ourselves yet: more of it would only pile up.
+    told: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    heard: Instant,
+    /// When it asked what the others know.
+    asked: Option<Instant>,
 }
 
 impl Roll {
@@ -36,24 +50,51 @@ impl Roll {
     /// A replica has told its name.
     pub(super) fn heard(&mut self, replica: &str, now: Instant) {
         if self.us.as_deref() == Some(replica) {
-            self.is_telling = false;
-        } else if let Some(at) = self.others.get_mut(replica) {
-            *at = now;
-        } else if self.others.len() < MOST {
-            self.others.insert(replica.into(), now);
+            self.told = None;
+        } else if let Some(other) = self.others.get_mut(replica) {
+            other.heard = now;
+        } else if self.others.len() < MOST && replica.len() <= LONGEST {
+            let other = Other {
+                heard: now,
+                asked: None,
+            };
+            self.others.insert(replica.into(), other);
         }
     }
 
-    /// Whether ours is to be told now; from then on it counts as told.
-    pub(super) fn tells(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_telling, true)
+    /// One whose name is known has asked what the others know.
+    pub(super) fn heard_asking(&mut self, replica: &str, now: Instant) {
+        if let Some(other) = self.others.get_mut(replica) {
+            other.asked = Some(now);
+        }
+    }
+
+    /// Whether our own name is to be told now; from then on it counts as told.
+    pub(super) fn tells(&mut self, now: Instant) -> bool {
+        let is_unheard = |told: Instant| now.duration_since(told) < UNHEARD_FOR;
+        if self.told.is_some_and(is_unheard) {
+            return false;
+        }
+        self.told = Some(now);
+        true
+    }
+
+    /// Whether ours is one of the first so many names, but for those of replicas that have just asked.
+    pub(super) fn is_one_of_first(&self, many: usize, now: Instant) -> bool {
+        let knows = |other: &Other| {
+            let asked = other.asked;
+            asked.is_none_or(|asked| now.duration_since(asked) >= LEARNS_FOR)
+        };
+        let others = self.others.iter().filter(|(_, other)| knows(other));
+        let before = others.filter(|(name, _)| Some(&***name) < self.us.as_deref());
+        before.count() < many
     }
 
     /// Our place among so many, from 0; none unless all of them are known.
     pub(super) fn seat(&mut self, replicas: NonZeroU32, now: Instant) -> Option<u32> {
         let known_for = told_every(replicas) * 5 / 2;
         self.others
-            .retain(|_, at| now.duration_since(*at) <= known_for);
+            .retain(|_, other| now.duration_since(other.heard) <= known_for);
         let us = self.us.as_deref()?;
         let all = u32::try_from(self.others.len()).ok()?.checked_add(1)?;
         if all != replicas.get() {
@@ -98,13 +139,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn name_that_nobody_takes_is_told_once() {
+    async fn name_that_nobody_takes_is_told_once_in_a_minute() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut roll = Roll::default();
         roll.call_us("host-a".into());
-        assert!(roll.tells());
-        assert!(!roll.tells());
-        roll.heard("host-a", Instant::now());
-        assert!(roll.tells());
+        assert!(roll.tells(start));
+        assert!(!roll.tells(start + second * 59));
+        assert!(roll.tells(start + second * 60));
+        roll.heard("host-a", start + second * 61);
+        assert!(roll.tells(start + second * 61));
+    }
+
+    #[tokio::test]
+    async fn first_names_are_those_of_replicas_that_know_something() {
+        let now = Instant::now();
+        let mut roll = Roll::default();
+        roll.call_us("host-d".into());
+        for name in ["host-a", "host-b", "host-c", "host-e"] {
+            roll.heard(name, now);
+        }
+        assert!(!roll.is_one_of_first(3, now));
+        roll.heard_asking("host-b", now);
+        roll.heard_asking("nobody", now);
+        assert!(roll.is_one_of_first(3, now));
+        assert!(!roll.is_one_of_first(3, now + LEARNS_FOR));
     }
 
     #[tokio::test]
@@ -115,5 +173,8 @@ mod tests {
             roll.heard(&number.to_string(), now);
         }
         assert_eq!(roll.others.len(), MOST);
+        let mut roll = Roll::default();
+        roll.heard(&"x".repeat(LONGEST + 1), now);
+        assert!(roll.others.is_empty());
     }
 }

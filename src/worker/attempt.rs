@@ -12,7 +12,7 @@ use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
-use super::lanes::{AtGate, Deferred, Entry, NoTurn, PATIENCE, Turn};
+use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
 use super::portal;
 use super::requests;
@@ -31,8 +31,8 @@ use crate::telemetry;
 /// How long a job that has its turn waits for a slot.
 const SLOT_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where the rate lets them go more quickly than this, all of a lane's jobs wait for it in their slots: not for long.
-const GATED_FROM: Duration = Duration::from_millis(10);
+/// Where the rate lets them go more quickly than this, a lane's jobs wait for it in their slots: not for long.
+const ONE_BY_ONE_FROM: Duration = Duration::from_millis(10);
 
 /// The portal's code for a document that another portal has registered.
 const ELSEWHERE: &str = "2295";
@@ -40,7 +40,11 @@ const ELSEWHERE: &str = "2295";
 /// Does what the job asks for and says how it ended.
 pub(super) async fn attempt(worker: &Worker, case: &Case) -> Ending {
     match case.gstin {
-        Some(gstin) => in_turn(worker, case, gstin).await,
+        Some(gstin) => {
+            let ending = in_turn(worker, case, gstin).await;
+            case.leaves_head();
+            ending
+        }
         None => unnamed(),
     }
 }
@@ -113,7 +117,6 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         Subject::Request(request) => requests::run(worker, case, request, &account, refused).await,
         Subject::Unnamed => Ok(unnamed()),
     };
-    case.leaves_gate();
     let ending = match ended {
         Ok(ending) => ending,
         Err(ending) => *ending,
@@ -156,18 +159,22 @@ async fn turn_and_slot(
     let (class, gstin) = (case.job.class(), account.gstin);
     let waiting = async {
         let turn = entry.turn(case.has_to_itself()).await?;
-        case.is_at_gate(at_gate(worker, class, account, &turn).await?);
+        case.comes_to_head(at_head(worker, class, account, &turn).await?);
         let of_route = match route.slots() {
             // A route that is slow must not keep deliveries of others waiting behind its own.
-            Some(slots) => match timeout(PATIENCE, slots.acquire(class, gstin)).await {
-                Ok(slot) => Some(slot),
-                Err(_elapsed) => return Err(NoTurn::Full),
-            },
+            Some(slots) => {
+                let slot = timeout(PATIENCE, slots.acquire(class, gstin));
+                match case.briefly_at_head(slot).await {
+                    Ok(slot) => Some(slot),
+                    Err(_elapsed) => return Err(NoTurn::Full),
+                }
+            }
             None => None,
         };
         // Long, because those who wait for a slot have their turn soon; not for ever, because the broker takes back
         // what is held for half an hour.
-        match timeout(SLOT_WITHIN, worker.slots.acquire(class, gstin)).await {
+        let slot = timeout(SLOT_WITHIN, worker.slots.acquire(class, gstin));
+        match case.briefly_at_head(slot).await {
             Ok(slot) => Ok((turn, of_route, slot)),
             Err(_elapsed) => Err(NoTurn::Full),
         }
@@ -178,34 +185,32 @@ async fn turn_and_slot(
         () = worker.stop.cancelled() => return Err(Box::new(Ending::HandedBack)),
         () = worker.takes_none() => return Err(Box::new(portal::NOT_ASKED)),
     };
-    let (turn, of_route, slot) = waited.map_err(|no_turn| {
-        case.leaves_gate();
-        deferred(worker, case, account, no_turn)
-    })?;
+    let (turn, of_route, slot) =
+        waited.map_err(|no_turn| deferred(worker, case, account, no_turn))?;
     case.takes(slot, of_route);
     Ok(turn)
 }
 
-/// Waits for the GSTIN's rate where it lets its jobs go one by one: one at a time, and before the slot, because a job in a
-/// slot that only waits keeps somebody else's from work. Urgent ones go ahead of those that wait for the rate.
-async fn at_gate(
+/// Waits at the head of its lane, where the GSTIN's rate lets its jobs go one by one, until that would let it go: before the
+/// slot, because a job that only waits in one keeps somebody else's from work. Urgent ones go ahead of those that wait so.
+async fn at_head(
     worker: &Worker,
     class: Class,
     account: &Account,
     turn: &Turn,
-) -> Result<Option<AtGate>, NoTurn> {
-    let is_quick = worker.limits.spacing(account) < GATED_FROM;
+) -> Result<Option<AtHead>, NoTurn> {
+    let is_quick = worker.limits.spacing(account) < ONE_BY_ONE_FROM;
     if is_quick || class == Class::Urgent {
         return Ok(None);
     }
     let waiting = async {
-        let gate = turn.at_gate().await;
+        let head = turn.at_head().await;
         let due = worker.limits.due_in(account);
         // Of one that would wait for longer, the limits have their say.
         if due <= PATIENCE {
             tokio::time::sleep(due).await;
         }
-        gate
+        head
     };
     timeout(PATIENCE, waiting).await.map_err(|_| NoTurn::Full)
 }

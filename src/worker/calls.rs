@@ -142,7 +142,7 @@ impl<'a> Calls<'a> {
     async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         let asked = Instant::now();
         let session = self.admitted().await;
-        self.case.leaves_gate();
+        self.case.leaves_head();
         self.case.add_wait(asked.elapsed());
         session
     }
@@ -153,7 +153,8 @@ impl<'a> Calls<'a> {
         }
         self.unless_paused()?;
         self.portal.unless_down(self.scope)?;
-        let session = self.session().await?;
+        let case = self.case;
+        let session = case.briefly_at_head(self.session()).await?;
         self.clock_ahead = session.clock_ahead();
         let patience = self.worker.routes.patience();
         // The rate comes last: calls that had taken theirs and then waited would all go together.

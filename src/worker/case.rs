@@ -1,13 +1,14 @@
 //! One job being worked on: what came in, and what has been learned of it so far.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::lanes::AtGate;
+use super::lanes::AtHead;
 use super::resync;
 use crate::broker::Acknowledger;
 use crate::document::Document;
@@ -49,6 +50,9 @@ pub(super) const PAUSED: &str = "paused";
 
 /// The same for a job that was judged before.
 pub(super) const HELD: &str = "held";
+
+/// A login or a slot is there within this time, or those behind wait no longer for the one that waits for it.
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// Whether what an attempt ended with has a say in how a later one is judged.
 pub(super) fn decides_later(code: &str) -> bool {
@@ -125,7 +129,7 @@ pub(super) struct Case {
     /// Held until the job is settled: what cannot be published must not pile up.
     slot: OnceLock<(Slot, Option<Slot>)>,
     /// Held until its GSTIN's rate has let it go, or has not.
-    gate: Mutex<Option<AtGate>>,
+    head: Mutex<Option<AtHead>>,
     /// The portal that the document may be registered at; none: at any.
     portal: Mutex<Option<Arc<str>>>,
     /// Where it is traced.
@@ -163,7 +167,7 @@ impl Case {
             waited_micros: AtomicU64::new(0),
             code: Mutex::new(None),
             slot: OnceLock::new(),
-            gate: Mutex::default(),
+            head: Mutex::default(),
             portal: Mutex::new(pin(&job)),
             span: None,
             job,
@@ -227,16 +231,29 @@ impl Case {
         drop(self.slot.set((slot, of_route)));
     }
 
-    /// It is next of its GSTIN to go.
-    pub(super) fn is_at_gate(&self, gate: Option<AtGate>) {
-        if let Ok(mut at) = self.gate.lock() {
-            *at = gate;
+    /// It is at the head of its lane.
+    pub(super) fn comes_to_head(&self, head: Option<AtHead>) {
+        if let Ok(mut at) = self.head.lock() {
+            *at = head;
         }
     }
 
-    /// The next one of its GSTIN may go.
-    pub(super) fn leaves_gate(&self) {
-        self.is_at_gate(None);
+    /// The next one of its lane may wait for the rate.
+    pub(super) fn leaves_head(&self) {
+        self.comes_to_head(None);
+    }
+
+    /// Does something that the rate does not depend on, and in which those behind it do not wait for it for long.
+    pub(super) async fn briefly_at_head<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let is_at_head = self.head.lock().is_ok_and(|head| head.is_some());
+        if is_at_head {
+            if let Ok(done) = timeout(BRIEFLY, work.as_mut()).await {
+                return done;
+            }
+            self.leaves_head();
+        }
+        work.await
     }
 
     /// Whether it may not be submitted any more.

@@ -41,9 +41,10 @@ impl Copies {
 
     /// This job has ended so: if it came in doubt and is done, copies may be left of it.
     pub(super) fn note(&self, case: &Case, ending: &Ending) {
+        // A cancellation looks first in any case.
         let is_done = matches!(
             ending,
-            Ending::Registered { .. } | Ending::Cancelled { .. } | Ending::EwayBillIssued { .. }
+            Ending::Registered { .. } | Ending::EwayBillIssued { .. }
         );
         if is_done
             && case.came_in_doubt()

@@ -104,7 +104,7 @@ async fn ten_thousand_documents_of_one_message_are_answered_once_each_and_others
 /// Each look-up that finds nothing is an error at the portal, and a GSTIN may have 2,000 of them in a day.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
-async fn few_documents_of_a_long_array_are_looked_up_when_its_worker_dies() -> Result<()> {
+async fn few_documents_of_a_long_array_cost_an_error_when_its_worker_dies() -> Result<()> {
     const LONG: usize = 3000;
     let mut stack = Stack::start(0).await?;
     let documents: Vec<String> = (1..=LONG)

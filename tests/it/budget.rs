@@ -123,23 +123,28 @@ async fn replica_that_takes_the_place_of_another_knows_of_its_errors() -> Result
     stack.workers.push(second);
     eventually(SOON, "the second to know of the errors", async || {
         let lane = lane(&mut stack.workers[1], FAULTY).await?;
-        Ok((lane["error_budget"]["state"] == "stopped").then_some(()))
+        Ok((lane["error_budget"]["state"] == "slow").then_some(()))
     })
     .await?;
     stack.workers.remove(0).kill().await?;
     stack.erp.publish(&jobs(FAULTY, "H", 10)).await?;
     let outcomes = stack.outcomes(10, SOON).await?;
+    // What others know leaves room for one to see for oneself; two, once this is the only replica.
+    let stats = stack.sandbox.stats().await?;
+    let errors = stats.of(FAULTY).errors;
+    assert!((7..=8).contains(&errors), "{errors}");
+    let refused = usize::try_from(errors - 6)?;
     assert_eq!(
         tally(outcomes.values()),
-        counted(&[("failed worker ERROR_BUDGET", 10)])
+        counted(&[
+            ("failed worker ERROR_BUDGET", 10 - refused),
+            ("rejected irp 2189", refused)
+        ])
     );
-    assert_eq!(stack.sandbox.stats().await?.of(FAULTY).errors, 6);
     let status: Value = serde_json::from_str(&stack.worker()?.admin("/status").await?)?;
     let client = &status["clients"][0]["error_budget"];
-    assert_eq!(
-        (&client["used"], &client["state"]),
-        (&json!(6), &json!("open"))
-    );
+    let used = client["used"].as_u64().unwrap_or_default();
+    assert!((7..=8).contains(&used), "{client}");
     Ok(())
 }
 

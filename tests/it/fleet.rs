@@ -53,7 +53,15 @@ async fn until_all_see(workers: &mut [WorkerProcess], count: u64) -> Result<()> 
 /// How many calls have arrived at which time, looked at all the while.
 struct Watch<'s> {
     sandbox: &'s Sandbox,
-    looks: Vec<(Instant, u64)>,
+    looks: Vec<Look>,
+}
+
+/// So many calls had arrived at some time between the two.
+#[derive(Clone, Copy)]
+struct Look {
+    begun: Instant,
+    ended: Instant,
+    calls: u64,
 }
 
 impl<'s> Watch<'s> {
@@ -70,9 +78,10 @@ impl<'s> Watch<'s> {
             tokio::select! {
                 ended = over.as_mut() => return ended,
                 _ = ticks.tick() => {
+                    let begun = Instant::now();
                     let stats = self.sandbox.stats().await?.of(SELLER);
-                    let calls = stats.generates + stats.lookups;
-                    self.looks.push((Instant::now(), calls));
+                    let (calls, ended) = (stats.generates + stats.lookups, Instant::now());
+                    self.looks.push(Look { begun, ended, calls });
                 }
             }
         }
@@ -86,33 +95,31 @@ impl<'s> Watch<'s> {
         .await
     }
 
-    /// The busiest second that begins in this time.
+    /// The busiest second that begins in this time, for certain not longer.
     fn most(&self, from: Instant, until: Instant) -> u64 {
         let begin = self
             .looks
             .iter()
-            .filter(|(at, _)| (from..until).contains(at));
-        let calls = begin.map(|(at, before)| {
-            let within = self.looks.iter().filter(|(then, _)| *then < *at + SECOND);
-            let after = within.map(|(_, calls)| *calls).max();
-            after.map(|calls| calls - before)
+            .filter(|look| (from..until).contains(&look.begun));
+        let calls = begin.map(|first| {
+            let within = |then: &&Look| then.ended < first.begun + SECOND;
+            let within = self.looks.iter().filter(within);
+            let after = within.map(|look| look.calls).max();
+            after.map(|calls| calls.saturating_sub(first.calls))
         });
         calls.flatten().max().unwrap_or_default()
     }
 
     /// When, after `from`, a second has passed in which at least so many calls arrived.
     fn reached(&self, from: Instant, least: u64) -> Option<Duration> {
-        let mut later = self.looks.iter().filter(|(at, _)| *at >= from + SECOND);
+        let mut later = self.looks.iter().filter(|look| look.begun >= from + SECOND);
         later
-            .find(|(at, calls)| {
-                let before = self
-                    .looks
-                    .iter()
-                    .rev()
-                    .find(|(then, _)| *then + SECOND <= *at);
-                before.is_some_and(|(_, before)| calls - before >= least)
+            .find(|look| {
+                let mut before = self.looks.iter().rev();
+                let before = before.find(|then| then.ended + SECOND <= look.begun);
+                before.is_some_and(|before| look.calls - before.calls >= least)
             })
-            .map(|(at, _)| *at - from)
+            .map(|look| look.begun - from)
     }
 }
 
@@ -177,30 +184,30 @@ async fn limit_of_a_gstin_holds_for_three_replicas_when_a_fourth_joins_and_one_i
     Ok(())
 }
 
-/// Two and a half a second are two or three of each: all could take three in the same second.
+/// One in two seconds of each: some would take theirs in the same second.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn limit_holds_for_replicas_whose_shares_are_not_whole() -> Result<()> {
-    const FEW: u64 = 10;
-    let mut stack = Stack::start_with(4, |config| limited_to(FEW, config)).await?;
-    until_all_see(&mut stack.workers, 4).await?;
-    let jobs: Vec<Job> = (1..=500)
+    const FEW: u64 = 4;
+    let mut stack = Stack::start_with(8, |config| limited_to(FEW, config)).await?;
+    until_all_see(&mut stack.workers, 8).await?;
+    let jobs: Vec<Job> = (1..=250)
         .map(|i| Job::generate(&format!("J/{i}"), invoice(SELLER, &format!("J/{i}"))))
         .collect();
     stack.erp.publish(&jobs).await?;
     let mut watch = Watch::new(&stack.sandbox);
-    // Each tells its name every few seconds.
-    watch.for_a(SECOND * 8).await?;
+    // Each tells its name every few seconds, and takes its first two where it is.
+    watch.for_a(SECOND * 12).await?;
     let settled = Instant::now();
     watch.for_a(SECOND * 30).await?;
     let most = watch.most(settled, Instant::now());
-    let calls = |(_, calls): &(Instant, u64)| *calls;
-    let first = watch.looks.iter().find(|(at, _)| *at >= settled);
-    let first = first.map(calls).context("nothing was seen")?;
-    let all = watch.looks.last().map(calls).context("nothing was seen")? - first;
+    let first = watch.looks.iter().find(|look| look.begun >= settled);
+    let first = first.context("nothing was seen")?.calls;
+    let all = watch.looks.last().context("nothing was seen")?.calls - first;
     println!("limit {FEW}/s: {most} in the busiest second, {all} in thirty");
-    assert!(most <= FEW + FEW / 10, "{most}");
-    assert!(all >= FEW * 30 - 10, "{all}");
+    // Two may be late on their way by different times.
+    assert!(most <= FEW + 1, "{most}");
+    assert!(all >= FEW * 27, "{all}");
     Ok(())
 }
 

@@ -131,20 +131,29 @@ async fn slow_gstin_takes_its_slots_and_no_more_and_others_go_on() -> Result<()>
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn jobs_that_wait_for_their_rate_take_no_slot_from_others() -> Result<()> {
-    // As many slots as one GSTIN may have. Of its jobs two go at once, and the next after five seconds.
+    // As many slots as GSTINs that wait; of each one's jobs two go at once, and the next after five seconds.
     let few = |config: WorkerConfig| {
         config
             .set("limits.per_gstin", "12/m")?
-            .set("irp.concurrency", 8)?
-            .set("irp.concurrency_per_gstin", 8)
+            .set("irp.concurrency", 4)?
+            .set("irp.concurrency_per_gstin", 4)?
+            .set("broker.prefetch", 64)
     };
     let stack = Stack::start_with(1, few).await?;
-    stack.erp.publish(&jobs(SLOW, "S", 20)).await?;
-    stack.outcomes(2, SOON).await?;
-    stack.erp.publish(&jobs(QUICK, "Q", 1)).await?;
+    let [quick, slow @ ..] = GSTINS;
+    for gstin in slow {
+        let prefix = format!("S{}", &gstin[..2]);
+        stack.erp.publish(&jobs(gstin, &prefix, 6)).await?;
+    }
+    let first = stack.outcomes(2 * slow.len(), SOON).await?;
+    first.values().for_each(|of| of.assert_signed(false));
+    stack.erp.publish(&jobs(quick, "Q", 1)).await?;
     let outcomes = stack.outcomes(1, SOON).await?;
     assert!(outcomes.contains_key("Q/1"), "{:?}", outcomes.keys());
-    assert_eq!(stack.sandbox.stats().await?.of(SLOW).generates, 2);
+    let stats = stack.sandbox.stats().await?;
+    for gstin in slow {
+        assert_eq!(stats.of(gstin).generates, 2, "{gstin}");
+    }
     Ok(())
 }
 

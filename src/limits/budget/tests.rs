@@ -159,18 +159,33 @@ async fn replica_that_joins_begins_with_the_errors_that_another_tells() {
     let told = old.told_of_gstins();
     assert_eq!(told.len(), 1, "less than a tenth is not told of");
     for _ in 0..3 {
-        new.heard_of_gstin(&gstin, &told[0].1);
+        new.heard_of_gstin(&gstin, &told[0].1, replicas(2));
     }
-    assert_eq!(new.of_gstin(&gstin, ONE).used, 100);
+    // The end of the budget is not believed before it is met.
+    assert_eq!(new.of_gstin(&gstin, ONE).used, 98);
+    assert_eq!(new.stopped(&gstin, "acme", ONE), None);
+    assert_eq!(new.state(&gstin, "acme", ONE), BudgetState::Warned);
+    new.count(&gstin, "acme", replicas(2));
     assert_eq!(new.stopped(&gstin, "acme", ONE), Some(Stopped::Gstin));
-    assert_eq!(new.stopped(&other, "acme", ONE), None);
     let clients = old.told_of_clients();
-    new.heard_of_client(&clients[0].0, &clients[0].1);
+    new.heard_of_client(&clients[0].0, &clients[0].1, ONE);
     assert_eq!(new.of_client("acme", ONE).used, 109);
     // Fewer than are known say nothing.
-    new.heard_of_gstin(&gstin, &[(DAY / 4, 7)]);
+    new.heard_of_gstin(&gstin, &[(DAY / 4, 7)], ONE);
     assert_eq!(new.of_gstin(&gstin, ONE).used, 100);
-    // The first sixty are forgotten in time.
+    // The first ones are forgotten in time.
     tokio::time::advance(DAY / 2 + DAY / 24).await;
-    assert_eq!(new.of_gstin(&gstin, ONE).used, 40);
+    assert_eq!(new.of_gstin(&gstin, ONE).used, 42);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_knew_before_an_operator_forgave_it_is_not_believed() {
+    let budget = Budget::new(rate(100), rate(1000));
+    let [gstin, other] = gstins();
+    budget.resume(&gstin);
+    for gstin in [gstin, other] {
+        budget.heard_of_gstin(&gstin, &[(Duration::ZERO, u32::MAX), (DAY, 1)], ONE);
+    }
+    assert_eq!(budget.of_gstin(&gstin, ONE).used, 0);
+    assert_eq!(budget.of_gstin(&other, ONE).used, 99);
 }

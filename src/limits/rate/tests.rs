@@ -65,6 +65,46 @@ async fn gstin_that_waited_for_the_total_does_not_exceed_its_own_rate_when_other
     assert!(most <= 22, "{most}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn quiet_gstin_does_not_stand_behind_the_busy_ones_that_use_the_total_up() {
+    let limits = Arc::new(limits(rate(10, 1), rate(20, 1)));
+    limits.share_among(NonZeroU32::MIN);
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut busy = tokio::task::JoinSet::new();
+    for number in 0..40_u32 {
+        let limits = Arc::clone(&limits);
+        busy.spawn(async move {
+            let account = account(&format!("{:02}AAGCE4783K1Z1", number + 10));
+            let mut calls = 0_u32;
+            while Instant::now() < end {
+                let admission = limits.admit_call(&account, Class::Bulk, Duration::from_secs(5));
+                let is_granted = admission.await == Admission::Granted;
+                calls += u32::from(is_granted && Instant::now() < end);
+            }
+            calls
+        });
+    }
+    let quiet = account("09AAGCE4783K1Z1");
+    let mut longest = Duration::ZERO;
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(2_345)).await;
+        let asked = Instant::now();
+        let admission = limits.admit_call(&quiet, Class::Bulk, Duration::from_secs(5));
+        assert_eq!(admission.await, Admission::Granted);
+        // At the beginning nobody has had any.
+        if asked + Duration::from_secs(50) > end {
+            continue;
+        }
+        longest = longest.max(asked.elapsed());
+    }
+    let calls = busy.join_all().await;
+    let all: u32 = calls.iter().sum();
+    assert!(longest < Duration::from_millis(150), "{longest:?}");
+    assert!((1140..=1205).contains(&all), "{all} of 1200");
+    let (least, most) = (calls.iter().min(), calls.iter().max());
+    assert!(least >= Some(&25) && most <= Some(&35), "{calls:?}");
+}
+
 fn account(gstin: &str) -> Account {
     let client = Client {
         name: "acme".to_owned(),

@@ -98,15 +98,15 @@ pub(super) struct Lane {
     common: Arc<Common>,
     /// Deliveries that it has.
     held: Counts,
-    gate: Gate,
+    head: Head,
     state: Mutex<State>,
 }
 
-/// Where those that have a turn wait for their GSTIN's rate, one at a time; in no slot, which is for work.
-type Gate = Arc<tokio::sync::Mutex<()>>;
+/// The head of a lane: of those that have a turn, the one that waits for their GSTIN's rate.
+type Head = Arc<tokio::sync::Mutex<()>>;
 
-/// The gate is passed by nobody else as long as this lives.
-pub(in crate::worker) type AtGate = tokio::sync::OwnedMutexGuard<()>;
+/// Nobody else is at the head of the lane as long as this lives.
+pub(in crate::worker) type AtHead = tokio::sync::OwnedMutexGuard<()>;
 
 #[derive(Debug)]
 struct State {
@@ -169,9 +169,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Waits until it is next at its lane's gate.
-    pub(super) async fn at_gate(&self) -> AtGate {
-        Arc::clone(&self.lane.gate).lock_owned().await
+    /// Waits until it is at the head of its lane.
+    pub(super) async fn at_head(&self) -> AtHead {
+        Arc::clone(&self.lane.head).lock_owned().await
     }
 
     /// Somebody goes on in it.
@@ -252,7 +252,7 @@ impl Lane {
         Self {
             common,
             held: Counts::default(),
-            gate: Gate::default(),
+            head: Head::default(),
             state: Mutex::new(State {
                 urgent: 0,
                 bulk: 0,

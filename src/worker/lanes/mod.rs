@@ -27,7 +27,7 @@ use crate::retry::Ladder;
 
 use lane::{Common, Counts, Held, Lane, Place, Standing};
 
-pub(super) use lane::{AtGate, Closed};
+pub(super) use lane::{AtHead, Closed};
 use room::{Look, Others, QUICK, Room};
 use rungs::Rungs;
 
@@ -120,9 +120,9 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits until it is the next of its GSTIN to go.
-    pub(super) async fn at_gate(&self) -> Option<AtGate> {
-        Some(self.place.as_ref()?.at_gate().await)
+    /// Waits until it is at the head of its lane.
+    pub(super) async fn at_head(&self) -> Option<AtHead> {
+        Some(self.place.as_ref()?.at_head().await)
     }
 
     /// It ends in doubt: the portal may still be at work on the document. A twin that looked now would find nothing
