@@ -138,6 +138,11 @@ impl LanesView {
         self.limits.replicas().get()
     }
 
+    /// Which of them this one is, where they take turns.
+    pub(super) fn place(&self) -> Option<u32> {
+        self.limits.place()
+    }
+
     fn lane(&self, gstin: Gstin, session: Option<SessionStatus>) -> Lane {
         let account = self.credentials.load().accounts.get(&gstin).cloned();
         let usage = self.limits.budget_of(&gstin);

@@ -28,6 +28,8 @@ pub(super) struct Status {
     /// Why it is not ready, as `/readyz` says it.
     pub(super) reason: Option<String>,
     pub(super) replicas: u32,
+    /// Which of them this one is, from 1; unknown while not all of them are.
+    pub(super) place: Option<u32>,
     /// The fleet's size as it should be; not before the backlog has been looked at.
     pub(super) scaling: Option<ScalingStatus>,
     /// Unknown before they have been counted.
@@ -68,6 +70,7 @@ impl Status {
             ready,
             reason: (!ready).then(|| now.to_string()),
             replicas: admin.lanes.replicas(),
+            place: admin.lanes.place(),
             scaling: admin.lanes.scaling.latest().map(ScalingStatus::from),
             queues: admin.work.queues(),
             portal: admin.portal.status(),

@@ -103,6 +103,11 @@ impl Limits {
         self.share().replicas
     }
 
+    /// Which of them this one is, from 1; none while not all of them are known by name.
+    pub fn place(&self) -> Option<u32> {
+        self.share().seat.map(|seat| seat.place.saturating_add(1))
+    }
+
     fn share(&self) -> Share {
         let share = self.share.load();
         share
