@@ -13,8 +13,9 @@ use irn_worker::gstin::Gstin;
 const MOST: usize = 4_000;
 /// No more bytes than this, which the portal holds three times over.
 const MOST_BYTES: usize = 80_000_000;
-/// No fewer documents than the largest of them could be under way at once: none is to be submitted twice at a time.
-const FEWEST: usize = 400;
+/// No fewer documents than jobs of the largest of them: none is to be sent again while it waits on the ladder, where jobs of
+/// slow calls go that make way for others.
+const FEWEST: usize = 1_000;
 
 /// Documents in the order in which they are published, again and again.
 pub(crate) struct Corpus {
