@@ -70,6 +70,9 @@ fn is_used_up(used: u32, limit: NonZeroU32, each: NonZeroU32) -> bool {
 /// Less than this part of a budget is not worth telling others.
 const TOLD_FROM: u32 = 10;
 
+/// What is only heard uses up so much of a budget at most: calls are slowed, and somebody should look.
+const HEARD_PERCENT: u64 = 80;
+
 /// The errors of a budget's window, by their age.
 pub type Errors = Vec<(Duration, u32)>;
 
@@ -224,7 +227,7 @@ impl Budget {
     }
 
     /// Another replica knows of these errors of a GSTIN. They count, if they are more than those that are known here and
-    /// nothing has been forgiven meanwhile, but not to the end of the budget: that, an error of our own has to confirm.
+    /// nothing has been forgiven meanwhile, but not to the end of the budget: that, errors of our own have to confirm.
     pub(super) fn heard_of_gstin(
         &self,
         gstin: &Gstin,
@@ -460,8 +463,12 @@ impl Ledger {
         if self.is_forgiven {
             return;
         }
-        let mut room = limit.get().saturating_sub(each.get());
+        // Less than what stops, with some more replicas as well.
+        let most = u64::from(limit.get()) * HEARD_PERCENT / 100;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let mut room = most.min(limit.get().saturating_sub(each.get()));
         let mut heard = errors.to_vec();
+        heard.retain(|(age, _)| *age <= self.window.length());
         heard.sort_unstable_by_key(|(age, _)| *age);
         for (_, count) in &mut heard {
             *count = (*count).min(room);

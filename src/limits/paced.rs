@@ -150,6 +150,8 @@ impl<K: Eq + Hash> Paced<K> {
             };
             pace.share_anew(self.rate, share, delay);
         }
+        // The clock may have been set.
+        pace.share = share;
         pace.asked = Instant::now();
         let delay = pace.begins_in(turns);
         if !delay.is_zero() {

@@ -191,7 +191,10 @@ impl Limits {
             return Err(self.total.spacing(share.replicas));
         }
         self.total.take((), share, class)?;
-        self.of_total.served(gstin);
+        // Urgent ones are not among those that wait for their turn.
+        if class == Class::Bulk {
+            self.of_total.served(gstin);
+        }
         Ok(())
     }
 

@@ -46,6 +46,11 @@ impl Window {
         self.total
     }
 
+    /// How long it is.
+    pub(super) fn length(&self) -> Duration {
+        self.part * PARTS
+    }
+
     /// How many happened how long ago, the oldest first, each in the middle of its part.
     pub(super) fn ages(&mut self, now: Duration) -> Vec<(Duration, u32)> {
         self.forget(now);

@@ -158,9 +158,10 @@ impl<'a> Calls<'a> {
         self.clock_ahead = session.clock_ahead();
         let patience = self.worker.routes.patience();
         // The rate comes last: calls that had taken theirs and then waited would all go together.
-        self.portal
-            .ready(self.scope, &self.account.gstin, patience, &self.worker.stop)
-            .await?;
+        let ready = self
+            .portal
+            .ready(self.scope, &self.account.gstin, patience, &self.worker.stop);
+        case.briefly_at_head(ready).await?;
         let class = self.case.job.class();
         let admitting = self
             .worker

@@ -129,7 +129,7 @@ async fn replica_that_takes_the_place_of_another_knows_of_its_errors() -> Result
     stack.workers.remove(0).kill().await?;
     stack.erp.publish(&jobs(FAULTY, "H", 10)).await?;
     let outcomes = stack.outcomes(10, SOON).await?;
-    // What others know leaves room for one to see for oneself; two, once this is the only replica.
+    // What others know leaves room to see for oneself: for one error, or two once this is the only replica.
     let stats = stack.sandbox.stats().await?;
     let errors = stats.of(FAULTY).errors;
     assert!((7..=8).contains(&errors), "{errors}");
