@@ -1,7 +1,7 @@
 //! What replicas tell one another: that they are there, that they log in, and which errors they know of.
 //!
-//! One rule: nothing is told because somebody asked for it often. Names and errors go at most once in a while, errors are told
-//! by a few, and what nobody takes is dropped.
+//! One rule: what nobody takes is dropped. Names and errors go at most once in a while, however often somebody asks, and errors are
+//! told by a few; logins of late are told again to each that says hello, because it may be about to log in.
 
 use std::convert::Infallible;
 use std::sync::Arc;

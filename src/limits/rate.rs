@@ -140,7 +140,7 @@ impl Limits {
         self.roll().is_one_of_first(many, Instant::now())
     }
 
-    /// How often it is to.
+    /// How often this replica tells its name.
     pub fn told_every(&self) -> Duration {
         told_every(self.replicas())
     }
@@ -246,8 +246,7 @@ impl Limits {
         self.rate_of(account).spacing(self.replicas())
     }
 
-    /// In how long this account's GSTIN may call again, if nobody else of it does before; nothing where that is not known
-    /// before it is tried.
+    /// In how long this account's GSTIN may call again at its own rate, if nobody else of it does before.
     pub fn due_in(&self, account: &Account) -> Duration {
         self.rate_of(account).due_in(&account.gstin)
     }
@@ -291,7 +290,7 @@ impl Limits {
     }
 
     /// Another replica knows of these errors of a GSTIN. Heeded by one that has just begun to listen: what happened later
-    /// it has seen itself. There is room for one more in any case.
+    /// it has seen itself. They leave a fifth of the budget in any case.
     pub fn heard_errors_of_gstin(&self, gstin: &Gstin, errors: &[(Duration, u32)]) {
         if self.is_new() {
             self.budget.heard_of_gstin(gstin, errors, self.replicas());

@@ -32,6 +32,15 @@ fn limited_to(limit: u64, config: WorkerConfig) -> Result<WorkerConfig> {
         .set("retry.delays", vec!["1s", "5s", "30s"])
 }
 
+/// So many jobs of the one GSTIN.
+fn jobs(count: usize) -> Vec<Job> {
+    let job = |number| {
+        let number = format!("J/{number}");
+        Job::generate(&number, invoice(SELLER, &number))
+    };
+    (1..=count).map(job).collect()
+}
+
 async fn replicas(worker: &mut WorkerProcess) -> Result<u64> {
     let status: Value = serde_json::from_str(&worker.admin("/status").await?)?;
     status["replicas"].as_u64().context("no count of replicas")
@@ -130,10 +139,7 @@ async fn limit_of_a_gstin_holds_for_three_replicas_when_a_fourth_joins_and_one_i
     let mut stack = Stack::start_with(3, limited).await?;
     let fourth = limited(stack.config()?)?;
     until_all_see(&mut stack.workers, 3).await?;
-    let jobs: Vec<Job> = (1..=900)
-        .map(|i| Job::generate(&format!("J/{i}"), invoice(SELLER, &format!("J/{i}"))))
-        .collect();
-    stack.erp.publish(&jobs).await?;
+    stack.erp.publish(&jobs(900)).await?;
 
     let Stack {
         sandbox, workers, ..
@@ -207,10 +213,7 @@ async fn replicas_take_turns_at_a_limit_and_find_their_places_anew_when_one_is_k
     const FEW: u64 = 10;
     let mut stack = Stack::start_with(4, |config| limited_to(FEW, config)).await?;
     until_all_have_places(&mut stack.workers).await?;
-    let jobs: Vec<Job> = (1..=400)
-        .map(|i| Job::generate(&format!("J/{i}"), invoice(SELLER, &format!("J/{i}"))))
-        .collect();
-    stack.erp.publish(&jobs).await?;
+    stack.erp.publish(&jobs(600)).await?;
     let Stack {
         sandbox, workers, ..
     } = &mut stack;
@@ -234,6 +237,8 @@ async fn replicas_take_turns_at_a_limit_and_find_their_places_anew_when_one_is_k
         assert!(all >= FEW * 6, "{all}");
         if many == 4 {
             workers.remove(0).kill().await?;
+            // Before that, their places are those of before.
+            watch.during(until_all_see(workers, 3)).await?;
             watch.during(until_all_have_places(workers)).await?;
         }
     }
