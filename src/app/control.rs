@@ -44,7 +44,7 @@ async fn listen_to_all(
     worker: &Arc<Worker>,
     limits: &Arc<Limits>,
 ) {
-    let (others, mut said) = Others::new(worker.replica(), limits);
+    let (others, mut said, telling) = Others::new(worker, limits);
     let greeting = others.greeting();
     let tell = Tell {
         greeting: &greeting,
@@ -77,7 +77,7 @@ async fn listen_to_all(
     };
     tokio::select! {
         () = listen(endpoint, declared, tell, heeding) => {}
-        never = others.tell() => match never {},
+        never = others.tell(telling) => match never {},
     }
 }
 

@@ -1,18 +1,21 @@
-//! What replicas tell one another: that they are there, that they log in, and which errors they know of.
+//! What replicas tell one another: that they are there, that they log in, which errors they know of, and what they have done
+//! for jobs that came in doubt.
 //!
-//! One rule: what nobody takes is dropped. Names and errors go at most once in a while, however often somebody asks, and errors are
-//! told by a few; logins of late are told again to each that says hello, because it may be about to log in.
+//! One rule: what nobody takes is dropped. Everything goes at most once in a while, however many greet or ask, and errors are
+//! told by a few.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::join;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::control::{Notice, Whom};
+use crate::control::{Deed, Notice, Whom};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::worker::Worker;
@@ -20,11 +23,20 @@ use crate::worker::Worker;
 /// One that says hello hears the others' names within this time; in a large fleet later.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Logins of late are told again so soon to those that have said hello meanwhile: they listen for that, but not for long.
+const LOGINS_TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// What was done is told so often, or more often where it is more than one message holds.
+const DEEDS_TOLD_EVERY: Duration = Duration::from_millis(250);
+
 /// So much at most is to be told while the broker does not take it.
 const MOST_WORDS: usize = 4096;
 
 /// So many of those that know tell a new one of errors.
 const TELLERS: usize = 3;
+
+/// Those that would have told may have been dead: a new one asks once more after this time.
+const ASKS_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// This replica among the others.
 pub(super) struct Others {
@@ -34,26 +46,44 @@ pub(super) struct Others {
     words: Sender<String>,
     /// One of them has come.
     greeted: Notify,
+    /// One of them may be about to log in.
+    logins_asked: Notify,
     /// One of them knows of no errors yet.
     asked: AtomicBool,
-    has_asked: AtomicBool,
+    /// We hear the others, who can be asked.
+    listens: Notify,
+}
+
+/// What is to be told.
+pub(super) struct Telling {
+    deeds: Receiver<Deed>,
 }
 
 impl Others {
     /// This replica, and what it has to tell.
-    pub(super) fn new(replica: &str, limits: &Arc<Limits>) -> (Self, Receiver<String>) {
+    pub(super) fn new(worker: &Worker, limits: &Arc<Limits>) -> (Self, Receiver<String>, Telling) {
         let (words, said) = mpsc::channel(MOST_WORDS);
+        let replica = worker.replica();
         let us = format!("{replica}.{:08x}", rand::random::<u32>());
         let others = Self {
             limits: Arc::clone(limits),
             us: us.into(),
             words,
             greeted: Notify::new(),
+            logins_asked: Notify::new(),
             asked: AtomicBool::new(false),
-            has_asked: AtomicBool::new(false),
+            listens: Notify::new(),
         };
         others.announce_logins();
-        (others, said)
+        let (done, deeds) = mpsc::channel(MOST_WORDS);
+        let among = Arc::clone(limits);
+        worker.announce_deeds_as(Box::new(move |deed| {
+            if among.replicas().get() > 1 {
+                // What there is no room for may cost another an error.
+                _ = done.try_send(deed);
+            }
+        }));
+        (others, said, Telling { deeds })
     }
 
     fn announce_logins(&self) {
@@ -80,19 +110,15 @@ impl Others {
                 // What is published reaches its publisher, too: now the others have it as well.
                 limits.heard_name(from);
                 limits.hears_others(true);
-                if !self.has_asked.swap(true, Ordering::Relaxed) {
-                    self.say(&Notice::Asks);
-                }
+                self.listens.notify_one();
             }
             Notice::Hello => {
                 limits.heard_name(from);
                 self.greeted.notify_one();
-                for gstin in limits.own_logins_of_late() {
-                    self.say(&Notice::Login(gstin));
-                }
+                self.logins_asked.notify_one();
             }
             Notice::Here => limits.heard_name(from),
-            Notice::Asks | Notice::Login(_) | Notice::Errors(..) if is_own => {}
+            Notice::Asks | Notice::Login(_) | Notice::Errors(..) | Notice::Done(_) if is_own => {}
             Notice::Asks => {
                 limits.heard_asking(from);
                 self.asked.store(true, Ordering::Relaxed);
@@ -105,12 +131,24 @@ impl Others {
             Notice::Errors(Whom::Client(name), errors) if credentials.has_client(name) => {
                 limits.heard_errors_of_client(name, errors);
             }
+            Notice::Done(deeds) => deeds.iter().for_each(|deed| worker.heard_deed(*deed)),
             Notice::Login(_) | Notice::Errors(..) => {}
         }
     }
 
-    /// Tells the others every few seconds that this replica is there, and soon to one that has just come.
-    pub(super) async fn tell(&self) -> Infallible {
+    /// Tells the others what they should know, for as long as it is waited for.
+    pub(super) async fn tell(&self, telling: Telling) -> Infallible {
+        let told = join!(
+            self.tell_name_and_errors(),
+            self.tell_logins(),
+            self.tell_deeds(telling.deeds),
+            self.ask(),
+        );
+        told.0
+    }
+
+    /// Every few seconds, and soon to one that has just come.
+    async fn tell_name_and_errors(&self) -> Infallible {
         loop {
             if self.limits.tells_name() {
                 self.say(&Notice::Here);
@@ -120,9 +158,43 @@ impl Others {
             }
             let told_every = self.limits.told_every();
             // Not sooner: when many greet at once, each is answered by all.
-            tokio::time::sleep(ANSWERED_WITHIN.max(told_every / 5)).await;
+            sleep(ANSWERED_WITHIN.max(told_every / 5)).await;
             drop(timeout(told_every, self.greeted.notified()).await);
         }
+    }
+
+    async fn tell_logins(&self) -> Infallible {
+        loop {
+            self.logins_asked.notified().await;
+            // Those that come together are told together.
+            sleep(LOGINS_TOLD_WITHIN).await;
+            for gstin in self.limits.own_logins_of_late() {
+                self.say(&Notice::Login(gstin));
+            }
+        }
+    }
+
+    async fn tell_deeds(&self, mut deeds: Receiver<Deed>) -> Infallible {
+        loop {
+            let mut done = Vec::new();
+            if deeds.recv_many(&mut done, Notice::MOST_DEEDS).await == 0 {
+                return pending().await;
+            }
+            let are_all = done.len() < Notice::MOST_DEEDS;
+            self.say(&Notice::Done(done));
+            if are_all {
+                sleep(DEEDS_TOLD_EVERY).await;
+            }
+        }
+    }
+
+    /// Asks the others what they know of errors, as soon as they are heard.
+    async fn ask(&self) -> Infallible {
+        self.listens.notified().await;
+        self.say(&Notice::Asks);
+        sleep(ASKS_AGAIN_AFTER).await;
+        self.say(&Notice::Asks);
+        pending().await
     }
 
     fn tell_errors(&self) {

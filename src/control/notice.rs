@@ -1,7 +1,8 @@
 //! What replicas tell one another over the same exchange as the operators' orders.
 //!
-//! One rule: notices only ever make a replica hold back. Who forges one makes others wait, or go at a quarter of their rate;
-//! what is only heard stops nobody, fails no job and permits nothing.
+//! One rule: notices only ever make a replica hold back. Who forges one makes others wait, go at a quarter of their rate, or
+//! look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody,
+//! fails no job and permits nothing.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,6 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{LONGEST_BYTES, VERSION, Whom};
 use crate::gstin::Gstin;
+use crate::irn::Irn;
+use crate::job::Operation;
+
+/// What has been done, and to which document.
+pub type Deed = (Operation, Irn);
 
 /// Something that the other replicas should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,9 @@ pub enum Notice {
     Login(Gstin),
     /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
     Errors(Whom, Vec<(Duration, u32)>),
+    /// The sender has found this done, or done it, for jobs that came in doubt: of each there may be a copy that knows of no
+    /// doubt.
+    Done(Vec<Deed>),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -39,9 +48,15 @@ struct Wire<'a> {
     /// Seconds ago, and how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<(u64, u32)>>,
+    /// The operation and the IRN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<Vec<(&'a str, &'a str)>>,
 }
 
 impl Notice {
+    /// So many deeds fit into one message, whatever the replica is called.
+    pub const MOST_DEEDS: usize = 40;
+
     /// Reads a message: whose notice it is, and what it says. `None` if it is no notice.
     pub fn read(bytes: &[u8]) -> Option<(&str, Self)> {
         if bytes.len() > LONGEST_BYTES {
@@ -51,24 +66,7 @@ impl Notice {
         if wire.version != VERSION {
             return None;
         }
-        let notice = match (wire.action, wire.gstin, wire.client, wire.errors) {
-            ("hello", None, None, None) => Self::Hello,
-            ("here", None, None, None) => Self::Here,
-            ("asks", None, None, None) => Self::Asks,
-            ("login", Some(gstin), None, None) => Self::Login(gstin.parse().ok()?),
-            ("errors", gstin, client, Some(errors)) => {
-                let whom = match (gstin, client) {
-                    (Some(gstin), None) => Whom::Gstin(gstin.parse().ok()?),
-                    (None, Some(client)) => Whom::Client(client.into_owned()),
-                    _ => return None,
-                };
-                let errors = errors.into_iter();
-                let errors = errors.map(|(ago, count)| (Duration::from_secs(ago), count));
-                Self::Errors(whom, errors.collect())
-            }
-            _ => return None,
-        };
-        Some((wire.replica, notice))
+        Some((wire.replica, wire.notice()?))
     }
 
     /// The message, from this replica.
@@ -80,6 +78,7 @@ impl Notice {
             gstin: None,
             client: None,
             errors: None,
+            done: None,
         };
         match self {
             Self::Hello => wire.action = "hello",
@@ -100,9 +99,51 @@ impl Notice {
                 let errors = errors.iter();
                 wire.errors = Some(errors.map(|(ago, count)| (ago.as_secs(), *count)).collect());
             }
+            Self::Done(deeds) => {
+                wire.action = "done";
+                let deeds = deeds.iter();
+                wire.done = Some(
+                    deeds
+                        .map(|(what, to)| (what.as_str(), to.as_str()))
+                        .collect(),
+                );
+            }
         }
         serde_json::json!(wire).to_string()
     }
+}
+
+impl Wire<'_> {
+    fn notice(self) -> Option<Notice> {
+        let notice = match (self.action, self.gstin, self.client, self.errors, self.done) {
+            ("hello", None, None, None, None) => Notice::Hello,
+            ("here", None, None, None, None) => Notice::Here,
+            ("asks", None, None, None, None) => Notice::Asks,
+            ("login", Some(gstin), None, None, None) => Notice::Login(gstin.parse().ok()?),
+            ("errors", gstin, client, Some(errors), None) => {
+                let whom = match (gstin, client) {
+                    (Some(gstin), None) => Whom::Gstin(gstin.parse().ok()?),
+                    (None, Some(client)) => Whom::Client(client.into_owned()),
+                    _ => return None,
+                };
+                let errors = errors.into_iter();
+                let errors = errors.map(|(ago, count)| (Duration::from_secs(ago), count));
+                Notice::Errors(whom, errors.collect())
+            }
+            ("done", None, None, None, Some(done)) => {
+                let deeds = done.into_iter();
+                let deeds = deeds.map(|(what, to)| Some((operation(what)?, to.parse().ok()?)));
+                Notice::Done(deeds.collect::<Option<_>>()?)
+            }
+            _ => return None,
+        };
+        Some(notice)
+    }
+}
+
+fn operation(word: &str) -> Option<Operation> {
+    let mut all = Operation::ALL.into_iter();
+    all.find(|operation| operation.as_str() == word)
 }
 
 #[cfg(test)]
@@ -113,6 +154,7 @@ mod tests {
     #[test]
     fn notice_is_read_as_it_was_written_and_is_no_order() {
         let gstin: Gstin = "29AAGCE4783K1Z1".parse().unwrap();
+        let irn: Irn = "a5".repeat(32).parse().unwrap();
         let errors = || vec![(Duration::from_secs(86_400), 7), (Duration::ZERO, u32::MAX)];
         for notice in [
             Notice::Hello,
@@ -121,11 +163,25 @@ mod tests {
             Notice::Login(gstin),
             Notice::Errors(Whom::Gstin(gstin), errors()),
             Notice::Errors(Whom::Client("Müller \"& Söhne\"\n".to_owned()), errors()),
+            Notice::Done(Vec::new()),
+            Notice::Done(vec![(Operation::Generate, irn), (Operation::Ewb, irn)]),
         ] {
             let message = notice.to_json("host-1");
             assert_eq!(Notice::read(message.as_bytes()), Some(("host-1", notice)));
             assert!(Order::read(message.as_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn as_many_deeds_as_fit_are_read_from_a_replica_of_the_longest_name() {
+        let irn: Irn = "a5".repeat(32).parse().unwrap();
+        let notice = Notice::Done(vec![(Operation::Generate, irn); Notice::MOST_DEEDS]);
+        let name = "x".repeat(256);
+        let message = notice.to_json(&name);
+        assert_eq!(
+            Notice::read(message.as_bytes()),
+            Some((name.as_str(), notice))
+        );
     }
 
     #[test]
@@ -142,6 +198,9 @@ mod tests {
             r#"{"version":1,"action":"errors","replica":"a","errors":[[0,1]]}"#,
             r#"{"version":1,"action":"errors","replica":"a","client":"c","errors":[[0,-1]]}"#,
             r#"{"version":1,"action":"resume","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
+            r#"{"version":1,"action":"done","replica":"a"}"#,
+            r#"{"version":1,"action":"done","replica":"a","done":[["generate","all"]]}"#,
+            r#"{"version":1,"action":"done","replica":"a","done":[["nothing","a5a5"]]}"#,
         ] {
             assert_eq!(Notice::read(message.as_bytes()), None, "{message}");
         }

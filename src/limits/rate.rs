@@ -24,7 +24,7 @@ use crate::telemetry;
 const SLOWED_TO_ONE_IN: u32 = 4;
 
 /// So long after it has begun to listen, a replica believes what the others know of errors.
-const NEW: Duration = Duration::from_secs(10);
+const NEW: Duration = Duration::from_secs(30);
 
 /// Whether a call may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,11 +177,16 @@ impl Limits {
             (Class::Bulk, true) if among_all.is_none() => {
                 among_all = Some(self.of_total.waits(gstin));
             }
-            (Class::Urgent, false) if ahead.is_none() => ahead = own.wait_ahead(gstin),
+            (Class::Urgent, false) => {
+                ahead_of_all = None;
+                if ahead.is_none() {
+                    ahead = own.wait_ahead(gstin);
+                }
+            }
             (Class::Urgent, true) if ahead_of_all.is_none() => {
                 ahead_of_all = self.total.wait_ahead(());
             }
-            (Class::Bulk | Class::Urgent, _) => {}
+            (Class::Bulk | Class::Urgent, true) => {}
         };
         wait_for(patience, take, waits).await
     }

@@ -11,6 +11,7 @@ use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
+use super::copies::Done;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
@@ -108,7 +109,7 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         case.clear_doubt(false);
         return Ending::Expired;
     }
-    if !case.in_doubt() && worker.copies.include(case) {
+    if !case.in_doubt() && may_be_done(worker, case, &account) {
         case.doubt_again();
     }
     worker.crash.at(Point::TurnTaken);
@@ -260,6 +261,16 @@ fn expires_unasked(worker: &Worker, case: &Case, account: Option<&Account>) -> b
     case.is_unseen()
         || !case.job.operation.changes_something()
         || case.has_only_waited() && !looks_for_copies(worker, account)
+}
+
+/// Whether a copy of this job may be done. What is only heard may be made up, and each look-up that finds nothing is an
+/// error.
+fn may_be_done(worker: &Worker, case: &Case, account: &Account) -> bool {
+    match worker.copies.include(case) {
+        Some(Done::Surely) => true,
+        Some(Done::AsHeard) => looks_for_copies(worker, Some(account)),
+        None => false,
+    }
 }
 
 fn looks_for_copies(worker: &Worker, account: Option<&Account>) -> bool {

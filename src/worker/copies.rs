@@ -2,8 +2,11 @@
 //!
 //! A worker that dies between the confirm of what it published and the acknowledgement leaves a job in two places. The one
 //! that is handed out again looks before it sends; the other one would be refused as a duplicate, which the portal counts
-//! as an error. One rule: what is remembered here only ever makes a job look first.
+//! as an error. Replicas tell one another, because the copy may come to any of them. One rule: what is remembered here only
+//! ever makes a job look first.
 
+use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -11,8 +14,7 @@ use tokio::time::Instant;
 
 use super::case::Case;
 use super::settle::Ending;
-use crate::irn::Irn;
-use crate::job::Operation;
+use crate::control::Deed;
 
 /// More than a worker that dies leaves behind, in all its windows and arrays.
 const MOST: usize = 10_000;
@@ -20,23 +22,61 @@ const MOST: usize = 10_000;
 /// Longer than any copy waits; and while the portal still gives out what it has signed.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// What is done, and to which document.
-type Deed = (Operation, Irn);
+/// Tells the other replicas of a deed.
+pub type AnnounceDeed = dyn Fn(Deed) + Send + Sync;
 
-/// What this process has found or had done of late for jobs that came in doubt.
-#[derive(Debug)]
-pub(super) struct Copies(Cache<Deed, Instant>);
+/// What has been found or done of late for jobs that came in doubt.
+pub(super) struct Copies {
+    /// By this process.
+    own: Cache<Deed, Instant>,
+    /// By others, as they say.
+    heard: Cache<Deed, Instant>,
+    announce: OnceLock<Box<AnnounceDeed>>,
+}
+
+/// Of what a job may be a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Of one that this process knows to be done.
+    Surely,
+    /// Of one that another says is done.
+    AsHeard,
+}
+
+impl fmt::Debug for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Copies({}, {})", self.own.len(), self.heard.len())
+    }
+}
 
 impl Default for Copies {
     fn default() -> Self {
-        Self(Cache::new(MOST))
+        Self {
+            own: Cache::new(MOST),
+            heard: Cache::new(MOST),
+            announce: OnceLock::new(),
+        }
     }
 }
 
 impl Copies {
-    /// Whether this job may be a copy of one that is done.
-    pub(super) fn include(&self, case: &Case) -> bool {
-        !self.0.is_empty() && deed(case).is_some_and(|deed| self.is_done(&deed))
+    /// From now on, the other replicas are told.
+    pub(super) fn announce_as(&self, announce: Box<AnnounceDeed>) {
+        // Told twice, the first one stays: there is one exchange.
+        drop(self.announce.set(announce));
+    }
+
+    /// Another replica has done this.
+    pub(super) fn heard(&self, deed: Deed) {
+        self.heard.insert(deed, Instant::now());
+    }
+
+    /// Whether this job may be a copy of one that is done, and how sure that is.
+    pub(super) fn include(&self, case: &Case) -> Option<Done> {
+        if self.own.is_empty() && self.heard.is_empty() {
+            return None;
+        }
+        self.done(&deed(case)?)
     }
 
     /// This job has ended so: if it came in doubt and is done, copies may be left of it.
@@ -50,21 +90,30 @@ impl Copies {
             && case.came_in_doubt()
             && let Some(deed) = deed(case)
         {
-            self.done(deed);
+            self.own.insert(deed, Instant::now());
+            if let Some(announce) = self.announce.get() {
+                announce(deed);
+            }
         }
     }
 
     /// Forgets what is older than a day. To be called now and then.
     pub(super) fn tidy(&self) {
-        self.0.retain(|_, at| at.elapsed() < KEPT);
+        for done in [&self.own, &self.heard] {
+            done.retain(|_, at| at.elapsed() < KEPT);
+        }
     }
 
-    fn done(&self, deed: Deed) {
-        self.0.insert(deed, Instant::now());
-    }
-
-    fn is_done(&self, deed: &Deed) -> bool {
-        self.0.get(deed).is_some_and(|at| at.elapsed() < KEPT)
+    fn done(&self, deed: &Deed) -> Option<Done> {
+        let holds = |done: &Cache<Deed, Instant>| {
+            let at = done.get(deed);
+            at.is_some_and(|at| at.elapsed() < KEPT)
+        };
+        if holds(&self.own) {
+            Some(Done::Surely)
+        } else {
+            holds(&self.heard).then_some(Done::AsHeard)
+        }
     }
 }
 
@@ -75,7 +124,8 @@ fn deed(case: &Case) -> Option<Deed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irn::DocumentType;
+    use crate::irn::{DocumentType, Irn};
+    use crate::job::Operation;
 
     fn registered(number: usize) -> Deed {
         let seller = "29AAGCE4783K1Z1".parse().unwrap();
@@ -89,21 +139,27 @@ mod tests {
     async fn copies_are_expected_for_a_day_of_what_was_done_in_doubt() {
         let copies = Copies::default();
         let (_, irn) = registered(1);
-        copies.done(registered(1));
-        assert!(copies.is_done(&registered(1)) && !copies.is_done(&registered(2)));
-        assert!(!copies.is_done(&(Operation::Cancel, irn)));
+        copies.heard(registered(1));
+        copies.heard(registered(2));
+        copies.own.insert(registered(1), Instant::now());
+        let done = |number| copies.done(&registered(number));
+        assert_eq!(
+            [done(1), done(2), done(3)],
+            [Some(Done::Surely), Some(Done::AsHeard), None]
+        );
+        assert_eq!(copies.done(&(Operation::Cancel, irn)), None);
         tokio::time::advance(KEPT).await;
-        assert!(!copies.is_done(&registered(1)));
+        assert_eq!([done(1), done(2)], [None, None]);
         copies.tidy();
-        assert!(copies.0.is_empty());
+        assert!(copies.own.is_empty() && copies.heard.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_remembered_than_there_is_room_for() {
         let copies = Copies::default();
         for number in 0..2 * MOST {
-            copies.done(registered(number));
+            copies.heard(registered(number));
         }
-        assert!(copies.0.len() <= MOST, "{}", copies.0.len());
+        assert!(copies.heard.len() <= MOST, "{copies:?}");
     }
 }

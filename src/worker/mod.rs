@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publication, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
-use crate::control::Paused;
+use crate::control::{Deed, Paused};
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
@@ -64,6 +64,7 @@ use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 use unknowns::Unknowns;
 
+pub use copies::AnnounceDeed;
 pub use fleet::watch;
 pub use letters::watch_letters;
 pub use portals::{Portal, Portals};
@@ -180,6 +181,16 @@ impl Worker {
         self.lanes.tidy();
         self.resyncs.forget_the_old();
         self.copies.tidy();
+    }
+
+    /// From now on, the other replicas are told of what is done for jobs that came in doubt.
+    pub fn announce_deeds_as(&self, announce: Box<AnnounceDeed>) {
+        self.copies.announce_as(announce);
+    }
+
+    /// Another replica has done this for a job that came in doubt: copies of it are looked up first.
+    pub fn heard_deed(&self, deed: Deed) {
+        self.copies.heard(deed);
     }
 
     /// Its name among the replicas.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::support::amqp::Job;
+use crate::support::amqp::{Job, Message};
 use crate::support::credentials::GSTINS;
 use crate::support::eventually;
 use crate::support::invoice::invoice;
@@ -263,5 +263,40 @@ async fn error_budget_is_shared_by_the_replicas() -> Result<()> {
     let refused = outcomes.values().filter(|o| o.status() == "rejected");
     assert_eq!(refused.count(), 9);
     assert_eq!(stack.sandbox.stats().await?.of(SELLER).errors, 9);
+    Ok(())
+}
+
+/// A replica that died between confirm and acknowledgement has left a job in two places, and they came to different ones.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn copy_of_a_job_that_another_replica_has_settled_in_doubt_costs_no_error() -> Result<()> {
+    let mut stack = Stack::start(2).await?;
+    until_all_see(&mut stack.workers, 2).await?;
+    stack.erp.declare("heard").await?;
+    stack.erp.bind("irn.control", "heard", "").await?;
+    let copy = || Job::generate("j-1", invoice(SELLER, "J/1"));
+    let in_doubt = copy().text_header("x-irn-outcome", "unknown");
+    stack.settle(in_doubt).await?.assert_signed(false);
+    let errors = stack.sandbox.stats().await?.of(SELLER).errors;
+    // Told to this queue and to the replicas' at once; whatever is told after it, they hear after it.
+    let is_done = |message: Message| {
+        Ok(String::from_utf8_lossy(&message.body).contains(r#""action":"done""#))
+    };
+    let told = stack.erp.take_until("heard", is_done);
+    timeout(SOON, told)
+        .await
+        .context("nothing was told of it")??;
+    let resumed = stack.config()?.output("resume", &[SELLER]).await?;
+    assert!(resumed.status.success(), "{resumed:?}");
+    for worker in &stack.workers {
+        worker.until_logged("resumed by an operator", SOON).await?;
+    }
+    // One after the other, they come to both.
+    for _ in 0..10 {
+        stack.settle(copy()).await?.assert_signed(true);
+    }
+    let calls = stack.sandbox.calls().await?;
+    assert_eq!((calls.registrations, calls.duplicates), (1, 0), "{calls:?}");
+    assert_eq!(stack.sandbox.stats().await?.of(SELLER).errors, errors);
     Ok(())
 }

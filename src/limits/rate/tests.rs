@@ -217,6 +217,29 @@ async fn gstin_with_half_its_budget_used_is_slowed_to_a_quarter_and_others_are_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn urgent_call_that_waits_for_its_own_rate_again_keeps_the_total_from_nobody() {
+    let limits = limits(rate(1, 3), rate(1, 4));
+    let [ours, other] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
+    let (start, patience) = (Instant::now(), Duration::from_secs(60));
+    let bulk = async |account: &Account| {
+        limits.admit_call(account, Class::Bulk, patience).await;
+        start.elapsed()
+    };
+    bulk(&other).await;
+    // Of its own rate it has one, which is void before the total lets it go.
+    let urgent = limits.admit_call(&ours, Class::Urgent, patience);
+    let another = async {
+        tokio::time::sleep_until(start + Duration::from_millis(3_500)).await;
+        let taken = limits.calls.take(ours.gstin, limits.share(), Class::Bulk);
+        assert_eq!(taken, Ok(()), "the next one is another's");
+        tokio::time::sleep_until(start + Duration::from_millis(4_100)).await;
+        bulk(&other).await
+    };
+    let (_, at) = tokio::join!(urgent, another);
+    assert!(at < Duration::from_secs(5), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn urgent_calls_go_before_those_that_wait_for_the_rate_and_leave_them_every_eighth() {
     let limits = limits(rate(10, 1), rate(1000, 1));
     let account = account("29AAGCE4783K1Z1");
