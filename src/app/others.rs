@@ -23,8 +23,8 @@ use crate::worker::Worker;
 /// One that says hello hears the others' names within this time; in a large fleet later.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Logins of late are told again so soon to those that have said hello meanwhile: they listen for that, but not for long.
-const LOGINS_TOLD_WITHIN: Duration = Duration::from_millis(100);
+/// Logins of late are told again so often at most, to those that have said hello meanwhile: they do not listen for long.
+const LOGINS_TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// What was done is told so often, or more often where it is more than one message holds.
 const DEEDS_TOLD_EVERY: Duration = Duration::from_millis(250);
@@ -166,11 +166,11 @@ impl Others {
     async fn tell_logins(&self) -> Infallible {
         loop {
             self.logins_asked.notified().await;
-            // Those that come together are told together.
-            sleep(LOGINS_TOLD_WITHIN).await;
             for gstin in self.limits.own_logins_of_late() {
                 self.say(&Notice::Login(gstin));
             }
+            // Those that come meanwhile are told together.
+            sleep(LOGINS_TOLD_EVERY).await;
         }
     }
 
