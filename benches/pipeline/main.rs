@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::corpus::Corpus;
 use crate::floor::FloorArgs;
-use crate::latency::{Added, added};
+use crate::latency::{Added, Under, added};
 use crate::machine::Machine;
 use crate::point::{Amount, measure};
 use crate::report::Report;
@@ -36,13 +36,29 @@ use crate::stack::{Portal, Setting, Subject, Workplace};
 use crate::support::broker::Broker;
 use crate::sweep::{Axis, Plan, Point, Row, STANDARD, sweep};
 
-/// Where latency is measured: how long the portal takes, and how many per cent of full load come. With a portal that answers at
-/// once the processors are all that holds full load back, and half of its jobs, which share fewer wake-ups, keep them
-/// nearly as busy.
-const UNDER: [(Duration, u32); 3] = [
-    (Duration::ZERO, 25),
-    (Duration::ZERO, 50),
-    (Duration::from_millis(50), 50),
+/// Where latency is measured. With a portal that answers at once the processors are all that holds full load back, and half of
+/// its jobs, which share fewer wake-ups, keep them nearly as busy.
+const UNDER: [Under; 4] = [
+    Under {
+        delay: Duration::ZERO,
+        load_percent: 25,
+        replicas: 1,
+    },
+    Under {
+        delay: Duration::ZERO,
+        load_percent: 50,
+        replicas: 1,
+    },
+    Under {
+        delay: Duration::from_millis(50),
+        load_percent: 50,
+        replicas: 1,
+    },
+    Under {
+        delay: Duration::from_millis(50),
+        load_percent: 50,
+        replicas: 4,
+    },
 ];
 /// GSTINs with a live session each, where memory is measured.
 const MANY_SESSIONS: usize = 10_000;
@@ -219,7 +235,7 @@ async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
         .collect();
     // Each kind once before the next run, as in the sweep.
     for _ in 0..plan.runs {
-        for ((delay, load), subject, runs) in &mut kinds {
+        for (under, subject, runs) in &mut kinds {
             let (broker, another) = (Broker::new().await?, Broker::new().await?);
             let setting = Setting {
                 place,
@@ -227,7 +243,7 @@ async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
                 portal: &portal,
                 corpus: &corpus,
                 concurrency: STANDARD.concurrency,
-                delay: *delay,
+                delay: under.delay,
             };
             let full = measure(&setting, plan.broker_pid, *subject, 1, amount).await?;
             let setting = Setting {
@@ -235,7 +251,7 @@ async fn latencies(place: &Workplace, plan: Plan) -> Result<Vec<Added>> {
                 ..setting
             };
             write_back().await?;
-            let seen = added(&setting, *subject, full.rate, *load).await?;
+            let seen = added(&setting, *subject, full.rate, *under).await?;
             eprintln!("{seen:?}");
             runs.push(seen);
         }

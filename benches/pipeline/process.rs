@@ -127,6 +127,12 @@ impl Usage {
     }
 }
 
+/// What all of these have used up so far.
+pub(crate) fn cpu_of_all(programs: &mut [Program]) -> Result<Duration> {
+    let usages = programs.iter_mut().map(Program::usage);
+    usages.map(|usage| Ok(usage?.cpu)).sum()
+}
+
 fn kib(status: &str, name: &str) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.split_whitespace().next());

@@ -144,7 +144,7 @@ impl Report {
                 1.1,
             ),
             (
-                "CPU of a job with four replicas, of that with one",
+                "CPU of a job with four replicas, of that with one, full load, portal that answers at once",
                 ratio(four, plain, STANDARD, plain),
                 1.1,
             ),
@@ -157,15 +157,23 @@ impl Report {
 
     fn latency_lines(&self) -> Vec<(&'static str, f64, f64)> {
         let ours = |added: &&Added| added.subject != Subject::Floor;
+        let at_half = |added: &&Added| added.load_percent == 50;
+        let at_half: Vec<&Added> = self.latency.iter().filter(ours).filter(at_half).collect();
+        let cost = |replicas| {
+            let mut seen = at_half.iter();
+            let of_these = seen.find(|added| added.portal_ms > 0 && added.replicas == replicas)?;
+            Some(of_these.subject_us)
+        };
+        let ratio = cost(4).zip(cost(1)).map(|(four, one)| four / one);
+        let what = "CPU of a job with four replicas, of that with one, the same jobs a second, portal that takes its time";
+        let costs = ratio.map(|ratio| (what, ratio, 1.1));
         let what = |added: &Added| match added.portal_ms {
             0 => "p99 of the added latency at half load, portal that answers at once, ms",
             _ => "p99 of the added latency at half load, portal that takes its time, ms",
         };
-        let at_half = |added: &&Added| added.load_percent == 50;
-        let lines = self.latency.iter().filter(ours).filter(at_half);
-        lines
-            .map(|added| (what(added), added.p99_ms, 5.0))
-            .collect()
+        let of_one = at_half.iter().filter(|added| added.replicas == 1);
+        let latencies = of_one.map(|added| (what(added), added.p99_ms, 5.0));
+        costs.into_iter().chain(latencies).collect()
     }
 
     fn memory_lines(&self) -> Vec<(&'static str, f64, f64)> {
@@ -243,17 +251,19 @@ impl Report {
         }
         writeln!(
             text,
-            "## Added latency\n\n\
-             Jobs come at a fixed rate, a share of what was carried at full load, whether or not results come. Time from the moment a job is due \
+            "## Below full load\n\n\
+             Jobs come at a fixed rate, a share of what one replica carried at full load, whether or not results come. Time from the moment a job is due \
              to the moment its result is consumed, without the portal's own time; broker and load generator are in it. *Busy* is how much of their \
-             time the machine's processors worked, for all of them. Of {} runs the one with the middle p99.\n\n\
-             | portal takes | load | | jobs/s | busy | p50 ms | p99 ms | max ms |\n\
-             | ---: | ---: | :--- | ---: | ---: | ---: | ---: | ---: |",
+             time the machine's processors worked, for all of them. Of {} runs the one with the middle p99, and the middle CPU time.\n\n\
+             | portal takes | load | replicas | | jobs/s | busy | CPU µs/job | p50 ms | p99 ms | max ms |\n\
+             | ---: | ---: | ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
             self.runs
         )?;
         for added in &self.latency {
             let Added {
                 subject,
+                replicas,
+                subject_us,
                 portal_ms,
                 load_percent,
                 rate,
@@ -265,7 +275,7 @@ impl Report {
             } = added;
             writeln!(
                 text,
-                "| {portal_ms} ms | {load_percent} % | {subject} | {rate:.0} | {:.0} % | {p50_ms:.2} | {p99_ms:.2} | {max_ms:.2} |",
+                "| {portal_ms} ms | {load_percent} % | {replicas} | {subject} | {rate:.0} | {:.0} % | {subject_us:.0} | {p50_ms:.2} | {p99_ms:.2} | {max_ms:.2} |",
                 busy * 100.0
             )?;
         }
