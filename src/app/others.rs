@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
-use crate::control::{Deed, Notice, Whom};
+use crate::control::{Deed, Notice, Progress, Whom};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::worker::Worker;
@@ -26,8 +26,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// Logins of late are told again so often at most, to those that have said hello meanwhile: they do not listen for long.
 const LOGINS_TOLD_EVERY: Duration = Duration::from_millis(100);
 
-/// What was done is told so often, or more often where it is more than one message holds.
-const DEEDS_TOLD_EVERY: Duration = Duration::from_millis(250);
+/// Deeds are told twenty times a second at most, in a large fleet more rarely, unless they are more than one message holds.
+const DEEDS_PER_NAME: u32 = 100;
 
 /// So much at most is to be told while the broker does not take it.
 const MOST_WORDS: usize = 4096;
@@ -56,7 +56,7 @@ pub(super) struct Others {
 
 /// What is to be told.
 pub(super) struct Telling {
-    deeds: Receiver<Deed>,
+    deeds: Receiver<(Progress, Deed)>,
 }
 
 impl Others {
@@ -77,10 +77,10 @@ impl Others {
         others.announce_logins();
         let (done, deeds) = mpsc::channel(MOST_WORDS);
         let among = Arc::clone(limits);
-        worker.announce_deeds_as(Box::new(move |deed| {
+        worker.announce_deeds_as(Box::new(move |progress, deed| {
             if among.replicas().get() > 1 {
                 // What there is no room for may cost another an error.
-                _ = done.try_send(deed);
+                _ = done.try_send((progress, deed));
             }
         }));
         (others, said, Telling { deeds })
@@ -118,11 +118,14 @@ impl Others {
                 self.logins_asked.notify_one();
             }
             Notice::Here => limits.heard_name(from),
-            Notice::Asks | Notice::Login(_) | Notice::Errors(..) | Notice::Done(_) if is_own => {}
+            Notice::Asks | Notice::Login(_) | Notice::Errors(..) | Notice::Deeds(..) if is_own => {}
             Notice::Asks => {
                 limits.heard_asking(from);
                 self.asked.store(true, Ordering::Relaxed);
                 self.greeted.notify_one();
+                if limits.is_one_of_first(TELLERS) {
+                    self.say_deeds(worker.deeds_of_late());
+                }
             }
             Notice::Login(gstin) if is_known(gstin) => limits.heard_login(from, *gstin),
             Notice::Errors(Whom::Gstin(gstin), errors) if is_known(gstin) => {
@@ -131,7 +134,11 @@ impl Others {
             Notice::Errors(Whom::Client(name), errors) if credentials.has_client(name) => {
                 limits.heard_errors_of_client(name, errors);
             }
-            Notice::Done(deeds) => deeds.iter().for_each(|deed| worker.heard_deed(*deed)),
+            Notice::Deeds(progress, deeds) => {
+                deeds
+                    .iter()
+                    .for_each(|deed| worker.heard_deed(*progress, *deed));
+            }
             Notice::Login(_) | Notice::Errors(..) => {}
         }
     }
@@ -174,16 +181,26 @@ impl Others {
         }
     }
 
-    async fn tell_deeds(&self, mut deeds: Receiver<Deed>) -> Infallible {
+    async fn tell_deeds(&self, mut deeds: Receiver<(Progress, Deed)>) -> Infallible {
         loop {
-            let mut done = Vec::new();
-            if deeds.recv_many(&mut done, Notice::MOST_DEEDS).await == 0 {
+            let mut told = Vec::new();
+            if deeds.recv_many(&mut told, Notice::MOST_DEEDS).await == 0 {
                 return pending().await;
             }
-            let are_all = done.len() < Notice::MOST_DEEDS;
-            self.say(&Notice::Done(done));
+            let are_all = told.len() < Notice::MOST_DEEDS;
+            self.say_deeds(told);
             if are_all {
-                sleep(DEEDS_TOLD_EVERY).await;
+                sleep(self.limits.told_every() / DEEDS_PER_NAME).await;
+            }
+        }
+    }
+
+    fn say_deeds(&self, deeds: Vec<(Progress, Deed)>) {
+        for progress in Progress::ALL {
+            let of_these = deeds.iter().filter(|(of, _)| *of == progress);
+            let of_these: Vec<Deed> = of_these.map(|(_, deed)| *deed).collect();
+            for deeds in of_these.chunks(Notice::MOST_DEEDS) {
+                self.say(&Notice::Deeds(progress, deeds.to_vec()));
             }
         }
     }

@@ -17,6 +17,27 @@ use crate::job::Operation;
 /// What has been done, and to which document.
 pub type Deed = (Operation, Irn);
 
+/// How far a deed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// It is being done: a look-up that finds nothing proves nothing yet.
+    Begun,
+    /// The portal has done it.
+    Done,
+}
+
+impl Progress {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Begun, Self::Done];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// Something that the other replicas should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -30,9 +51,9 @@ pub enum Notice {
     Login(Gstin),
     /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
     Errors(Whom, Vec<(Duration, u32)>),
-    /// The sender has found this done, or done it, for jobs that came in doubt: of each there may be a copy that knows of no
+    /// The sender does this, or has found it done, for jobs that came in doubt: of each there may be a copy that knows of no
     /// doubt.
-    Done(Vec<Deed>),
+    Deeds(Progress, Vec<Deed>),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -50,7 +71,7 @@ struct Wire<'a> {
     errors: Option<Vec<(u64, u32)>>,
     /// The operation and the IRN.
     #[serde(skip_serializing_if = "Option::is_none")]
-    done: Option<Vec<(&'a str, &'a str)>>,
+    deeds: Option<Vec<(&'a str, &'a str)>>,
 }
 
 impl Notice {
@@ -78,7 +99,7 @@ impl Notice {
             gstin: None,
             client: None,
             errors: None,
-            done: None,
+            deeds: None,
         };
         match self {
             Self::Hello => wire.action = "hello",
@@ -99,10 +120,10 @@ impl Notice {
                 let errors = errors.iter();
                 wire.errors = Some(errors.map(|(ago, count)| (ago.as_secs(), *count)).collect());
             }
-            Self::Done(deeds) => {
-                wire.action = "done";
+            Self::Deeds(progress, deeds) => {
+                wire.action = progress.as_str();
                 let deeds = deeds.iter();
-                wire.done = Some(
+                wire.deeds = Some(
                     deeds
                         .map(|(what, to)| (what.as_str(), to.as_str()))
                         .collect(),
@@ -115,7 +136,13 @@ impl Notice {
 
 impl Wire<'_> {
     fn notice(self) -> Option<Notice> {
-        let notice = match (self.action, self.gstin, self.client, self.errors, self.done) {
+        let notice = match (
+            self.action,
+            self.gstin,
+            self.client,
+            self.errors,
+            self.deeds,
+        ) {
             ("hello", None, None, None, None) => Notice::Hello,
             ("here", None, None, None, None) => Notice::Here,
             ("asks", None, None, None, None) => Notice::Asks,
@@ -130,10 +157,12 @@ impl Wire<'_> {
                 let errors = errors.map(|(ago, count)| (Duration::from_secs(ago), count));
                 Notice::Errors(whom, errors.collect())
             }
-            ("done", None, None, None, Some(done)) => {
-                let deeds = done.into_iter();
+            (action, None, None, None, Some(deeds)) => {
+                let mut all = Progress::ALL.into_iter();
+                let progress = all.find(|progress| progress.as_str() == action)?;
+                let deeds = deeds.into_iter();
                 let deeds = deeds.map(|(what, to)| Some((operation(what)?, to.parse().ok()?)));
-                Notice::Done(deeds.collect::<Option<_>>()?)
+                Notice::Deeds(progress, deeds.collect::<Option<_>>()?)
             }
             _ => return None,
         };
@@ -163,8 +192,11 @@ mod tests {
             Notice::Login(gstin),
             Notice::Errors(Whom::Gstin(gstin), errors()),
             Notice::Errors(Whom::Client("Müller \"& Söhne\"\n".to_owned()), errors()),
-            Notice::Done(Vec::new()),
-            Notice::Done(vec![(Operation::Generate, irn), (Operation::Ewb, irn)]),
+            Notice::Deeds(Progress::Done, Vec::new()),
+            Notice::Deeds(
+                Progress::Begun,
+                vec![(Operation::Generate, irn), (Operation::Ewb, irn)],
+            ),
         ] {
             let message = notice.to_json("host-1");
             assert_eq!(Notice::read(message.as_bytes()), Some(("host-1", notice)));
@@ -175,7 +207,8 @@ mod tests {
     #[test]
     fn as_many_deeds_as_fit_are_read_from_a_replica_of_the_longest_name() {
         let irn: Irn = "a5".repeat(32).parse().unwrap();
-        let notice = Notice::Done(vec![(Operation::Generate, irn); Notice::MOST_DEEDS]);
+        let deeds = vec![(Operation::Generate, irn); Notice::MOST_DEEDS];
+        let notice = Notice::Deeds(Progress::Begun, deeds);
         let name = "x".repeat(256);
         let message = notice.to_json(&name);
         assert_eq!(
@@ -199,8 +232,9 @@ mod tests {
             r#"{"version":1,"action":"errors","replica":"a","client":"c","errors":[[0,-1]]}"#,
             r#"{"version":1,"action":"resume","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
             r#"{"version":1,"action":"done","replica":"a"}"#,
-            r#"{"version":1,"action":"done","replica":"a","done":[["generate","all"]]}"#,
-            r#"{"version":1,"action":"done","replica":"a","done":[["nothing","a5a5"]]}"#,
+            r#"{"version":1,"action":"here","replica":"a","deeds":[]}"#,
+            r#"{"version":1,"action":"done","replica":"a","deeds":[["generate","all"]]}"#,
+            r#"{"version":1,"action":"done","replica":"a","deeds":[["nothing","a5a5"]]}"#,
         ] {
             assert_eq!(Notice::read(message.as_bytes()), None, "{message}");
         }

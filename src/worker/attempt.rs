@@ -11,7 +11,7 @@ use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
-use super::copies::Done;
+use super::copies::Known;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
@@ -21,6 +21,7 @@ use super::resync::{self, Advice};
 use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
+use crate::control::Progress;
 use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
@@ -109,8 +110,8 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         case.clear_doubt(false);
         return Ending::Expired;
     }
-    if !case.in_doubt() && may_be_done(worker, case, &account) {
-        case.doubt_again();
+    if let Some(ending) = heed_copies(worker, case, &account) {
+        return ending;
     }
     worker.crash.at(Point::TurnTaken);
     let ended = match &case.subject {
@@ -263,13 +264,28 @@ fn expires_unasked(worker: &Worker, case: &Case, account: Option<&Account>) -> b
         || case.has_only_waited() && !looks_for_copies(worker, account)
 }
 
-/// Whether a copy of this job may be done. What is only heard may be made up, and each look-up that finds nothing is an
-/// error.
-fn may_be_done(worker: &Worker, case: &Case, account: &Account) -> bool {
-    match worker.copies.include(case) {
-        Some(Done::Surely) => true,
-        Some(Done::AsHeard) => looks_for_copies(worker, Some(account)),
-        None => false,
+/// A copy of this job may be done, so it is looked up first; or is being done, so it waits for that. What is only heard may
+/// be made up, and each look-up that finds nothing is an error.
+fn heed_copies(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
+    match worker.copies.of(case)? {
+        Known::Heard(..) if !looks_for_copies(worker, Some(account)) => return None,
+        Known::Heard(Progress::Begun, at) if at.elapsed() < worker.config.irp.settle_time => {
+            return Some(twin(worker, case));
+        }
+        Known::Done | Known::Heard(..) => {}
+    }
+    if !case.in_doubt() {
+        case.doubt_again();
+    }
+    None
+}
+
+/// Whatever becomes of the other one, this one has to look before it sends.
+pub(super) fn twin(worker: &Worker, case: &Case) -> Ending {
+    case.doubt();
+    Ending::Deferred {
+        wait: worker.config.irp.settle_time,
+        why: "twin",
     }
 }
 
@@ -291,14 +307,7 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
             wait: planned_return(worker, case, account),
             why: "lane",
         },
-        NoTurn::Twin => {
-            // Whatever becomes of the other one, this one has to look before it sends.
-            case.doubt();
-            Ending::Deferred {
-                wait: worker.config.irp.settle_time,
-                why: "twin",
-            }
-        }
+        NoTurn::Twin => twin(worker, case),
     })
 }
 

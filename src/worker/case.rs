@@ -128,6 +128,8 @@ pub(super) struct Case {
     code: Mutex<Option<String>>,
     /// Held until the job is settled: what cannot be published must not pile up.
     slot: OnceLock<(Slot, Option<Slot>)>,
+    /// When it had its turn.
+    turned: OnceLock<Instant>,
     /// Held until its GSTIN's rate has let it go, or has not.
     head: Mutex<Option<AtHead>>,
     /// The portal that the document may be registered at; none: at any.
@@ -167,6 +169,7 @@ impl Case {
             waited_micros: AtomicU64::new(0),
             code: Mutex::new(None),
             slot: OnceLock::new(),
+            turned: OnceLock::new(),
             head: Mutex::default(),
             portal: Mutex::new(pin(&job)),
             span: None,
@@ -225,10 +228,16 @@ impl Case {
         !self.in_doubt() && self.job.attempt == 1
     }
 
-    /// The slot that it is worked on in, and its route's, where that has some of its own.
+    /// It has its turn: the slot that it is worked on in, and its route's, where that has some of its own.
     pub(super) fn takes(&self, slot: Slot, of_route: Option<Slot>) {
+        self.turned.get_or_init(Instant::now);
         // A second one would be free again at once.
         drop(self.slot.set((slot, of_route)));
+    }
+
+    /// Whether it had its turn before that.
+    pub(super) fn had_turn_before(&self, then: Instant) -> bool {
+        self.turned.get().is_some_and(|turned| *turned <= then)
     }
 
     /// It is at the head of its lane.

@@ -3,7 +3,7 @@
 //! A worker that dies between the confirm of what it published and the acknowledgement leaves a job in two places. The one
 //! that is handed out again looks before it sends; the other one would be refused as a duplicate, which the portal counts
 //! as an error. Replicas tell one another, because the copy may come to any of them. One rule: what is remembered here only
-//! ever makes a job look first.
+//! ever makes a job wait, and look first.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::case::Case;
 use super::settle::Ending;
-use crate::control::Deed;
+use crate::control::{Deed, Progress};
+use crate::job::Operation;
 
 /// More than a worker that dies leaves behind, in all its windows and arrays.
 const MOST: usize = 10_000;
@@ -22,25 +23,29 @@ const MOST: usize = 10_000;
 /// Longer than any copy waits; and while the portal still gives out what it has signed.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// A replica that has just begun is told of so many, and of those of late: copies of the others have mostly come.
+const TOLD: usize = 2_000;
+const OF_LATE: Duration = Duration::from_secs(900);
+
 /// Tells the other replicas of a deed.
-pub type AnnounceDeed = dyn Fn(Deed) + Send + Sync;
+pub type AnnounceDeed = dyn Fn(Progress, Deed) + Send + Sync;
 
 /// What has been found or done of late for jobs that came in doubt.
 pub(super) struct Copies {
-    /// By this process.
+    /// By this process, and done.
     own: Cache<Deed, Instant>,
     /// By others, as they say.
-    heard: Cache<Deed, Instant>,
+    heard: Cache<Deed, (Progress, Instant)>,
     announce: OnceLock<Box<AnnounceDeed>>,
 }
 
-/// Of what a job may be a copy.
+/// What is known of a job's copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Done {
-    /// Of one that this process knows to be done.
-    Surely,
-    /// Of one that another says is done.
-    AsHeard,
+pub(super) enum Known {
+    /// This process knows that one is done.
+    Done,
+    /// Another says so of one, and since when.
+    Heard(Progress, Instant),
 }
 
 impl fmt::Debug for Copies {
@@ -66,22 +71,43 @@ impl Copies {
         drop(self.announce.set(announce));
     }
 
-    /// Another replica has done this.
-    pub(super) fn heard(&self, deed: Deed) {
-        self.heard.insert(deed, Instant::now());
+    /// Another replica does this, or has done it.
+    pub(super) fn heard(&self, progress: Progress, deed: Deed) {
+        let before = self.heard.get(&deed);
+        // What is done stays so, though a later copy begins anew.
+        if before.is_none_or(|(before, _)| before <= progress) {
+            self.heard.insert(deed, (progress, Instant::now()));
+        }
     }
 
-    /// Whether this job may be a copy of one that is done, and how sure that is.
-    pub(super) fn include(&self, case: &Case) -> Option<Done> {
+    /// What is known of this job's copies.
+    pub(super) fn of(&self, case: &Case) -> Option<Known> {
         if self.own.is_empty() && self.heard.is_empty() {
             return None;
         }
-        self.done(&deed(case)?)
+        self.known(&deed(case)?)
+    }
+
+    /// Whether something has been heard of one of this job's copies since it had its turn.
+    pub(super) fn heard_since_turn(&self, case: &Case) -> bool {
+        if self.heard.is_empty() {
+            return false;
+        }
+        let heard = deed(case).and_then(|deed| self.heard.get(&deed));
+        heard.is_some_and(|(_, at)| case.had_turn_before(at))
+    }
+
+    /// This job is about to be sent: if it came in doubt, copies may be left of it.
+    pub(super) fn begin(&self, case: &Case) {
+        if case.came_in_doubt()
+            && let Some(deed) = deed(case)
+        {
+            self.announce(Progress::Begun, deed);
+        }
     }
 
     /// This job has ended so: if it came in doubt and is done, copies may be left of it.
     pub(super) fn note(&self, case: &Case, ending: &Ending) {
-        // A cancellation looks first in any case.
         let is_done = matches!(
             ending,
             Ending::Registered { .. } | Ending::EwayBillIssued { .. }
@@ -91,41 +117,56 @@ impl Copies {
             && let Some(deed) = deed(case)
         {
             self.own.insert(deed, Instant::now());
-            if let Some(announce) = self.announce.get() {
-                announce(deed);
-            }
+            self.announce(Progress::Done, deed);
         }
+    }
+
+    /// What a replica should know that has just begun.
+    pub(super) fn of_late(&self) -> Vec<(Progress, Deed)> {
+        let is_late = |at: &Instant| at.elapsed() < OF_LATE;
+        let own = self.own.iter().filter(|(_, at)| is_late(at));
+        let own = own.map(|(deed, _)| (Progress::Done, deed));
+        let heard = self.heard.iter().filter(|(_, (_, at))| is_late(at));
+        let heard = heard.map(|(deed, (progress, _))| (progress, deed));
+        own.chain(heard).take(TOLD).collect()
     }
 
     /// Forgets what is older than a day. To be called now and then.
     pub(super) fn tidy(&self) {
-        for done in [&self.own, &self.heard] {
-            done.retain(|_, at| at.elapsed() < KEPT);
+        self.own.retain(|_, at| at.elapsed() < KEPT);
+        self.heard.retain(|_, (_, at)| at.elapsed() < KEPT);
+    }
+
+    fn announce(&self, progress: Progress, deed: Deed) {
+        if let Some(announce) = self.announce.get() {
+            announce(progress, deed);
         }
     }
 
-    fn done(&self, deed: &Deed) -> Option<Done> {
-        let holds = |done: &Cache<Deed, Instant>| {
-            let at = done.get(deed);
-            at.is_some_and(|at| at.elapsed() < KEPT)
-        };
-        if holds(&self.own) {
-            Some(Done::Surely)
-        } else {
-            holds(&self.heard).then_some(Done::AsHeard)
+    fn known(&self, deed: &Deed) -> Option<Known> {
+        let is_kept = |at: &Instant| at.elapsed() < KEPT;
+        if self.own.get(deed).as_ref().is_some_and(is_kept) {
+            return Some(Known::Done);
         }
+        let (progress, at) = self.heard.get(deed)?;
+        is_kept(&at).then_some(Known::Heard(progress, at))
     }
 }
 
+/// A cancellation looks first in any case, and what changes nothing may be asked twice.
 fn deed(case: &Case) -> Option<Deed> {
-    Some((case.job.operation, case.has_to_itself()?))
+    match case.job.operation {
+        operation @ (Operation::Generate | Operation::Ewb) => {
+            Some((operation, case.has_to_itself()?))
+        }
+        Operation::Cancel | Operation::Get => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::irn::{DocumentType, Irn};
-    use crate::job::Operation;
 
     fn registered(number: usize) -> Deed {
         let seller = "29AAGCE4783K1Z1".parse().unwrap();
@@ -139,27 +180,48 @@ mod tests {
     async fn copies_are_expected_for_a_day_of_what_was_done_in_doubt() {
         let copies = Copies::default();
         let (_, irn) = registered(1);
-        copies.heard(registered(1));
-        copies.heard(registered(2));
-        copies.own.insert(registered(1), Instant::now());
-        let done = |number| copies.done(&registered(number));
+        let now = Instant::now();
+        copies.heard(Progress::Done, registered(1));
+        copies.heard(Progress::Done, registered(2));
+        copies.own.insert(registered(1), now);
+        let known = |number| copies.known(&registered(number));
+        let heard = Some(Known::Heard(Progress::Done, now));
         assert_eq!(
-            [done(1), done(2), done(3)],
-            [Some(Done::Surely), Some(Done::AsHeard), None]
+            [known(1), known(2), known(3)],
+            [Some(Known::Done), heard, None]
         );
-        assert_eq!(copies.done(&(Operation::Cancel, irn)), None);
+        assert_eq!(copies.known(&(Operation::Ewb, irn)), None);
         tokio::time::advance(KEPT).await;
-        assert_eq!([done(1), done(2)], [None, None]);
+        assert_eq!([known(1), known(2)], [None, None]);
         copies.tidy();
         assert!(copies.own.is_empty() && copies.heard.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_stays_done_and_is_told_for_a_while() {
+        let copies = Copies::default();
+        let now = Instant::now();
+        for progress in [Progress::Begun, Progress::Done, Progress::Begun] {
+            copies.heard(progress, registered(1));
+        }
+        copies.heard(Progress::Begun, registered(2));
+        let heard = |progress| Some(Known::Heard(progress, now));
+        assert_eq!(copies.known(&registered(1)), heard(Progress::Done));
+        assert_eq!(copies.known(&registered(2)), heard(Progress::Begun));
+        tokio::time::advance(OF_LATE / 2).await;
+        copies.own.insert(registered(3), Instant::now());
+        assert_eq!(copies.of_late().len(), 3);
+        tokio::time::advance(OF_LATE / 2).await;
+        assert_eq!(copies.of_late(), [(Progress::Done, registered(3))]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_remembered_than_there_is_room_for() {
         let copies = Copies::default();
         for number in 0..2 * MOST {
-            copies.heard(registered(number));
+            copies.heard(Progress::Begun, registered(number));
         }
         assert!(copies.heard.len() <= MOST, "{copies:?}");
+        assert_eq!(copies.of_late().len(), TOLD);
     }
 }

@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publication, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
-use crate::control::{Deed, Paused};
+use crate::control::{Deed, Paused, Progress};
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
@@ -188,9 +188,14 @@ impl Worker {
         self.copies.announce_as(announce);
     }
 
-    /// Another replica has done this for a job that came in doubt: copies of it are looked up first.
-    pub fn heard_deed(&self, deed: Deed) {
-        self.copies.heard(deed);
+    /// Another replica does this, or has done it, for a job that came in doubt: copies of it wait, and are looked up first.
+    pub fn heard_deed(&self, progress: Progress, deed: Deed) {
+        self.copies.heard(progress, deed);
+    }
+
+    /// What a replica should know that has just begun.
+    pub fn deeds_of_late(&self) -> Vec<(Progress, Deed)> {
+        self.copies.of_late()
     }
 
     /// Its name among the replicas.

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
 use crate::support::eventually;
-use crate::support::invoice::invoice;
+use crate::support::invoice::{invoice, irn};
+use crate::support::proxy::TcpProxy;
 use crate::support::stack::Stack;
 
 const SELLER: &str = GSTINS[0];
@@ -95,6 +96,67 @@ async fn client_at_its_error_budget_goes_on_when_an_operator_resumes_it() -> Res
         .until_logged("client it resumed by an operator", SOON)
         .await?;
     stack.settle(job("G/1")).await?.assert_signed(false);
+    Ok(())
+}
+
+/// What another replica tells when it is about to send a document that came in doubt.
+fn begun(number: &str) -> Job {
+    let deed = json!(["generate", irn(SELLER, number)]);
+    let notice = json!({"version": 1, "action": "begun", "replica": "another", "deeds": [deed]});
+    Job::new("x", notice.to_string())
+}
+
+/// The worker heeds in order what comes into its queue, and says so of this.
+async fn until_all_is_heard(stack: &Stack, queue: &str) -> Result<()> {
+    let order = json!({"version": 1, "action": "resume", "gstin": SELLER});
+    stack
+        .erp
+        .publish_into(queue, &Job::new("x", order.to_string()))
+        .await?;
+    stack.workers[0]
+        .until_logged("resumed by an operator", SOON)
+        .await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn document_that_another_replica_is_just_sending_is_looked_up_later() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let queue = control_queues(&stack).await?.pop().context("no queue")?;
+    stack.erp.publish_into(&queue, &begun("B/1")).await?;
+    until_all_is_heard(&stack, &queue).await?;
+    stack.settle(job("B/1")).await?.assert_signed(false);
+    stack.settle(job("B/2")).await?.assert_signed(false);
+    let calls = stack.sandbox.calls().await?;
+    assert_eq!((calls.lookups, calls.generates), (1, 2), "{calls:?}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn document_that_another_replica_began_to_send_during_a_login_is_looked_up_later()
+-> Result<()> {
+    let mut stack = Stack::start(0).await?;
+    let portal = TcpProxy::to(stack.sandbox.url().trim_start_matches("http://")).await?;
+    let config = stack.config()?;
+    let config = config.set("irp.base_url", format!("http://{}", portal.address()))?;
+    stack.workers.push(config.start("behind a proxy").await?);
+    let queue = control_queues(&stack).await?.pop().context("no queue")?;
+    portal.hold();
+    stack.erp.publish(&[job("B/1")]).await?;
+    let worker = stack.worker()?;
+    eventually(SOON, "the job to have its turn", async || {
+        let turns = worker.metric("irn_worker_in_flight", "").await?;
+        Ok((turns == 1.0).then_some(()))
+    })
+    .await?;
+    stack.erp.publish_into(&queue, &begun("B/1")).await?;
+    until_all_is_heard(&stack, &queue).await?;
+    portal.restore();
+    let outcomes = stack.outcomes(1, SOON).await?;
+    outcomes["B/1"].assert_signed(false);
+    let calls = stack.sandbox.calls().await?;
+    assert_eq!((calls.lookups, calls.generates), (1, 1), "{calls:?}");
     Ok(())
 }
 
