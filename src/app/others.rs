@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
-use crate::control::{Deed, Notice, Progress, Whom};
+use crate::control::{Deed, Notice, Progress, Whom, Word};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::worker::Worker;
@@ -74,7 +74,7 @@ impl Others {
             asked: AtomicBool::new(false),
             listens: Notify::new(),
         };
-        others.announce_logins();
+        others.announce();
         let (done, deeds) = mpsc::channel(MOST_WORDS);
         let among = Arc::clone(limits);
         worker.announce_deeds_as(Box::new(move |progress, deed| {
@@ -86,11 +86,11 @@ impl Others {
         (others, said, Telling { deeds })
     }
 
-    fn announce_logins(&self) {
+    fn announce(&self) {
         let (us, words) = (Arc::clone(&self.us), self.words.clone());
-        let announce = move |gstin| say(&words, &us, &Notice::Login(gstin));
-        self.limits
-            .announce_logins_as(Arc::clone(&self.us), Box::new(announce));
+        let announce = move |gstin, word| say(&words, &us, &Notice::Of(gstin, word));
+        let us = Arc::clone(&self.us);
+        self.limits.announce_as(us, Box::new(announce));
     }
 
     /// What this replica says first.
@@ -118,7 +118,12 @@ impl Others {
                 self.logins_asked.notify_one();
             }
             Notice::Here => limits.heard_name(from),
-            Notice::Asks | Notice::Login(_) | Notice::Errors(..) | Notice::Deeds(..) if is_own => {}
+            Notice::Who => {
+                limits.heard_name(from);
+                self.greeted.notify_one();
+            }
+            Notice::Of(gstin, Word::Returns) if is_own => limits.heard_own_return(*gstin),
+            Notice::Asks | Notice::Of(..) | Notice::Errors(..) | Notice::Deeds(..) if is_own => {}
             Notice::Asks => {
                 limits.heard_asking(from);
                 self.asked.store(true, Ordering::Relaxed);
@@ -127,7 +132,11 @@ impl Others {
                     self.say_deeds(worker.deeds_of_late());
                 }
             }
-            Notice::Login(gstin) if is_known(gstin) => limits.heard_login(from, *gstin),
+            Notice::Of(gstin, word) if is_known(gstin) => match word {
+                Word::Login => limits.heard_login(from, *gstin),
+                Word::Idle => limits.heard_idle(from, *gstin),
+                Word::Returns => limits.heard_return(from, *gstin),
+            },
             Notice::Errors(Whom::Gstin(gstin), errors) if is_known(gstin) => {
                 limits.heard_errors_of_gstin(gstin, errors);
             }
@@ -139,7 +148,7 @@ impl Others {
                     .iter()
                     .for_each(|deed| worker.heard_deed(*progress, *deed));
             }
-            Notice::Login(_) | Notice::Errors(..) => {}
+            Notice::Of(..) | Notice::Errors(..) => {}
         }
     }
 
@@ -149,7 +158,8 @@ impl Others {
             self.tell_name_and_errors(),
             self.tell_logins(),
             self.tell_deeds(telling.deeds),
-            self.ask(),
+            self.ask_for_errors(),
+            self.ask_for_names(),
         );
         told.0
     }
@@ -174,7 +184,7 @@ impl Others {
         loop {
             self.logins_asked.notified().await;
             for gstin in self.limits.own_logins_of_late() {
-                self.say(&Notice::Login(gstin));
+                self.say(&Notice::Of(gstin, Word::Login));
             }
             // Those that come meanwhile are told together.
             sleep(LOGINS_TOLD_EVERY).await;
@@ -206,12 +216,19 @@ impl Others {
     }
 
     /// Asks the others what they know of errors, as soon as they are heard.
-    async fn ask(&self) -> Infallible {
+    async fn ask_for_errors(&self) -> Infallible {
         self.listens.notified().await;
         self.say(&Notice::Asks);
         sleep(ASKS_AGAIN_AFTER).await;
         self.say(&Notice::Asks);
         pending().await
+    }
+
+    async fn ask_for_names(&self) -> Infallible {
+        loop {
+            self.limits.wants_names().await;
+            self.say(&Notice::Who);
+        }
     }
 
     fn tell_errors(&self) {

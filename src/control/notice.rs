@@ -1,8 +1,9 @@
 //! What replicas tell one another over the same exchange as the operators' orders.
 //!
 //! One rule: notices only ever make a replica hold back. Who forges one makes others wait, go at a quarter of their rate, or
-//! look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody,
-//! fails no job and permits nothing.
+//! look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody and
+//! fails no job. One notice lets others do more: a replica that leaves a GSTIN to them. It counts only from one that is known by
+//! name, and who may forge it could pause everybody as well.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,6 +17,30 @@ use crate::job::Operation;
 
 /// What has been done, and to which document.
 pub type Deed = (Operation, Irn);
+
+/// What a replica does for a GSTIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It logs in now.
+    Login,
+    /// It makes no calls until it says so.
+    Idle,
+    /// It makes calls again.
+    Returns,
+}
+
+impl Word {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Login, Self::Idle, Self::Returns];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Idle => "idle",
+            Self::Returns => "returns",
+        }
+    }
+}
 
 /// How far a deed is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,10 +70,12 @@ pub enum Notice {
     Hello,
     /// The sender is there.
     Here,
+    /// One of the replicas is gone: all that are there tell their names.
+    Who,
     /// The sender is new, and knows of no errors yet.
     Asks,
-    /// The sender logs in for this GSTIN now.
-    Login(Gstin),
+    /// What the sender does for this GSTIN.
+    Of(Gstin, Word),
     /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
     Errors(Whom, Vec<(Duration, u32)>),
     /// The sender does this, or has found it done, for jobs that came in doubt: of each there may be a copy that knows of no
@@ -104,9 +131,10 @@ impl Notice {
         match self {
             Self::Hello => wire.action = "hello",
             Self::Here => wire.action = "here",
+            Self::Who => wire.action = "who",
             Self::Asks => wire.action = "asks",
-            Self::Login(gstin) => {
-                wire.action = "login";
+            Self::Of(gstin, word) => {
+                wire.action = word.as_str();
                 wire.gstin = Some(gstin.as_str());
             }
             Self::Errors(whom, errors) => {
@@ -145,8 +173,13 @@ impl Wire<'_> {
         ) {
             ("hello", None, None, None, None) => Notice::Hello,
             ("here", None, None, None, None) => Notice::Here,
+            ("who", None, None, None, None) => Notice::Who,
             ("asks", None, None, None, None) => Notice::Asks,
-            ("login", Some(gstin), None, None, None) => Notice::Login(gstin.parse().ok()?),
+            (action, Some(gstin), None, None, None) => {
+                let mut all = Word::ALL.into_iter();
+                let word = all.find(|word| word.as_str() == action)?;
+                Notice::Of(gstin.parse().ok()?, word)
+            }
             ("errors", gstin, client, Some(errors), None) => {
                 let whom = match (gstin, client) {
                     (Some(gstin), None) => Whom::Gstin(gstin.parse().ok()?),
@@ -188,8 +221,11 @@ mod tests {
         for notice in [
             Notice::Hello,
             Notice::Here,
+            Notice::Who,
             Notice::Asks,
-            Notice::Login(gstin),
+            Notice::Of(gstin, Word::Login),
+            Notice::Of(gstin, Word::Idle),
+            Notice::Of(gstin, Word::Returns),
             Notice::Errors(Whom::Gstin(gstin), errors()),
             Notice::Errors(Whom::Client("Müller \"& Söhne\"\n".to_owned()), errors()),
             Notice::Deeds(Progress::Done, Vec::new()),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::paced::Paced;
 use super::share::Share;
 use crate::config::Rate;
+use crate::control::Word;
 use crate::gstin::Gstin;
 use crate::job::Class;
 
@@ -39,8 +40,8 @@ const PRESUMED: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
 /// A job whose replica may not log in comes back after this time, perhaps to one that has.
 const TO_ANOTHER: Duration = Duration::from_secs(5);
 
-/// Tells the other replicas of a login.
-pub type Announce = dyn Fn(Gstin) + Send + Sync;
+/// Tells the other replicas of a GSTIN.
+pub type Announce = dyn Fn(Gstin, Word) + Send + Sync;
 
 /// The logins of one process, and what is known of the others'.
 pub(super) struct Logins {
@@ -192,10 +193,15 @@ impl Logins {
             let at = Instant::now();
             logins.push_back(Login { at, replica: None });
         }
-        if let Some(us) = self.us.get() {
-            (us.announce)(gstin);
-        }
+        self.announce(gstin, Word::Login);
         Ok(())
+    }
+
+    /// Tells the others, if there is a way.
+    pub(super) fn announce(&self, gstin: Gstin, word: Word) {
+        if let Some(us) = self.us.get() {
+            (us.announce)(gstin, word);
+        }
     }
 
     /// Listens for a moment after one was taken. Where others took theirs in the same moment and it is one too many,
@@ -268,7 +274,7 @@ mod tests {
             count: NonZeroU32::new(2).unwrap(),
             period: MINUTE,
         });
-        logins.announce_as(name.into(), Box::new(|_| {}));
+        logins.announce_as(name.into(), Box::new(|_, _| {}));
         logins
     }
 

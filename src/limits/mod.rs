@@ -11,6 +11,7 @@ mod clock;
 mod concurrency;
 mod fairness;
 mod heard;
+mod idle;
 mod line;
 mod logins;
 mod paced;

@@ -6,16 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::budget::{Allowance, Budget, BudgetState, Errors, Stopped, Usage};
 use super::fairness::Fairness;
+use super::idle::Idle;
 use super::logins::{Announce, Logins};
 use super::paced::Paced;
 use super::roll::{Roll, told_every};
 use super::share::{Seat, Share};
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
+use crate::control::Word;
 use crate::gstin::Gstin;
 use crate::job::Class;
 use crate::telemetry;
@@ -56,6 +59,8 @@ pub struct Limits {
     /// None: nobody has counted the replicas yet; there is one.
     share: ArcSwapOption<Share>,
     roll: Mutex<Roll>,
+    names_wanted: Notify,
+    idle: Idle,
     counted_since: OnceLock<Instant>,
     hears_since: OnceLock<Instant>,
 }
@@ -76,6 +81,8 @@ impl Limits {
             budget: Budget::new(config.error_budget_per_gstin, config.error_budget_total),
             share: ArcSwapOption::empty(),
             roll: Mutex::default(),
+            names_wanted: Notify::new(),
+            idle: Idle::default(),
             counted_since: OnceLock::new(),
             hears_since: OnceLock::new(),
         }
@@ -87,6 +94,10 @@ impl Limits {
         self.counted_since.get_or_init(Instant::now);
         let now = Instant::now();
         let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        if self.replicas() > replicas {
+            self.roll().calls_names(now);
+            self.names_wanted.notify_one();
+        }
         let place = self.roll().seat(replicas, now);
         let seat = place.map(|place| Seat {
             place,
@@ -101,6 +112,11 @@ impl Limits {
     /// How many replicas share every limit.
     pub fn replicas(&self) -> NonZeroU32 {
         self.share().replicas
+    }
+
+    /// Waits until one of the replicas is gone, and it is not known which: they have to be asked for their names.
+    pub async fn wants_names(&self) {
+        self.names_wanted.notified().await;
     }
 
     /// Which of them this one is, from 1; none while not all of them are known by name.
@@ -155,21 +171,24 @@ impl Limits {
         patience: Duration,
     ) -> Admission {
         let (own, gstin) = (self.rate_of(account), account.gstin);
+        if let Err(wait) = self.return_to(gstin, patience).await {
+            return Admission::Wait(wait);
+        }
         let waits_for_total = AtomicBool::new(false);
         let (mut ahead, mut ahead_of_all, mut among_all) = (None, None, None);
         // Its own is kept until the GSTIN's next one is due, and then void: those that had theirs and waited for the total
         // would all go together.
         let mut void_from = None;
         let take = || {
-            let share = self.share();
             let now = Instant::now();
             if void_from.is_none_or(|from| from <= now) {
                 waits_for_total.store(false, Ordering::Relaxed);
+                let share = self.share_of(&gstin);
                 own.take(gstin, share, class)?;
                 void_from = Some(now + own.spacing(share.replicas));
             }
             waits_for_total.store(true, Ordering::Relaxed);
-            self.take_of_total(gstin, share, class)
+            self.take_of_total(gstin, self.share(), class)
         };
         let waits = || match (class, waits_for_total.load(Ordering::Relaxed)) {
             // It is in nobody's way meanwhile.
@@ -189,6 +208,59 @@ impl Limits {
             (Class::Bulk | Class::Urgent, true) => {}
         };
         wait_for(patience, take, waits).await
+    }
+
+    /// This replica may not log in for this GSTIN: the others have its rate until it calls again.
+    pub fn leave_to_others(&self, gstin: Gstin) {
+        if self.idle.rests(gstin, Instant::now()) {
+            self.logins.announce(gstin, Word::Idle);
+        }
+    }
+
+    /// Another one leaves this GSTIN to us.
+    pub fn heard_idle(&self, replica: &str, gstin: Gstin) {
+        if self.roll().knows(replica) {
+            self.idle.heard_idle(replica, gstin, Instant::now());
+        }
+    }
+
+    /// Another one calls for this GSTIN again.
+    pub fn heard_return(&self, replica: &str, gstin: Gstin) {
+        self.idle.heard_return(replica, gstin);
+    }
+
+    /// What this replica has told of itself has come back.
+    pub fn heard_own_return(&self, gstin: Gstin) {
+        self.idle.heard_own_return(gstin, Instant::now());
+    }
+
+    /// Before a call for a GSTIN that was left to the others, they hear of it. Else: in how long it can be made.
+    async fn return_to(&self, gstin: Gstin, patience: Duration) -> Result<(), Duration> {
+        let deadline = Instant::now() + patience;
+        while let Err(not_yet) = self.idle.returns(gstin, Instant::now()) {
+            if not_yet.tells {
+                self.logins.announce(gstin, Word::Returns);
+            }
+            if Instant::now() + not_yet.wait > deadline {
+                return Err(not_yet.wait);
+            }
+            tokio::time::sleep(not_yet.wait).await;
+        }
+        Ok(())
+    }
+
+    /// This replica's share of a GSTIN's rate: those that leave it to the others have none. Believed only as long as all
+    /// replicas are known by name, because one that has died is not counted any more.
+    fn share_of(&self, gstin: &Gstin) -> Share {
+        let share = self.share();
+        if share.seat.is_none() {
+            return share;
+        }
+        let idle = self.idle.others(gstin, Instant::now());
+        match share.replicas.get().saturating_sub(idle) {
+            all if all == share.replicas.get() => share,
+            few => Share::of(NonZeroU32::new(few).unwrap_or(NonZeroU32::MIN)),
+        }
     }
 
     fn take_of_total(&self, gstin: Gstin, share: Share, class: Class) -> Result<(), Duration> {
@@ -217,8 +289,8 @@ impl Limits {
         }
     }
 
-    /// From now on this replica has a name, and the others are told of its logins.
-    pub fn announce_logins_as(&self, replica: Arc<str>, announce: Box<Announce>) {
+    /// From now on this replica has a name, and the others are told what it does for which GSTIN.
+    pub fn announce_as(&self, replica: Arc<str>, announce: Box<Announce>) {
         self.roll().call_us(Arc::clone(&replica));
         self.logins.announce_as(replica, announce);
     }
@@ -248,7 +320,8 @@ impl Limits {
 
     /// The time between two calls of this account's GSTIN at the rate it has now.
     pub fn spacing(&self, account: &Account) -> Duration {
-        self.rate_of(account).spacing(self.replicas())
+        let share = self.share_of(&account.gstin);
+        self.rate_of(account).spacing(share.replicas)
     }
 
     /// In how long this account's GSTIN may call again at its own rate, if nobody else of it does before.
@@ -366,6 +439,7 @@ impl Limits {
         self.slowed.forget_the_quiet();
         self.of_total.forget_the_old();
         self.logins.forget_the_quiet();
+        self.idle.tidy(Instant::now());
         self.budget.tidy(self.replicas());
     }
 

@@ -22,6 +22,9 @@ const LONGEST: usize = 256;
 /// Our own name is told again after this time, though we have not heard it ourselves.
 const UNHEARD_FOR: Duration = Duration::from_secs(60);
 
+/// Whoever is there says so within this time when names are called.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(1_300);
+
 /// One that asked what the others know knows it by then.
 const LEARNS_FOR: Duration = Duration::from_secs(30);
 
@@ -32,6 +35,8 @@ pub(super) struct Roll {
     others: HashMap<Box<str>, Other>,
     /// When our own name was told that we have not heard ourselves yet: more of it would only pile up.
     told: Option<Instant>,
+    /// When all were asked for their names, because one is gone.
+    called: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +74,11 @@ impl Roll {
         }
     }
 
+    /// Whether this is another's name that has been heard of late.
+    pub(super) fn knows(&self, replica: &str) -> bool {
+        self.others.contains_key(replica)
+    }
+
     /// Whether our own name is to be told now; from then on it counts as told.
     pub(super) fn tells(&mut self, now: Instant) -> bool {
         let is_unheard = |told: Instant| now.duration_since(told) < UNHEARD_FOR;
@@ -77,6 +87,11 @@ impl Roll {
         }
         self.told = Some(now);
         true
+    }
+
+    /// All are asked for their names now: there are fewer.
+    pub(super) fn calls_names(&mut self, now: Instant) {
+        self.called = Some(now);
     }
 
     /// Whether ours is one of the first so many names, but for those of replicas that have just asked.
@@ -93,8 +108,13 @@ impl Roll {
     /// Our place among so many, from 0; none unless all of them are known.
     pub(super) fn seat(&mut self, replicas: NonZeroU32, now: Instant) -> Option<u32> {
         let known_for = told_every(replicas) * 5 / 2;
-        self.others
-            .retain(|_, other| now.duration_since(other.heard) <= known_for);
+        let called = self
+            .called
+            .take_if(|called| now.duration_since(*called) >= ANSWERS_WITHIN);
+        self.others.retain(|_, other| {
+            let has_answered = called.is_none_or(|called| other.heard >= called);
+            has_answered && now.duration_since(other.heard) <= known_for
+        });
         let us = self.us.as_deref()?;
         let all = u32::try_from(self.others.len()).ok()?.checked_add(1)?;
         if all != replicas.get() {
@@ -136,6 +156,25 @@ mod tests {
         assert_eq!(roll.seat(many(3), later), Some(1));
         let gone = later + Duration::from_secs(1);
         assert_eq!(roll.seat(many(2), gone), Some(0), "host-a has");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_when_names_are_called_is_forgotten() {
+        let start = Instant::now();
+        let mut roll = Roll::default();
+        roll.call_us("host-b".into());
+        for name in ["host-a", "host-c"] {
+            roll.heard(name, start);
+        }
+        let called = start + Duration::from_secs(3);
+        roll.calls_names(called);
+        assert_eq!(roll.seat(many(2), called), None);
+        roll.heard("host-c", called + ANSWERS_WITHIN / 2);
+        assert_eq!(roll.seat(many(2), called + ANSWERS_WITHIN / 2), None);
+        let answered = called + ANSWERS_WITHIN;
+        assert_eq!(roll.seat(many(2), answered), Some(0), "host-a is gone");
+        roll.heard("host-a", answered);
+        assert_eq!(roll.seat(many(3), answered), Some(1), "it was slow");
     }
 
     #[tokio::test]

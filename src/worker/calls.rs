@@ -208,9 +208,9 @@ impl<'a> Calls<'a> {
                 NoSession::Replaced => continue,
                 NoSession::Limited(wait) => {
                     // Each of its jobs would find the same, as fast as the broker hands them out.
-                    self.worker
-                        .lanes
-                        .close(&self.account.gstin, wait, Closed::Login);
+                    let gstin = self.account.gstin;
+                    self.worker.lanes.close(&gstin, wait, Closed::Login);
+                    self.worker.limits.leave_to_others(gstin);
                     Ending::Deferred {
                         wait,
                         why: "login rate",
