@@ -28,7 +28,7 @@ use findings::Findings;
 use invoice::Invoice;
 use rules::{CODES, Rules};
 use schema::Schema;
-use tree::Node;
+use tree::{Fault, Node, Unreadable};
 
 pub use findings::{Finding, Severity};
 pub use rules::BadRules;
@@ -187,7 +187,16 @@ impl Preflight {
         let mut findings = Findings::new(&self.rules);
         let text = simdutf8::basic::from_utf8(body).ok();
         let parsed = text.map(|text| Node::parse(text, self.schema.names()));
-        let payload = parsed.and_then(Result::ok);
+        let payload = match parsed {
+            None => None,
+            Some(Ok(payload)) => Some(payload),
+            Some(Err(unreadable)) => {
+                if self.mode != config::Preflight::Off {
+                    note_unreadable(&unreadable, &mut findings);
+                }
+                None
+            }
+        };
         if let Some(payload) = payload.as_ref().and_then(Node::object) {
             let mode = self.mode;
             if mode != config::Preflight::Off {
@@ -229,9 +238,8 @@ impl Preflight {
                 }
                 findings.finish(Some(document))
             }
-            Some(Err(_)) => {
-                let message = "the document is nested deeper than any invoice";
-                findings.error("5002", "", message);
+            Some(Err(unreadable)) => {
+                note_unreadable(unreadable, &mut findings);
                 findings.finish(None)
             }
         };
@@ -277,6 +285,25 @@ impl Preflight {
             }
         }
     }
+}
+
+/// What no tree can be made of is refused in one piece: nothing of it is judged.
+fn note_unreadable(unreadable: &Unreadable, findings: &mut Findings<'_>) {
+    let message = match unreadable.fault() {
+        Fault::NotJson => "this is not JSON",
+        Fault::TooDeep => {
+            "this is nested more than 128 levels deep: no invoice is, and the portal could not read it"
+        }
+        Fault::HalfPair => {
+            "the text has half of a surrogate pair (\\ud800 to \\udfff come in twos), which is no character: whatever wrote \
+             it has cut a text in the middle of one, or left one out"
+        }
+        Fault::HalfPairInName => {
+            "the name of a member in here has half of a surrogate pair (\\ud800 to \\udfff come in twos), which is no \
+             character"
+        }
+    };
+    findings.error("5002", unreadable.pointer(), message);
 }
 
 /// What a document is called, and what pre-flight says of it: what the worker does with a `generate` job, in one call.

@@ -12,6 +12,8 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+pub(super) use reader::{Fault, Unreadable};
+
 /// As many elements of a list are kept: the portal takes no more lines, and a list of millions must not cost the work of
 /// a thousand invoices.
 pub(super) const MAX_ELEMENTS: usize = 1_000;
@@ -339,8 +341,9 @@ impl<'a> Node<'a> {
     /// Reads one JSON text.
     ///
     /// # Errors
-    /// Not JSON, or nested deeper than any document. Some texts that are not quite JSON are read as if they were.
-    pub(super) fn parse(text: &'a str, names: &'a Names) -> Result<Self, reader::Unreadable> {
+    /// Not JSON, nested deeper than any document, or a text that is none. Some texts that are not quite JSON are read as if
+    /// they were.
+    pub(super) fn parse(text: &'a str, names: &'a Names) -> Result<Self, Unreadable> {
         reader::read(text, names)
     }
 

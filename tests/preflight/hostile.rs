@@ -164,6 +164,49 @@ fn list_of_a_million_elements_is_judged_like_one_of_a_thousand() {
     assert!((1..=300).contains(&report.findings.len()));
 }
 
+/// The findings of a document into which `text` is written instead of the number `7.125`, at a place of its own.
+fn found_with(place: &str, text: &str) -> Vec<(&'static str, String, String)> {
+    let mut document = valid(Kind::WithinState, 1);
+    let (block, name) = place.rsplit_once('/').unwrap();
+    document.pointer_mut(block).unwrap()[name] = json!(7.125);
+    let document = document.to_string().replacen("7.125", text, 1);
+    let (_, report) = preflight::read_and_check(judge(), document.as_bytes(), now()).unwrap();
+    assert!(report.refuses(), "{place}");
+    let told = report.errors();
+    told.map(|error| (error.code, error.path.clone(), error.message.clone()))
+        .collect()
+}
+
+#[test]
+fn what_is_nested_too_deep_is_refused_wherever_it_is() {
+    let nested = format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
+    for place in [
+        "/Own",
+        "/SellerDtls/Own",
+        "/ItemList/0/Own",
+        "/ItemList/0/Qty",
+    ] {
+        let found = found_with(place, &nested);
+        assert_eq!((found[0].0, &*found[0].1), ("5002", place));
+        assert!(found[0].2.contains("128 levels"), "{}", found[0].2);
+    }
+    let payload = format!(r#"{{"Irn":"x","Own":{nested}}}"#);
+    let report = judge().check_eway_bill(payload.as_bytes(), now());
+    assert!(report.errors().any(|error| error.path == "/Own"));
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_named_and_its_place_told() {
+    for place in ["/SellerDtls/Addr1", "/ItemList/0/PrdDesc", "/Own"] {
+        let found = found_with(place, r#""Gala \ud800 7""#);
+        assert_eq!((found[0].0, &*found[0].1), ("5002", place));
+        assert!(found[0].2.contains("surrogate"), "{}", found[0].2);
+    }
+    let payload = r#"{"Irn":"x","TransName":"\ud800"}"#;
+    let report = judge().check_eway_bill(payload.as_bytes(), now());
+    assert!(report.errors().any(|error| error.path == "/TransName"));
+}
+
 #[test]
 fn thousands_of_oddities_leave_no_error_untold() {
     let mut document = valid(Kind::ManyLines, 1);

@@ -2,22 +2,90 @@
 //!
 //! One rule: no value is copied that is not asked for, and no name looked up that can be foreseen: the elements of a
 //! list have the same members in the same order, nearly always. It takes a fraction of the time of a visitor of the
-//! general parser, and keeps every number's digits; a test holds it against that parser.
+//! general parser, and keeps every number's digits; a test holds it against that parser. Where a fault is, is put together
+//! on the way back from it: a document without one pays nothing for it.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use super::{FewDigits, MAX_ELEMENTS, Member, Name, NameId, Names, Node, Number, Object};
+use serde_json::value::RawValue;
+
+use super::{
+    FewDigits, MAX_ELEMENTS, Member, Name, NameId, Names, Node, Number, Object, push_escaped,
+};
 use crate::json::plain_bytes;
 
 /// As deep as the general parser goes.
 const DEEPEST: usize = 128;
 
+/// Of the way to what is nested too deep, so many steps are told: an invoice has no more than four.
+const STEPS_TOLD: usize = 4;
+
 /// Room for so many members is made at once where nothing is foreseen: most blocks have fewer.
 const USUAL_MEMBERS: usize = 12;
 
-/// Not JSON, or nested deeper than any document.
+/// What is wrong with a text that cannot be read as a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::preflight) struct Unreadable;
+pub(in crate::preflight) enum Fault {
+    /// It is no JSON.
+    NotJson,
+    /// Lists and objects in one another, more of them than any parser of a portal goes through.
+    TooDeep,
+    /// `\ud800` to `\udfff` come in pairs, and here is half of one: no character, so UTF-8 has no bytes for it.
+    HalfPair,
+    /// The same in a member's name.
+    HalfPairInName,
+}
+
+/// Why a text cannot be read, and where.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::preflight) struct Unreadable(Box<Place>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    fault: Fault,
+    /// The innermost first, each as it is written in the document.
+    steps: Vec<String>,
+}
+
+impl fmt::Debug for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unreadable({:?})", self.0.fault)
+    }
+}
+
+impl From<Fault> for Unreadable {
+    fn from(fault: Fault) -> Self {
+        let steps = Vec::new();
+        Self(Box::new(Place { fault, steps }))
+    }
+}
+
+impl Unreadable {
+    pub(in crate::preflight) fn fault(&self) -> Fault {
+        self.0.fault
+    }
+
+    /// A JSON Pointer (RFC 6901) to it; to what is nested too deep, the beginning of one.
+    pub(in crate::preflight) fn pointer(&self) -> String {
+        let most = match self.0.fault {
+            Fault::TooDeep => STEPS_TOLD,
+            Fault::NotJson | Fault::HalfPair | Fault::HalfPairInName => usize::MAX,
+        };
+        let mut pointer = String::new();
+        for step in self.0.steps.iter().rev().take(most) {
+            pointer.push('/');
+            push_escaped(&mut pointer, step);
+        }
+        pointer
+    }
+
+    /// The same, seen from one level further out.
+    fn within(mut self, step: impl Into<String>) -> Self {
+        self.0.steps.push(step.into());
+        self
+    }
+}
 
 type Read<T> = Result<T, Unreadable>;
 
@@ -29,7 +97,7 @@ pub(super) fn read<'a>(text: &'a str, names: &'a Names) -> Read<Node<'a>> {
     if reader.at == text.len() {
         Ok(node)
     } else {
-        Err(Unreadable)
+        Err(Fault::NotJson.into())
     }
 }
 
@@ -40,10 +108,14 @@ struct Reader<'a> {
 }
 
 /// A member's name as it was read.
-struct ReadName<'a> {
-    name: &'a Name,
-    /// As it is written, where that is another spelling.
-    written: Option<Box<str>>,
+enum ReadName<'a> {
+    Known {
+        name: &'a Name,
+        /// As it is written, where that is another spelling.
+        written: Option<Box<str>>,
+    },
+    /// The form does not know it.
+    Unknown(Cow<'a, str>),
 }
 
 /// The names that an object has had so far.
@@ -74,7 +146,7 @@ impl<'a> Reader<'a> {
     /// The next byte that is no space.
     fn next(&mut self) -> Read<u8> {
         self.space();
-        self.peek().ok_or(Unreadable)
+        self.peek().ok_or_else(|| Fault::NotJson.into())
     }
 
     fn take(&mut self, byte: u8) -> Read<()> {
@@ -82,7 +154,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
             Ok(())
         } else {
-            Err(Unreadable)
+            Err(Fault::NotJson.into())
         }
     }
 
@@ -93,7 +165,7 @@ impl<'a> Reader<'a> {
         match byte {
             b',' => Ok(true),
             byte if byte == end => Ok(false),
-            _ => Err(Unreadable),
+            _ => Err(Fault::NotJson.into()),
         }
     }
 
@@ -115,10 +187,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The value under a name that should hold a number; its inside does not matter if it is none.
-    fn number(&mut self) -> Read<Node<'a>> {
+    fn number(&mut self, depth: usize) -> Read<Node<'a>> {
         match self.next()? {
-            b'{' => self.skip().map(|()| Node::Object(Object::default())),
-            b'[' => self.skip().map(|()| Node::List {
+            b'{' => self.skip(depth).map(|()| Node::Object(Object::default())),
+            b'[' => self.skip(depth).map(|()| Node::List {
                 elements: Vec::new(),
                 count: 0,
             }),
@@ -128,7 +200,7 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self, depth: usize, like: &[Member<'a>]) -> Read<Object<'a>> {
-        let depth = depth.checked_sub(1).ok_or(Unreadable)?;
+        let depth = deeper(depth)?;
         self.at += 1;
         let mut object = Object::default();
         if self.is_empty(b'}')? {
@@ -143,19 +215,25 @@ impl<'a> Reader<'a> {
         let mut foreseen = like;
         let mut seen = Seen::default();
         loop {
-            match self.name(&mut foreseen, &mut object)? {
-                Some(ReadName { name, written }) => {
+            match self.name(&mut foreseen)? {
+                ReadName::Known { name, written } => {
                     if seen.again(name.id) {
                         object.take_out(name);
                     }
                     let value = if name.is_number {
-                        self.number()?
+                        self.number(depth)
                     } else {
-                        self.value(depth, &[])?
+                        self.value(depth, &[])
                     };
+                    let value = value.map_err(|fault| {
+                        fault.within(written.as_deref().unwrap_or(&name.canonical))
+                    })?;
                     object.put(name, written, value);
                 }
-                None => self.skip()?,
+                ReadName::Unknown(written) => {
+                    self.skip(depth).map_err(|fault| fault.within(&*written))?;
+                    object.put_unknown(written);
+                }
             }
             if !self.goes_on(b'}')? {
                 return Ok(object);
@@ -163,14 +241,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a member's name and its colon. One that the form does not know is noted as unknown.
-    fn name(
-        &mut self,
-        foreseen: &mut &[Member<'a>],
-        object: &mut Object<'a>,
-    ) -> Read<Option<ReadName<'a>>> {
+    /// Reads a member's name and its colon.
+    fn name(&mut self, foreseen: &mut &[Member<'a>]) -> Read<ReadName<'a>> {
         if self.next()? != b'"' {
-            return Err(Unreadable);
+            return Err(Fault::NotJson.into());
         }
         if let Some((next, rest)) = foreseen.split_first()
             && self.is_at(next.name)
@@ -178,16 +252,15 @@ impl<'a> Reader<'a> {
             *foreseen = rest;
             self.at += next.name.canonical.len() + 2;
             self.take(b':')?;
-            return Ok(Some(ReadName {
+            return Ok(ReadName::Known {
                 name: next.name,
                 written: None,
-            }));
+            });
         }
-        let written = self.string()?;
+        let written = self.string().map_err(of_a_name)?;
         self.take(b':')?;
         let Some(name) = self.names.find(&written) else {
-            object.put_unknown(written);
-            return Ok(None);
+            return Ok(ReadName::Unknown(written));
         };
         // One before it has been left out, or stands elsewhere.
         let ahead = foreseen.iter().position(|member| member.name.id == name.id);
@@ -195,7 +268,7 @@ impl<'a> Reader<'a> {
             *foreseen = &foreseen[ahead + 1..];
         }
         let written = (*written != *name.canonical).then(|| (*written).into());
-        Ok(Some(ReadName { name, written }))
+        Ok(ReadName::Known { name, written })
     }
 
     /// Whether the string that begins here is this name.
@@ -206,7 +279,7 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self, depth: usize) -> Read<Node<'a>> {
-        let depth = depth.checked_sub(1).ok_or(Unreadable)?;
+        let depth = deeper(depth)?;
         self.at += 1;
         let (mut elements, mut count) = (Vec::new(), 0);
         if self.is_empty(b']')? {
@@ -216,10 +289,11 @@ impl<'a> Reader<'a> {
             if count < MAX_ELEMENTS {
                 let like = elements.last().and_then(Node::object);
                 let like = like.map_or(&[][..], |object| &object.members);
-                let element = self.value(depth, like)?;
-                elements.push(element);
+                let element = self.value(depth, like);
+                elements.push(element.map_err(|fault| fault.within(count.to_string()))?);
             } else {
-                self.skip()?;
+                self.skip(depth)
+                    .map_err(|fault| fault.within(count.to_string()))?;
             }
             count += 1;
             if !self.goes_on(b']')? {
@@ -231,12 +305,10 @@ impl<'a> Reader<'a> {
     /// A string's text, borrowed where it has no escapes.
     fn string(&mut self) -> Read<Cow<'a, str>> {
         let (begin, escaped) = (self.at, self.skip_string()?);
-        let text = self.text;
         if escaped {
-            let unescaped = serde_json::from_str(&text[begin..self.at]);
-            return unescaped.map(Cow::Owned).map_err(|_| Unreadable);
+            return unescaped(&self.text[begin..self.at]).map(Cow::Owned);
         }
-        Ok(Cow::Borrowed(&text[begin + 1..self.at - 1]))
+        Ok(Cow::Borrowed(&self.text[begin + 1..self.at - 1]))
     }
 
     /// Goes past a string and says whether it has escapes.
@@ -244,7 +316,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let mut escaped = false;
         loop {
-            let rest = self.text.as_bytes().get(self.at..).ok_or(Unreadable)?;
+            let rest = self.text.as_bytes().get(self.at..).ok_or(Fault::NotJson)?;
             self.at += plain_bytes(rest);
             match self.peek() {
                 Some(b'"') => {
@@ -255,7 +327,7 @@ impl<'a> Reader<'a> {
                     escaped = true;
                     self.at += 2;
                 }
-                Some(_) | None => return Err(Unreadable),
+                Some(_) | None => return Err(Fault::NotJson.into()),
             }
         }
     }
@@ -263,7 +335,7 @@ impl<'a> Reader<'a> {
     /// A number, `true`, `false` or `null`.
     fn scalar(&mut self) -> Read<Node<'a>> {
         let begin = self.at;
-        let rest = self.text.as_bytes().get(begin..).ok_or(Unreadable)?;
+        let rest = self.text.as_bytes().get(begin..).ok_or(Fault::NotJson)?;
         if let Some(b'-' | b'0'..=b'9') = rest.first() {
             let (few, length) = FewDigits::at_start(rest);
             self.at += length;
@@ -276,7 +348,7 @@ impl<'a> Reader<'a> {
         match &self.text[begin..self.at] {
             "null" => Ok(Node::Null),
             "true" | "false" => Ok(Node::Bool),
-            _ => Err(Unreadable),
+            _ => Err(Fault::NotJson.into()),
         }
     }
 
@@ -294,30 +366,61 @@ impl<'a> Reader<'a> {
         )
     }
 
-    /// Goes past a value, however deep it is.
-    fn skip(&mut self) -> Read<()> {
-        let mut open = 0_usize;
+    /// Goes past a value in which `depth` more levels may lie, without recursion.
+    fn skip(&mut self, depth: usize) -> Read<()> {
+        let mut left = depth;
         loop {
             match self.next()? {
-                b'"' => drop(self.skip_string()?),
+                b'"' => {
+                    let begin = self.at;
+                    if self.skip_string()? {
+                        unescaped(&self.text[begin..self.at])?;
+                    }
+                }
                 b'{' | b'[' => {
-                    open += 1;
+                    left = deeper(left)?;
                     self.at += 1;
                     continue;
                 }
-                b'}' | b']' => {
-                    open = open.checked_sub(1).ok_or(Unreadable)?;
+                b'}' | b']' if left < depth => {
+                    left += 1;
                     self.at += 1;
                 }
-                b',' | b':' if open > 0 => {
+                b',' | b':' if left < depth => {
                     self.at += 1;
                     continue;
                 }
                 _ => drop(self.scalar()?),
             }
-            if open == 0 {
+            if left == depth {
                 return Ok(());
             }
         }
+    }
+}
+
+/// One level further in, of those that are left.
+fn deeper(depth: usize) -> Read<usize> {
+    depth.checked_sub(1).ok_or_else(|| Fault::TooDeep.into())
+}
+
+/// What a string with escapes says.
+fn unescaped(quoted: &str) -> Read<String> {
+    serde_json::from_str(quoted).map_err(|_| {
+        // Whoever keeps the text as it is sees no fault in half of a pair.
+        let is_json = serde_json::from_str::<&RawValue>(quoted).is_ok();
+        let fault = if is_json {
+            Fault::HalfPair
+        } else {
+            Fault::NotJson
+        };
+        fault.into()
+    })
+}
+
+fn of_a_name(unreadable: Unreadable) -> Unreadable {
+    match unreadable.fault() {
+        Fault::HalfPair => Fault::HalfPairInName.into(),
+        Fault::NotJson | Fault::TooDeep | Fault::HalfPairInName => unreadable,
     }
 }

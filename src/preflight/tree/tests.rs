@@ -80,16 +80,76 @@ fn a_hostile_document_is_an_error_or_a_tree_and_no_more() {
     let names = names();
     let deep =
         |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
-    assert!(Node::parse(&deep("[", "]"), &names).is_err());
-    assert!(Node::parse(&format!("{{\"Gstin\":{}}}", deep("[", "]")), &names).is_err());
-    for skipped in [
-        format!("{{\"nobody\":{}}}", deep("[", "]")),
-        format!("{{\"AssAmt\":{}}}", deep("[", "]")),
-        format!("{{{}\"a\":1}}", "\"Gstin\":\"x\",".repeat(100_000)),
+    let many = format!("{{{}\"a\":1}}", "\"Gstin\":\"x\",".repeat(100_000));
+    assert!(Node::parse(&many, &names).is_ok());
+    for (text, pointer) in [
+        (deep("[", "]"), "/0/0/0/0"),
+        (format!("{{\"GSTIN\":{}}}", deep("[", "]")), "/GSTIN/0/0/0"),
+        (format!("{{\"nobo/dy\":{}}}", deep("[", "]")), "/nobo~1dy"),
+        (
+            format!(
+                "{{\"nobody\":{}1{}}}",
+                "{\"a\":".repeat(5_000),
+                "}".repeat(5_000)
+            ),
+            "/nobody",
+        ),
+        (format!("{{\"AssAmt\":{}}}", deep("[", "]")), "/AssAmt"),
+        (
+            format!(
+                "{{\"ItemList\":[{}{}]}}",
+                "0,".repeat(MAX_ELEMENTS),
+                deep("[", "]")
+            ),
+            "/ItemList/1000",
+        ),
     ] {
-        assert!(Node::parse(&skipped, &names).is_ok());
+        let unreadable = Node::parse(&text, &names).unwrap_err();
+        let told = (unreadable.fault(), unreadable.pointer());
+        assert_eq!(told, (Fault::TooDeep, pointer.to_owned()));
     }
 }
+
+#[test]
+fn as_many_levels_may_lie_in_each_other_under_an_unknown_name_as_under_a_known_one() {
+    let names = names();
+    for name in ["Gstin", "nobody", "AssAmt"] {
+        let nested = |levels: usize| {
+            let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+            format!("{{\"{name}\":{open}1{close}}}")
+        };
+        assert!(Node::parse(&nested(128), &names).is_ok(), "{name}");
+        assert!(Node::parse(&nested(129), &names).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_found_and_its_place_told() {
+    let names = names();
+    for (text, fault, pointer) in [
+        (r#"{"gstin":"a \ud800 7"}"#, Fault::HalfPair, "/gstin"),
+        (r#"{"Gstin":"\udc00"}"#, Fault::HalfPair, "/Gstin"),
+        (
+            r#"{"ItemList":[{},{"Gstin":"\ud83d"}]}"#,
+            Fault::HalfPair,
+            "/ItemList/1/Gstin",
+        ),
+        (r#"{"own":{"a":["\ud800x"]}}"#, Fault::HalfPair, "/own"),
+        (
+            r#"{"SellerDtls":{"\ud800":1}}"#,
+            Fault::HalfPairInName,
+            "/SellerDtls",
+        ),
+        (r#"{"Gstin":"\q"}"#, Fault::NotJson, "/Gstin"),
+    ] {
+        let unreadable = Node::parse(text, &names).unwrap_err();
+        let told = (unreadable.fault(), unreadable.pointer());
+        assert_eq!(told, (fault, pointer.to_owned()), "{text}");
+    }
+    let whole = r#"{"Gstin":"\ud83d\ude00","own":["\ud83d\ude00"]}"#;
+    assert!(Node::parse(whole, &names).is_ok());
+}
+
 /// What the tree should hold of a value, by the general parser's reading; `number` where a number is expected.
 fn expected(value: &Value, names: &Names, number: bool) -> String {
     match value {
