@@ -85,8 +85,11 @@ fn operation(text: &str) -> Result<Operation, String> {
 fn failure(error: SubmitError) -> Failure {
     let code = match &error {
         SubmitError::Broker(error) => return broker_failure("the broker", error),
-        SubmitError::NotAllowed(_) | SubmitError::Nothing | SubmitError::Endpoint(_) => MISUSED,
         SubmitError::File { .. }
+        | SubmitError::NotAllowed(_)
+        | SubmitError::Nothing
+        | SubmitError::Endpoint(_) => MISUSED,
+        SubmitError::Output(_)
         | SubmitError::NotJson { .. }
         | SubmitError::NoTopology
         | SubmitError::Refused(_) => FAILED,

@@ -34,7 +34,7 @@ impl VerifyArgs {
         } else {
             let shown = self.input.display();
             text = std::fs::read_to_string(&self.input)
-                .map_err(|error| Failure::new(FAILED, format!("{shown}: {error}")))?;
+                .map_err(|error| Failure::new(MISUSED, format!("{shown}: {error}")))?;
         }
         let verified = verify(&keyring, &text);
         if verified.is_empty() {

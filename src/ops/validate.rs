@@ -54,6 +54,9 @@ pub fn open(input: &Path) -> io::Result<Box<dyn BufRead>> {
     }
     let file = std::fs::File::open(input)?;
     Ok(Box::new(io::BufReader::new(file)))
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
 }
 
 /// Judges every document of `input`: one, a JSON array, or one after another.

@@ -132,7 +132,7 @@ async fn irn_command_computes_every_vector_of_todays_rule() -> Result<()> {
 
 #[tokio::test]
 async fn wrong_usage_ends_with_2_and_says_what_is_wrong() -> Result<()> {
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 9] = [
         (&["irn", SELLER, "2025-09-05", "INV", "1"], "dd/mm/yyyy"),
         (&["irn", "29AAGCE", "05/09/2025", "INV", "1"], "29AAGCE"),
         (&["irn", SELLER, "05/09/2025", "BILL", "1"], "BILL"),
@@ -140,6 +140,8 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() -> Result<()> {
         (&["run", "--config", "nowhere.toml"], "nowhere.toml"),
         (&["verify", "-"], "config/worker.toml"),
         (&["submit"], "FILE|DIR|-"),
+        (&["validate", "nowhere.json"], "nowhere.json"),
+        (&["validate", "."], ".: is a directory"),
     ];
     for (arguments, says) in rows {
         assert_exit(&irn_worker(arguments, "").await?, 2, says);
@@ -207,7 +209,7 @@ async fn verify_fails_on_what_holds_no_token_and_on_a_key_that_is_none() -> Resu
     );
     assert_exit(
         &irn_worker(&["verify", "--key", key, "nowhere.jwt"], "").await?,
-        1,
+        2,
         "nowhere.jwt",
     );
     let json = vectors("irn.json");
@@ -499,7 +501,7 @@ async fn submit_ends_with_1_when_an_invoice_is_not_signed_or_not_json() -> Resul
     );
     assert_exit(
         &submit(&config, &["nowhere.json"], "").await?,
-        1,
+        2,
         "nowhere.json",
     );
     assert_eq!(stack.sandbox.calls().await?, before);

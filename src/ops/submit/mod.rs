@@ -74,7 +74,7 @@ pub struct Wait {
 /// Why nothing, or not everything, was submitted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// A file cannot be read or written.
+    /// A file cannot be read, or the one for the results not be made.
     #[error("{path}: {error}")]
     File {
         /// Which one.
@@ -82,6 +82,9 @@ pub enum SubmitError {
         /// The system's reason.
         error: io::Error,
     },
+    /// Results cannot be written any more.
+    #[error("the results cannot be written: {0}")]
+    Output(#[source] io::Error),
     /// A file that is not JSON; nothing was published.
     #[error("{path}: not JSON at line {line}, column {column}; nothing was published")]
     NotJson {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -168,7 +167,7 @@ impl Replies {
             .and_then(|()| self.out.write_all(b"\n"))
             // It is acknowledged next, and then nobody has it but this file.
             .and_then(|()| self.out.flush());
-        written.map_err(file_error(Path::new("--out")))?;
+        written.map_err(SubmitError::Output)?;
         self.progress.one();
         let Ok(result) = serde_json::from_slice::<ResultView<'_>>(body) else {
             *summary.statuses.entry("unreadable".to_owned()).or_default() += 1;
