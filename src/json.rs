@@ -2,6 +2,15 @@
 //!
 //! One rule: for texts that a parser has proven to be JSON, or whose readers give up at the first surprise.
 
+/// What some programs (.NET's writers of UTF-8 among them) put before a text, to say that it is UTF-8. It is no part of
+/// the text, and JSON's parsers may go past it (RFC 8259, section 8.1).
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The text behind a byte order mark; all of it, where it has none.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
 /// How many bytes come before the first quotation mark, backslash or control character.
 pub(crate) fn plain_bytes(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();

@@ -14,6 +14,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::gstin::Gstin;
 use crate::irn::hex;
+use crate::json::without_mark;
 use crate::outcome::Status;
 use crate::wiped::Wiped;
 
@@ -205,8 +206,13 @@ impl Body {
         Self::new(bytes.to_vec())
     }
 
-    /// The bytes as they came.
+    /// The document or request, byte for byte. A byte order mark before it is none of it.
     pub fn as_bytes(&self) -> &[u8] {
+        without_mark(&self.0)
+    }
+
+    /// The message's bytes as they came, for whoever passes it on.
+    pub fn as_it_came(&self) -> &[u8] {
         &self.0
     }
 }
@@ -535,7 +541,7 @@ fn count(number: usize) -> AMQPValue {
 }
 
 fn digest_id(body: &Body) -> String {
-    format!("sha256:{}", sha256(body.as_bytes()))
+    format!("sha256:{}", sha256(body.as_it_came()))
 }
 
 /// A batch member's id: the batch's and its place in it, or a digest of both where that would be longer than an id

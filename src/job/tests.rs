@@ -372,3 +372,17 @@ fn letter_died_of_what_the_broker_moved_it_for_last() {
         );
     }
 }
+
+#[test]
+fn byte_order_mark_is_none_of_the_document_and_travels_on() {
+    for (came, document) in [
+        (&b"\xef\xbb\xbf{}"[..], &b"{}"[..]),
+        (b"{}", b"{}"),
+        (b"\xef\xbb\xbf", b""),
+        (b"\xef\xbb{}", b"\xef\xbb{}"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", b"\xef\xbb\xbf{}"),
+    ] {
+        let body = Body::copy_of(came);
+        assert_eq!((body.as_bytes(), body.as_it_came()), (document, came));
+    }
+}

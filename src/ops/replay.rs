@@ -68,7 +68,7 @@ impl Renewed {
             return Judged::Not;
         }
         match dead.routing_key(&letter.routing_key) {
-            Some(routing_key) if !letter.body.as_bytes().is_empty() => {
+            Some(routing_key) if !letter.body.as_it_came().is_empty() => {
                 let in_doubt = letter.redelivered || dead.is_unknown();
                 let doubted = letter.redelivered.then_some(way.now);
                 Judged::Replayed(Verdict::Replay(Replay {

@@ -12,6 +12,7 @@ use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::document::{BadDocument, Document};
+use crate::json::BYTE_ORDER_MARK;
 use crate::preflight::{self, Finding, Preflight, Severity};
 
 /// How verdicts are written.
@@ -53,10 +54,10 @@ pub fn open(input: &Path) -> io::Result<Box<dyn BufRead>> {
         return Ok(Box::new(io::stdin().lock()));
     }
     let file = std::fs::File::open(input)?;
-    Ok(Box::new(io::BufReader::new(file)))
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    Ok(Box::new(io::BufReader::new(file)))
 }
 
 /// Judges every document of `input`: one, a JSON array, or one after another.
@@ -77,7 +78,7 @@ pub fn validate(
         broken: None,
     };
     let mut input = Lines {
-        inner: input,
+        inner: behind_mark(input)?,
         before: 0,
     };
     while let Some(first) = input.skip_space()? {
@@ -102,6 +103,17 @@ pub fn validate(
         }
     }
     judge.conclude()
+}
+
+/// The input behind a byte order mark, if it begins with one.
+fn behind_mark(mut input: impl BufRead) -> io::Result<impl BufRead> {
+    let mut first = Vec::with_capacity(BYTE_ORDER_MARK.len());
+    let most = BYTE_ORDER_MARK.len().try_into().unwrap_or(u64::MAX);
+    input.by_ref().take(most).read_to_end(&mut first)?;
+    if first == BYTE_ORDER_MARK {
+        first.clear();
+    }
+    Ok(io::Cursor::new(first).chain(input))
 }
 
 struct Judge<'p, W> {

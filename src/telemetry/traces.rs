@@ -129,7 +129,7 @@ impl Tracing {
             Class::Urgent => "irn.jobs.urgent",
             Class::Bulk => "irn.jobs",
         };
-        let size = i64::try_from(job.body.as_bytes().len()).unwrap_or(i64::MAX);
+        let size = i64::try_from(job.body.as_it_came().len()).unwrap_or(i64::MAX);
         let mut attributes = vec![
             KeyValue::new("messaging.system", "rabbitmq"),
             KeyValue::new("messaging.operation.name", "process"),

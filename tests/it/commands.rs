@@ -505,6 +505,11 @@ async fn submit_ends_with_1_when_an_invoice_is_not_signed_or_not_json() -> Resul
         "nowhere.json",
     );
     assert_eq!(stack.sandbox.calls().await?, before);
+    let marked = format!("\u{feff}{}", invoice(SELLER, "G/4"));
+    let output = submit(&config, &["--wait", "-"], &marked).await?;
+    assert_exit(&output, 0, "signed");
+    let sent = stack.sandbox.received(&irn(SELLER, "G/4")).await?;
+    assert!(sent.starts_with(b"{"));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::amqp::Job;
 use crate::support::credentials::GSTINS;
 use crate::support::eventually;
-use crate::support::invoice::invoice;
+use crate::support::invoice::{invoice, irn};
 use crate::support::ledger::Ledger;
 use crate::support::outcome::Outcome;
 use crate::support::raw_amqp::{HEADERS, MESSAGE_ID, RawPublisher, field, long, short};
@@ -132,7 +132,16 @@ async fn bodies_that_are_no_json_are_kept_as_poison() -> Result<()> {
         with_body("XML", "<Invoice/>", not_json),
         with_body("cut short", &cut.as_bytes()[..cut.len() - 1], not_json),
         with_body("two documents", format!("{cut}{cut}"), not_json),
-        with_body("byte order mark", format!("\u{feff}{cut}"), not_json),
+        with_body(
+            "byte order mark, and cut short",
+            format!("\u{feff}{}", &cut[..cut.len() - 1]),
+            not_json,
+        ),
+        with_body(
+            "two byte order marks",
+            format!("\u{feff}\u{feff}{cut}"),
+            not_json,
+        ),
         with_body("UTF-8 broken in a text", b"{\"a\":\"\xff\xfe\"}", not_json),
         with_body("UTF-16", b"{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", not_json),
         with_body("NUL bytes", vec![0; 4_096], not_json),
@@ -148,6 +157,41 @@ async fn bodies_that_are_no_json_are_kept_as_poison() -> Result<()> {
         ),
     ])
     .await
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn byte_order_mark_is_gone_past_and_not_sent_to_the_portal() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let marked = |body: &str| format!("\u{feff}{body}");
+    let document = invoice(GSTINS[0], "BOM/1");
+    // Again by way of the ladder: what an ERP has sent travels on as it came.
+    let once = json!([{"endpoint": "generate", "kind": "status", "status": 503, "times": 1}]);
+    stack.sandbox.faults(1, once).await?;
+    let job = Job::generate("marked", marked(&document));
+    let outcome = stack.settle(job).await?;
+    outcome.assert_signed(false);
+    let irn = irn(GSTINS[0], "BOM/1");
+    let received = stack.sandbox.received(&irn).await?;
+    assert_eq!(received, document.as_bytes());
+    let two = [2, 3].map(|number| invoice(GSTINS[0], &format!("BOM/{number}")));
+    let array = marked(&format!("[{}]", two.join(",")));
+    stack.erp.publish(&[Job::generate("array", array)]).await?;
+    for outcome in stack.outcomes(2, SOON).await?.values() {
+        outcome.assert_signed(false);
+    }
+    for (operation, ends) in [
+        (Job::get("get", GSTINS[0], &irn), "found"),
+        (Job::eway_bill("ewb", GSTINS[0], &irn), "ewb_issued"),
+        (Job::cancel("cancel", GSTINS[0], &irn), "cancelled"),
+    ] {
+        let body = marked(std::str::from_utf8(operation.body())?);
+        let outcome = stack.settle(operation.with_body(body)).await?;
+        // An active e-way bill is in the way of a cancellation: what counts is that both were read.
+        let is_read = outcome.status() == ends || outcome.errors() == ["irp 2230"];
+        ensure!(is_read, "{}", outcome.json);
+    }
+    Ok(())
 }
 
 #[tokio::test]

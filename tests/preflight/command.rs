@@ -66,6 +66,9 @@ fn documents_in_every_shape_of_input_get_a_verdict_each() {
     }
     let pretty = serde_json::to_string_pretty(&good).unwrap();
     assert_eq!(validate(&["-"], &pretty).status.code(), Some(0));
+    let marked = format!("\u{feff}{pretty}");
+    assert_eq!(validate(&["-"], &marked).status.code(), Some(0));
+    assert_eq!(validate(&["-"], "\u{feff}").status.code(), Some(2));
 }
 
 #[test]

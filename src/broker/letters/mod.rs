@@ -36,7 +36,7 @@ pub struct Letter {
 
 impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Letter({} bytes)", self.body.as_bytes().len())
+        write!(f, "Letter({} bytes)", self.body.as_it_came().len())
     }
 }
 

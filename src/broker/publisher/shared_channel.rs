@@ -69,7 +69,13 @@ pub(super) async fn publish(channel: &Channel, message: Message) -> lapin::Resul
         ..BasicPublishOptions::default()
     };
     channel
-        .basic_publish(exchange, routing_key, options, body.as_bytes(), properties)
+        .basic_publish(
+            exchange,
+            routing_key,
+            options,
+            body.as_it_came(),
+            properties,
+        )
         .await?
         .await
 }

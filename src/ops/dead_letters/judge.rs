@@ -50,7 +50,7 @@ pub(super) fn judge(letter: &Letter, rules: &Rules<'_>) -> Judged {
     if dead.died_again() && !rules.force {
         return Judged::DiedTwice;
     }
-    if letter.body.as_bytes().is_empty() {
+    if letter.body.as_it_came().is_empty() {
         return Judged::NoDocument;
     }
     let Some(routing_key) = dead.routing_key(&letter.routing_key) else {

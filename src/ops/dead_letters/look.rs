@@ -347,7 +347,7 @@ impl Place {
         let id = letter.properties.message_id().as_ref();
         id.map(|id| id.as_str()).hash(&mut hasher);
         let dead_at = DeadLetter::new(&letter.properties).dead_at();
-        (dead_at, &letter.routing_key, letter.body.as_bytes().len()).hash(&mut hasher);
+        (dead_at, &letter.routing_key, letter.body.as_it_came().len()).hash(&mut hasher);
         self.digest = hasher.finish();
         self.passed += 1;
     }

@@ -43,12 +43,14 @@ pub(super) fn json(letter: &Letter, with_body: bool) -> Value {
         "routing_key": letter.routing_key,
         "redelivered": letter.redelivered,
         "headers": headers(letter),
-        "body_bytes": letter.body.as_bytes().len(),
+        "body_bytes": letter.body.as_it_came().len(),
     });
     if with_body {
-        match std::str::from_utf8(letter.body.as_bytes()) {
+        match std::str::from_utf8(letter.body.as_it_came()) {
             Ok(text) => shown["body"] = text.into(),
-            Err(_) => shown["body_base64"] = BASE64_STANDARD.encode(letter.body.as_bytes()).into(),
+            Err(_) => {
+                shown["body_base64"] = BASE64_STANDARD.encode(letter.body.as_it_came()).into()
+            }
         }
     }
     shown
@@ -118,15 +120,15 @@ pub(super) fn write(
         out,
         "  {:<22} {} bytes",
         "body",
-        letter.body.as_bytes().len()
+        letter.body.as_it_came().len()
     )?;
     if with_body {
-        match std::str::from_utf8(letter.body.as_bytes()) {
+        match std::str::from_utf8(letter.body.as_it_came()) {
             Ok(body) => writeln!(out, "{}", plain(body, usize::MAX))?,
             Err(_) => writeln!(
                 out,
                 "(Base64) {}",
-                BASE64_STANDARD.encode(letter.body.as_bytes())
+                BASE64_STANDARD.encode(letter.body.as_it_came())
             )?,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::SubmitError;
 use crate::document;
 use crate::job::{Body, Operation};
+use crate::json::without_mark;
 
 /// One invoice to publish.
 pub(super) struct Invoice {
@@ -25,9 +26,9 @@ pub(super) fn read_inputs(
     let mut invoices = Vec::new();
     for input in inputs {
         for path in files_of(input)? {
-            let text = read_text(&path)?;
+            let bytes = read(&path)?;
             let mut add = |body: &RawValue| add_invoice(&mut invoices, body, run, operation);
-            add_invoices(&mut add, &path, &text)?;
+            add_invoices(&mut add, &path, without_mark(&bytes))?;
         }
     }
     if invoices.is_empty() {
@@ -63,30 +64,30 @@ fn files_of(input: &Path) -> Result<Vec<PathBuf>, SubmitError> {
     Ok(files)
 }
 
-fn read_text(path: &Path) -> Result<String, SubmitError> {
-    let mut text = String::new();
+fn read(path: &Path) -> Result<Vec<u8>, SubmitError> {
+    let mut bytes = Vec::new();
     if path == Path::new("-") {
         io::stdin()
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(file_error(path))?;
     } else {
-        text = std::fs::read_to_string(path).map_err(file_error(path))?;
+        bytes = std::fs::read(path).map_err(file_error(path))?;
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// One JSON value after another; an array stands for its elements.
 fn add_invoices(
     add: &mut impl FnMut(&RawValue),
     path: &Path,
-    text: &str,
+    text: &[u8],
 ) -> Result<(), SubmitError> {
     let not_json = |error: serde_json::Error| SubmitError::NotJson {
         path: path.display().to_string(),
         line: error.line(),
         column: error.column(),
     };
-    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+    for value in serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>() {
         let value = value.map_err(not_json)?;
         if value.get().starts_with('[') {
             let elements: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(not_json)?;

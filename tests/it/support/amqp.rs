@@ -117,6 +117,11 @@ impl Job {
     }
 
     /// The message body.
+    pub(crate) fn with_body(self, body: impl Into<Vec<u8>>) -> Self {
+        let body = body.into();
+        Self { body, ..self }
+    }
+
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
