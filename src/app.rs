@@ -188,12 +188,13 @@ pub async fn run(
             &readiness,
             allow_unsafe_broker,
         );
+        // Told to stop before it began, it has nothing to publish, and no use for a connection.
         if let Some(passed) = told.run_until_cancelled(passing).await {
             passed?;
+            let (to, of) = (endpoint.clone(), topology.clone());
+            let declare = config.topology.declare;
+            tasks.spawn(async move { publisher.run(&to, &of, declare, &over).await });
         }
-        let (to, of) = (endpoint.clone(), topology.clone());
-        let declare = config.topology.declare;
-        tasks.spawn(async move { publisher.run(&to, &of, declare, &over).await });
         Ok(worker::run(worker, &endpoint, &topology, &readiness).await)
     });
     let stopped: Result<_, StartError> = match consuming.await {

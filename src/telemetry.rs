@@ -96,17 +96,15 @@ pub fn init_logging(config: &LogConfig) -> io::Result<Option<Flush>> {
     Ok(flush)
 }
 
-/// A panic's message may quote what it tripped over, so only its place is told.
+/// A panic's message may quote what it tripped over, so only its place is told. Whether a job was in its hands, it does not
+/// say: where one was, whoever settles it does, and threads of libraries have none.
 fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        error!(
-            panic.location = place,
-            "a task panicked; its job is dead-lettered"
-        );
+        error!(panic.location = place, "a task or thread panicked");
     }));
 }
 

@@ -1,12 +1,14 @@
 //! Where the broker is and how to reach it.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
+use tokio_util::sync::CancellationToken;
 
 use super::tls;
 use crate::config::BrokerConfig;
@@ -207,17 +209,30 @@ impl Endpoint {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
         let tls = self.tls.clone();
+        // lapin dials on a thread of its own, which goes on when this is dropped: for as long as the system tries to reach a
+        // host that is silent, and into a panic where the runtime, which looks names up for it, has gone meanwhile.
+        let wanted = CancellationToken::new();
+        let unwanted = wanted.clone();
+        let _until_here = wanted.drop_guard();
         let connecting = Connection::connector(
             uri,
             runtime,
             async move |uri, runtime| {
-                let host = uri.authority.host.clone();
-                let stream = in_the_clear(uri)
-                    .connect_with_config_async(TLSConfig::default(), &runtime)
-                    .await?;
-                match &tls {
-                    Some(connector) => Ok(stream.into_rustls(connector, &host).await?),
-                    None => Ok(stream),
+                let dialling = async {
+                    let host = uri.authority.host.clone();
+                    let stream = in_the_clear(uri)
+                        .connect_with_config_async(TLSConfig::default(), &runtime)
+                        .await?;
+                    match &tls {
+                        Some(connector) => Ok(stream.into_rustls(connector, &host).await?),
+                        None => Ok(stream),
+                    }
+                };
+                tokio::select! {
+                    // First, because what the runtime was to do for a dial ends badly once it has gone.
+                    biased;
+                    () = unwanted.cancelled() => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+                    dialled = dialling => dialled,
                 }
             },
             properties,

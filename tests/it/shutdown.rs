@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::support::amqp::Job;
-use crate::support::credentials::GSTINS;
+use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::invoice::invoice;
 use crate::support::ledger::{Ledger, invoices};
+use crate::support::sandbox::Sandbox;
 use crate::support::stack::Stack;
+use crate::support::worker::WorkerConfig;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -178,5 +181,24 @@ async fn urgent_jobs_handed_back_return_to_their_own_lane() -> Result<()> {
     assert_eq!(status.code(), Some(0));
     assert_eq!(stack.erp.drain("irn.jobs.urgent").await?.len(), 2);
     assert_eq!(stack.erp.depth("irn.jobs").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stop_without_a_broker_panics_nowhere_and_ends_at_once() -> Result<()> {
+    let sandbox = Sandbox::start(&Credentials::of(&GSTINS[..1])).await?;
+    // Nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let url = format!("amqp://guest:guest@{address}/%2f");
+    for stop in 0..8 {
+        let mut worker = WorkerConfig::between(&url, &sandbox)?.spawn("worker")?;
+        worker.until_logged("lost the broker", SOON).await?;
+        worker.signal(Signal::TERM)?;
+        let status = worker.ended(DRAINED_WITHIN).await?;
+        ensure!(status.code() == Some(0), "stop {stop}: {status}");
+        let log = worker.log();
+        let panicked = log.iter().find(|line| line.contains("panicked"));
+        ensure!(panicked.is_none(), "stop {stop}: {panicked:?}");
+    }
     Ok(())
 }
