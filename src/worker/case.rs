@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::lanes::AtHead;
-use super::resync;
 use crate::broker::Acknowledger;
 use crate::document::Document;
 use crate::gstin::Gstin;
@@ -56,9 +55,7 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// Whether what an attempt ended with has a say in how a later one is judged.
 pub(super) fn decides_later(code: &str) -> bool {
-    SESSION_CODES.contains(&code)
-        || resync::STALE.contains(&code)
-        || [DOES_NOT_FIT, PORTAL_DOWN, UNEXPLAINED].contains(&code)
+    SESSION_CODES.contains(&code) || [DOES_NOT_FIT, PORTAL_DOWN, UNEXPLAINED].contains(&code)
 }
 
 /// What a job is about.

@@ -1,8 +1,10 @@
 //! What follows when the portal refuses a document because of its own copy of a GSTIN (3028, 3029): that GSTIN is
 //! synchronised with the common portal, and the document submitted once more (NIC, text of 3029, "Sync GSTIN").
 //!
-//! One rule: it cannot loop. A GSTIN is synchronised once in an hour, whoever asks; a document is submitted once more,
-//! in the same attempt or, where the news is older than its submit, in a later one; what is refused then is refused.
+//! One rule: it cannot loop, nor cost two errors for each document of a GSTIN that synchronising does not help. A
+//! GSTIN is synchronised when a document of it is refused, for all that were submitted before the answer; those of its
+//! documents are submitted once more, in the same attempt. One that is submitted later and refused all the same has it
+//! synchronised for the second time; whatever is refused within the hour after that is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::telemetry;
 const HOLDS_FOR: Duration = Duration::from_secs(3600);
 
 /// The codes that speak of the portal's copy.
-pub(super) const STALE: [&str; 2] = ["3028", "3029"];
+const STALE: [&str; 2] = ["3028", "3029"];
 
 /// What is known of GSTINs that were synchronised lately.
 #[derive(Debug, Default)]
@@ -36,15 +38,18 @@ pub(super) struct Resyncs {
 #[derive(Debug, Default)]
 struct Known {
     said: Option<Said>,
-    /// When the last call failed in passing, and how: who was waiting then shares the failure.
-    failed: Option<(Instant, String)>,
+    /// When the last call failed in passing: who was waiting then shares the failure.
+    failed: Option<Instant>,
 }
 
 /// What the common portal said of a GSTIN.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Said {
     at: Instant,
     status: GstinStatus,
+    /// It was asked again, because a document was refused after it had said that the GSTIN is in order. Asked for the
+    /// third time, it would say the same, and each document that is submitted once more on it may cost an error.
+    again: bool,
 }
 
 /// The status of a registration, as far as documents depend on it (NIC, "Get GSTIN details").
@@ -102,9 +107,9 @@ enum Role {
 pub(super) enum Advice {
     /// Its GSTINs are in order now: submit it once more.
     OnceMore,
-    /// They were in order before it was submitted: the copy lags behind, so once more, but later.
+    /// Another document had just asked, and there was no answer: once more, but later.
     Later,
-    /// They are not in order: the refusal stands.
+    /// They are not in order, or were before it was submitted and synchronising does not help: the refusal stands.
     Refused,
     /// The account's own GSTIN may not sell: no document of it will pass.
     AccountRefused,
@@ -125,35 +130,35 @@ impl Resyncs {
         let text = std::str::from_utf8(case.job.body.as_bytes()).unwrap_or_default();
         let mut all = Vec::new();
         for gstin in blamed(&refused.faults, &document::gstins(text)) {
-            let said = self.status(case, calls, gstin).await?;
-            all.push((role(case, calls, &gstin), said));
+            let role = role(case, calls, &gstin);
+            match self.status(case, calls, gstin, role, submitted).await? {
+                Some(said) => all.push((role, said)),
+                None => return Ok(Advice::Later),
+            }
         }
-        let seen_before = case
-            .job
-            .last_error
-            .as_deref()
-            .is_some_and(|code| STALE.contains(&code));
-        Ok(advice(&all, submitted, seen_before))
+        Ok(advice(&all, submitted))
     }
 
+    /// What is said of the GSTIN, synchronised first where that is called for; none where somebody else's call for it has
+    /// just failed in passing.
     async fn status(
         &self,
         case: &Case,
         calls: &mut Calls<'_>,
         gstin: Gstin,
-    ) -> Result<Said, Box<Ending>> {
+        role: Role,
+        submitted: Instant,
+    ) -> Result<Option<Said>, Box<Ending>> {
         let asked = Instant::now();
         let copy = (Arc::clone(&calls.portal().name), gstin);
         let known = Arc::clone(&self.known.entry(copy).or_default());
         let mut known = known.lock().await;
-        if let Some(said) = known.said.as_ref().filter(|said| said.holds()) {
-            return Ok(said.clone());
+        let before = known.said.filter(Said::holds);
+        if let Some(said) = before.filter(|said| said.settles(role, submitted)) {
+            return Ok(Some(said));
         }
-        if let Some((_, code)) = known.failed.as_ref().filter(|(failed, _)| *failed > asked) {
-            return Err(Box::new(Ending::Transient {
-                code: code.clone(),
-                not_before: None,
-            }));
+        if known.failed.is_some_and(|failed| failed > asked) {
+            return Ok(None);
         }
         match calls.sync(&gstin).await {
             Ok(status) => {
@@ -161,13 +166,14 @@ impl Resyncs {
                 let said = Said {
                     at: Instant::now(),
                     status,
+                    again: before.is_some(),
                 };
-                known.said = Some(said.clone());
-                Ok(said)
+                known.said = Some(said);
+                Ok(Some(said))
             }
             Err(ending) => {
-                if let Ending::Transient { code, .. } = &*ending {
-                    known.failed = Some((Instant::now(), code.clone()));
+                if let Ending::Transient { .. } = &*ending {
+                    known.failed = Some(Instant::now());
                 }
                 Err(ending)
             }
@@ -189,9 +195,14 @@ impl Said {
     fn holds(&self) -> bool {
         self.at.elapsed() < HOLDS_FOR
     }
+
+    /// Whether it tells what to do with a document submitted then, so that nobody is to be asked again.
+    fn settles(&self, role: Role, submitted: Instant) -> bool {
+        self.at >= submitted || self.again || !self.status.may(role)
+    }
 }
 
-/// The ending of a document that waits for the portal's copy to catch up.
+/// The ending of a document whose GSTIN could not be synchronised just now.
 pub(super) fn later(refusal: &IrpError) -> Ending {
     Ending::Transient {
         code: label(refusal),
@@ -213,7 +224,7 @@ fn role(case: &Case, calls: &Calls<'_>, gstin: &Gstin) -> Role {
 }
 
 /// What follows from what was said of each GSTIN that the refusal is about.
-fn advice(all: &[(Role, Said)], submitted: Instant, seen_before: bool) -> Advice {
+fn advice(all: &[(Role, Said)], submitted: Instant) -> Advice {
     let refused = |(role, said): &&(Role, Said)| !said.status.may(*role);
     if let Some((role, _)) = all.iter().find(refused) {
         return match role {
@@ -223,10 +234,8 @@ fn advice(all: &[(Role, Said)], submitted: Instant, seen_before: bool) -> Advice
     }
     if all.iter().any(|(_, said)| said.at >= submitted) {
         Advice::OnceMore
-    } else if all.is_empty() || seen_before {
-        Advice::Refused
     } else {
-        Advice::Later
+        Advice::Refused
     }
 }
 
@@ -312,47 +321,54 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_decides_and_a_document_is_sent_again_once() {
+    fn what_was_said_decides_and_nothing_older_than_the_submit_has_it_sent_again() {
         use GstinStatus::{Active, Inactive, Suspended};
+        use Role::{Account, Other, Seller};
         let submitted = Instant::now();
         let said = |role, status, seconds: u64| {
             let at = submitted + Duration::from_secs(seconds) - Duration::from_secs(10);
-            (role, Said { at, status })
+            let again = false;
+            (role, Said { at, status, again })
         };
-        for (all, seen_before, expected) in [
-            (vec![said(Role::Other, Active, 11)], false, Advice::OnceMore),
-            (vec![said(Role::Other, Active, 11)], true, Advice::OnceMore),
+        for (all, expected) in [
+            (vec![said(Other, Active, 11)], Advice::OnceMore),
+            (vec![said(Other, Suspended, 11)], Advice::OnceMore),
+            (vec![said(Other, Inactive, 11)], Advice::Refused),
+            (vec![said(Other, Active, 5)], Advice::Refused),
+            (vec![said(Other, Inactive, 5)], Advice::Refused),
+            (vec![said(Seller, Suspended, 11)], Advice::Refused),
+            (vec![said(Account, Suspended, 11)], Advice::AccountRefused),
             (
-                vec![said(Role::Other, Suspended, 11)],
-                false,
+                vec![said(Other, Active, 5), said(Seller, Active, 11)],
                 Advice::OnceMore,
             ),
-            (
-                vec![said(Role::Other, Inactive, 11)],
-                false,
-                Advice::Refused,
-            ),
-            (vec![said(Role::Other, Active, 5)], false, Advice::Later),
-            (vec![said(Role::Other, Active, 5)], true, Advice::Refused),
-            (vec![said(Role::Other, Inactive, 5)], false, Advice::Refused),
-            (
-                vec![said(Role::Seller, Suspended, 11)],
-                false,
-                Advice::Refused,
-            ),
-            (
-                vec![said(Role::Account, Suspended, 11)],
-                false,
-                Advice::AccountRefused,
-            ),
-            (
-                vec![said(Role::Other, Active, 5), said(Role::Seller, Active, 11)],
-                false,
-                Advice::OnceMore,
-            ),
-            (Vec::new(), false, Advice::Refused),
+            (Vec::new(), Advice::Refused),
         ] {
-            assert_eq!(advice(&all, submitted, seen_before), expected, "{all:?}");
+            assert_eq!(advice(&all, submitted), expected, "{all:?}");
+        }
+    }
+
+    #[test]
+    fn portal_is_asked_again_once_and_only_where_its_answer_did_not_help() {
+        use GstinStatus::{Active, Inactive, Suspended};
+        let submitted = Instant::now();
+        let (before, after) = (
+            submitted - Duration::from_secs(5),
+            submitted + Duration::from_secs(1),
+        );
+        for (at, status, again, role, settles) in [
+            // It was not known yet when the document was submitted.
+            (after, Active, false, Role::Other, true),
+            // It was, and the document was refused all the same.
+            (before, Active, false, Role::Other, false),
+            (before, Suspended, false, Role::Other, false),
+            (before, Active, true, Role::Other, true),
+            // No wonder that it was refused.
+            (before, Inactive, false, Role::Other, true),
+            (before, Suspended, false, Role::Seller, true),
+        ] {
+            let said = Said { at, status, again };
+            assert_eq!(said.settles(role, submitted), settles, "{said:?} {role:?}");
         }
     }
 }

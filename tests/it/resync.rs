@@ -133,11 +133,59 @@ async fn refused_again_after_the_synchronisation_it_is_rejected_and_does_not_loo
     stack.sandbox.faults(1, always).await?;
     assert_rejected(&stack.settle(job("j-1", "L/1")).await?, "3029");
     assert_eq!(cost(&stack).await?, (2, 1, 2));
-    // The news is old for the second one: it is sent once more too, but later, and nobody is asked again.
+    // What is known did not help the second one: it is asked again, and sent once more in the same attempt.
     let second = stack.settle(job("j-2", "L/2")).await?;
     assert_rejected(&second, "3029");
-    assert_eq!(second.json["attempts"], 2);
-    assert_eq!(cost(&stack).await?, (4, 1, 4));
+    assert_eq!(second.json["attempts"], 1);
+    assert_eq!(cost(&stack).await?, (4, 2, 4));
+    // That did not help either: from now on a refusal is believed, and costs one error.
+    for number in 3..6 {
+        let outcome = stack.settle(job(&format!("j-{number}"), &format!("L/{number}")));
+        let outcome = outcome.await?;
+        assert_rejected(&outcome, "3029");
+        assert_eq!(outcome.json["attempts"], 1);
+    }
+    assert_eq!(cost(&stack).await?, (7, 2, 7));
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn buyer_that_is_stale_again_within_the_hour_is_synchronised_again() -> Result<()> {
+    let stack = one_worker().await?;
+    for (round, number) in ["S/1", "S/2"].into_iter().enumerate() {
+        set(&stack, BUYER, "INA", "ACT").await?;
+        let before = cost(&stack).await?;
+        let outcome = stack.settle(job(&format!("j-{round}"), number)).await?;
+        outcome.assert_signed(false);
+        assert_eq!(outcome.json["attempts"], 1, "{number}");
+        let after = cost(&stack).await?;
+        let spent = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+        assert_eq!(spent, (2, 1, 1), "{number}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn fifty_documents_that_no_synchronisation_helps_cost_little_more_than_an_error_each()
+-> Result<()> {
+    let stack = one_worker().await?;
+    let always = json!([{"endpoint": "generate", "kind": "error", "code": "3029",
+        "message": "GSTIN is inactive"}]);
+    stack.sandbox.faults(1, always).await?;
+    let jobs: Vec<Job> = (0..50)
+        .map(|i| job(&format!("j-{i}"), &format!("W/{i}")))
+        .collect();
+    stack.erp.publish(&jobs).await?;
+    for outcome in stack.outcomes(50, SOON).await?.values() {
+        assert_rejected(outcome, "3029");
+        assert_eq!(outcome.json["attempts"], 1);
+    }
+    let (submits, syncs, errors) = cost(&stack).await?;
+    assert_eq!((submits, syncs), (errors, 2));
+    // Those of a full lane were submitted before the answer, and so once more; the same at the second time.
+    assert!(errors <= 50 + 2 * 8, "{errors}");
     Ok(())
 }
 

@@ -203,7 +203,7 @@ fn of_a_document(disposition: Disposition) -> &'static str {
             "delivers `conflict`, with the IRN that is known; it never sends this document again"
         }
         Disposition::SyncGstin => {
-            "has the portal synchronise the GSTIN, once an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
+            "has the portal synchronise the GSTIN, twice an hour at most, and submits once more if it is active then; otherwise `rejected`, or for the account's own GSTIN `failed`, CREDENTIALS_REFUSED"
         }
         Disposition::Reject => REFUSES,
         Disposition::Retry { .. }
