@@ -128,15 +128,22 @@ impl Idle {
         }
     }
 
-    /// How many others leave this GSTIN to us.
-    pub(super) fn others(&self, gstin: &Gstin, now: Instant) -> u32 {
+    /// How many of those replicas that were counted leave this GSTIN to us.
+    pub(super) fn others(
+        &self,
+        gstin: &Gstin,
+        was_counted: impl Fn(&str) -> bool,
+        now: Instant,
+    ) -> u32 {
         if self.heard.load(Ordering::Relaxed) == 0 {
             return 0;
         }
         let Some(others) = self.others.get(gstin) else {
             return 0;
         };
-        let idle = others.values().filter(|heard| is_believed(**heard, now));
+        let idle = others
+            .iter()
+            .filter(|(name, heard)| is_believed(**heard, now) && was_counted(name));
         u32::try_from(idle.count()).unwrap_or(u32::MAX)
     }
 
@@ -179,15 +186,20 @@ mod tests {
     async fn idle_ones_are_counted_until_they_return_or_are_not_heard_any_more() {
         let (idle, now) = (Idle::default(), Instant::now());
         let [gstin, other] = gstins();
-        assert_eq!(idle.others(&gstin, now), 0);
+        let others = |gstin, now| idle.others(gstin, |_| true, now);
+        assert_eq!(others(&gstin, now), 0);
         idle.heard_return("a", gstin);
         for name in ["a", "b", "a"] {
             idle.heard_idle(name, gstin, now);
         }
-        assert_eq!([&gstin, &other].map(|g| idle.others(g, now)), [2, 0]);
+        assert_eq!([&gstin, &other].map(|gstin| others(gstin, now)), [2, 0]);
         idle.heard_return("a", gstin);
-        assert_eq!(idle.others(&gstin, now + SECOND * 9), 1);
-        assert_eq!(idle.others(&gstin, now + SECOND * 10), 0);
+        let later = now + SECOND * 9;
+        idle.heard_idle("c", gstin, later);
+        assert_eq!(idle.others(&gstin, |name| name != "c", later), 1);
+        assert_eq!(others(&gstin, later), 2);
+        assert_eq!(others(&gstin, now + SECOND * 10), 1);
+        let now = later;
         idle.tidy(now + SECOND * 10);
         assert!(idle.others.is_empty());
         assert_eq!(idle.heard.load(Ordering::Relaxed), 0);

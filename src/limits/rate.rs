@@ -219,8 +219,10 @@ impl Limits {
 
     /// Another one leaves this GSTIN to us.
     pub fn heard_idle(&self, replica: &str, gstin: Gstin) {
-        if self.roll().knows(replica) {
-            self.idle.heard_idle(replica, gstin, Instant::now());
+        let now = Instant::now();
+        let is_known = self.roll().knew(replica, now);
+        if is_known {
+            self.idle.heard_idle(replica, gstin, now);
         }
     }
 
@@ -253,10 +255,12 @@ impl Limits {
     /// replicas are known by name, because one that has died is not counted any more.
     fn share_of(&self, gstin: &Gstin) -> Share {
         let share = self.share();
-        if share.seat.is_none() {
+        let Some(seat) = share.seat else {
             return share;
-        }
-        let idle = self.idle.others(gstin, Instant::now());
+        };
+        let (counted, _) = seat.clock;
+        let was_counted = |replica: &str| self.roll().knew(replica, counted);
+        let idle = self.idle.others(gstin, was_counted, Instant::now());
         match share.replicas.get().saturating_sub(idle) {
             all if all == share.replicas.get() => share,
             few => Share::of(NonZeroU32::new(few).unwrap_or(NonZeroU32::MIN)),

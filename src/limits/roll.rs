@@ -41,6 +41,7 @@ pub(super) struct Roll {
 
 #[derive(Clone, Copy, Debug)]
 struct Other {
+    since: Instant,
     heard: Instant,
     /// When it asked what the others know.
     asked: Option<Instant>,
@@ -60,6 +61,7 @@ impl Roll {
             other.heard = now;
         } else if self.others.len() < MOST && replica.len() <= LONGEST {
             let other = Other {
+                since: now,
                 heard: now,
                 asked: None,
             };
@@ -74,9 +76,10 @@ impl Roll {
         }
     }
 
-    /// Whether this is another's name that has been heard of late.
-    pub(super) fn knows(&self, replica: &str) -> bool {
-        self.others.contains_key(replica)
+    /// Whether this is another's name, known then and still.
+    pub(super) fn knew(&self, replica: &str, then: Instant) -> bool {
+        let other = self.others.get(replica);
+        other.is_some_and(|other| other.since <= then)
     }
 
     /// Whether our own name is to be told now; from then on it counts as told.

@@ -266,6 +266,37 @@ async fn error_budget_is_shared_by_the_replicas() -> Result<()> {
     Ok(())
 }
 
+/// With two logins a minute the third replica has no session for the first minute.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replica_that_may_not_log_in_yet_takes_no_part_of_the_limit_from_the_others() -> Result<()>
+{
+    let few_logins = |config: WorkerConfig| {
+        let config = limited(config)?;
+        config.set("limits.auth_per_gstin", "2/m")
+    };
+    let mut stack = Stack::start_with(3, few_logins).await?;
+    until_all_have_places(&mut stack.workers).await?;
+    stack.erp.publish(&jobs(600)).await?;
+    let mut watch = Watch::new(&stack.sandbox);
+    let begin = Instant::now();
+    watch.for_a(SECOND * 12).await?;
+    let settled = begin + SECOND * 4;
+    let seen = watch.looks.iter().filter(|look| look.begun >= settled);
+    let seen: Vec<&Look> = seen.collect();
+    let ends = seen.first().zip(seen.last());
+    let (first, last) = ends.context("nothing was seen")?;
+    let (calls, time) = (last.calls - first.calls, last.ended - first.begun);
+    let rate = calls as f64 / time.as_secs_f64();
+    let most = watch.most(begin, Instant::now());
+    let logins = stack.sandbox.calls().await?.logins;
+    println!("limit {LIMIT}/s, {logins} logins: {rate:.1} a second, {most} in the busiest");
+    assert_eq!(logins, 2);
+    assert!(rate > LIMIT as f64 * 0.85, "{rate}");
+    assert!(most <= MOST, "{most}");
+    Ok(())
+}
+
 /// A replica that died between confirm and acknowledgement has left a job in two places, and they came to different ones.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]

@@ -266,3 +266,68 @@ async fn urgent_calls_go_before_those_that_wait_for_the_rate_and_leave_them_ever
     let all = went.lock().unwrap().len();
     assert_eq!(all, 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rate_of_a_gstin_is_shared_by_those_that_do_not_leave_it_to_the_others() {
+    let limits = limits(rate(12, 1), rate(1000, 1));
+    let [account, another] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
+    let gstin = account.gstin;
+    limits.announce_as("a".into(), Box::new(|_, _| {}));
+    for name in ["b", "c"] {
+        limits.heard_name(name);
+    }
+    let shared = |account: &Account| (limits.spacing(account).as_secs_f64() * 12.0).round();
+    let shared_by = || shared(&account);
+    let seen = |replicas| limits.share_among(NonZeroU32::new(replicas).unwrap());
+    seen(3);
+    for name in ["b", "nobody knows it"] {
+        limits.heard_idle(name, gstin);
+    }
+    assert_eq!(shared_by(), 2.0);
+    assert_eq!(shared(&another), 3.0);
+    // One that joins is idle before it was counted.
+    tokio::time::advance(Duration::from_millis(100)).await;
+    limits.heard_name("d");
+    limits.heard_idle("d", gstin);
+    assert_eq!(shared_by(), 2.0);
+    seen(4);
+    assert_eq!(shared_by(), 2.0);
+    // One is gone, and nobody knows which.
+    seen(3);
+    assert_eq!(shared_by(), 3.0);
+    tokio::time::advance(Duration::from_millis(100)).await;
+    for name in ["c", "d"] {
+        limits.heard_name(name);
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    seen(3);
+    assert_eq!(shared_by(), 2.0, "d is idle, b is gone");
+    limits.heard_return("d", gstin);
+    assert_eq!(shared_by(), 3.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_call_for_a_gstin_that_was_left_to_the_others_waits_until_they_have_heard_of_it() {
+    let limits = Arc::new(limits(rate(10, 1), rate(1000, 1)));
+    let account = account("29AAGCE4783K1Z1");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let tell = move |_, word| telling.lock().unwrap().push(word);
+    limits.announce_as("a".into(), Box::new(tell));
+    for _ in 0..2 {
+        limits.leave_to_others(account.gstin);
+    }
+    let start = Instant::now();
+    let heard_after = Duration::from_secs(2);
+    let hearing = async {
+        tokio::time::sleep(heard_after).await;
+        limits.heard_own_return(account.gstin);
+    };
+    let calls = futures_util::future::join_all((0..3).map(async |_| {
+        let admission = limits.admit_call(&account, Class::Bulk, LONG).await;
+        (admission, start.elapsed() > heard_after)
+    }));
+    let ((), calls) = tokio::join!(hearing, calls);
+    assert_eq!(calls, [(Admission::Granted, true); 3]);
+    assert_eq!(*told.lock().unwrap(), [Word::Idle, Word::Returns]);
+}
