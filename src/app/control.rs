@@ -55,6 +55,7 @@ async fn listen_to_all(
     let mut reading: Option<Pauses> = None;
     let heeding = |heard: Heard<'_>| match heard {
         Heard::Word(message) => heed_word(worker, &others, message),
+        Heard::Lost => limits.lost_others(),
         Heard::NoWords(refused) => {
             limits.hears_others(false);
             events::no_control(refused);
@@ -77,7 +78,7 @@ async fn listen_to_all(
     };
     tokio::select! {
         () = listen(endpoint, declared, tell, heeding) => {}
-        never = others.tell(telling) => match never {},
+        never = others.tell(worker, telling) => match never {},
     }
 }
 

@@ -18,10 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::control::{Deed, Notice, Progress, Whom, Word};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
-use crate::worker::Worker;
-
-/// One that says hello hears the others' names within this time; in a large fleet later.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+use crate::worker::{Told, Worker};
 
 /// Logins of late are told again so often at most, to those that have said hello meanwhile: they do not listen for long.
 const LOGINS_TOLD_EVERY: Duration = Duration::from_millis(100);
@@ -56,7 +53,7 @@ pub(super) struct Others {
 
 /// What is to be told.
 pub(super) struct Telling {
-    deeds: Receiver<(Progress, Deed)>,
+    deeds: Receiver<Told>,
 }
 
 impl Others {
@@ -80,7 +77,7 @@ impl Others {
         worker.announce_deeds_as(Box::new(move |progress, deed| {
             if among.replicas().get() > 1 {
                 // What there is no room for may cost another an error.
-                _ = done.try_send((progress, deed));
+                _ = done.try_send((progress, deed, Duration::ZERO));
             }
         }));
         (others, said, Telling { deeds })
@@ -111,6 +108,8 @@ impl Others {
                 limits.heard_name(from);
                 limits.hears_others(true);
                 self.listens.notify_one();
+                // Those that were told while nobody took it.
+                self.logins_asked.notify_one();
             }
             Notice::Hello => {
                 limits.heard_name(from);
@@ -128,9 +127,6 @@ impl Others {
                 limits.heard_asking(from);
                 self.asked.store(true, Ordering::Relaxed);
                 self.greeted.notify_one();
-                if limits.is_one_of_first(TELLERS) {
-                    self.say_deeds(worker.deeds_of_late());
-                }
             }
             Notice::Of(gstin, word) if is_known(gstin) => match word {
                 Word::Login => limits.heard_login(from, *gstin),
@@ -144,18 +140,18 @@ impl Others {
                 limits.heard_errors_of_client(name, errors);
             }
             Notice::Deeds(progress, deeds) => {
-                deeds
-                    .iter()
-                    .for_each(|deed| worker.heard_deed(*progress, *deed));
+                for (deed, ago) in deeds {
+                    worker.heard_deed((*progress, *deed, *ago));
+                }
             }
             Notice::Of(..) | Notice::Errors(..) => {}
         }
     }
 
     /// Tells the others what they should know, for as long as it is waited for.
-    pub(super) async fn tell(&self, telling: Telling) -> Infallible {
+    pub(super) async fn tell(&self, worker: &Worker, telling: Telling) -> Infallible {
         let told = join!(
-            self.tell_name_and_errors(),
+            self.tell_name_and_news(worker),
             self.tell_logins(),
             self.tell_deeds(telling.deeds),
             self.ask_for_errors(),
@@ -165,17 +161,18 @@ impl Others {
     }
 
     /// Every few seconds, and soon to one that has just come.
-    async fn tell_name_and_errors(&self) -> Infallible {
+    async fn tell_name_and_news(&self, worker: &Worker) -> Infallible {
         loop {
             if self.limits.tells_name() {
                 self.say(&Notice::Here);
             }
             if self.asked.swap(false, Ordering::Relaxed) && self.limits.is_one_of_first(TELLERS) {
                 self.tell_errors();
+                self.say_deeds(worker.deeds_of_late());
             }
             let told_every = self.limits.told_every();
             // Not sooner: when many greet at once, each is answered by all.
-            sleep(ANSWERED_WITHIN.max(told_every / 5)).await;
+            sleep(self.limits.answered_within()).await;
             drop(timeout(told_every, self.greeted.notified()).await);
         }
     }
@@ -191,7 +188,7 @@ impl Others {
         }
     }
 
-    async fn tell_deeds(&self, mut deeds: Receiver<(Progress, Deed)>) -> Infallible {
+    async fn tell_deeds(&self, mut deeds: Receiver<Told>) -> Infallible {
         loop {
             let mut told = Vec::new();
             if deeds.recv_many(&mut told, Notice::MOST_DEEDS).await == 0 {
@@ -205,12 +202,16 @@ impl Others {
         }
     }
 
-    fn say_deeds(&self, deeds: Vec<(Progress, Deed)>) {
+    /// They are many now and then, and leave room for what must not be lost.
+    fn say_deeds(&self, deeds: Vec<Told>) {
         for progress in Progress::ALL {
-            let of_these = deeds.iter().filter(|(of, _)| *of == progress);
-            let of_these: Vec<Deed> = of_these.map(|(_, deed)| *deed).collect();
+            let of_these = deeds.iter().filter(|(of, _, _)| *of == progress);
+            let of_these: Vec<(Deed, Duration)> =
+                of_these.map(|(_, deed, ago)| (*deed, *ago)).collect();
             for deeds in of_these.chunks(Notice::MOST_DEEDS) {
-                self.say(&Notice::Deeds(progress, deeds.to_vec()));
+                if self.words.capacity() > MOST_WORDS / 2 {
+                    self.say(&Notice::Deeds(progress, deeds.to_vec()));
+                }
             }
         }
     }

@@ -35,6 +35,8 @@ const BRIEF: Duration = Duration::from_secs(1);
 pub enum Heard<'a> {
     /// Said just now, to all that listen.
     Word(&'a [u8]),
+    /// The connection is lost, and what is said meanwhile.
+    Lost,
     /// No words can be heard: the broker does not permit it, or has no such exchange. Told once.
     NoWords(&'a BrokerError),
     /// The log of orders is read from its beginning.
@@ -83,6 +85,8 @@ pub async fn listen(
         if let Ok(connection) = endpoint.connect_for_own("control").await {
             let since = Instant::now();
             listening.until_lost(&connection).await;
+            (listening.heed)(Heard::Lost);
+            listening.forget_words();
             if since.elapsed() >= BRIEF {
                 delays.reset();
             }
@@ -136,6 +140,11 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
                 }
             }
         }
+    }
+
+    /// What was to be said is of the past by now.
+    fn forget_words(&mut self) {
+        while self.tell.words.try_recv().is_ok() {}
     }
 
     /// Attaches to the words, unless they are refused. An error: the connection is of no use.

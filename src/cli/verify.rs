@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{FAILED, Failure, MISUSED, warned};
 use crate::config::{self, SigningKeyFile};
+use crate::json::without_mark;
 use crate::ops::verify::{Verified, verify};
 use crate::signature::Keyring;
 
@@ -28,14 +29,16 @@ impl VerifyArgs {
     /// Verifies, prints and gives the exit code.
     pub(super) fn run(&self, path: &Path, json: bool) -> Result<u8, Failure> {
         let keyring = keyring(path, &self.keys)?;
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         if self.input == Path::new("-") {
-            io::stdin().read_to_string(&mut text)?;
+            io::stdin().read_to_end(&mut bytes)?;
         } else {
             let shown = self.input.display();
-            text = std::fs::read_to_string(&self.input)
+            bytes = std::fs::read(&self.input)
                 .map_err(|error| Failure::new(MISUSED, format!("{shown}: {error}")))?;
         }
+        // What is no text is no token.
+        let text = String::from_utf8_lossy(without_mark(&bytes));
         let verified = verify(&keyring, &text);
         if verified.is_empty() {
             return Err(Failure::new(FAILED, "no signed token found in the input"));

@@ -47,17 +47,20 @@ impl Word {
 pub enum Progress {
     /// It is being done: a look-up that finds nothing proves nothing yet.
     Begun,
+    /// The portal has not done it after all.
+    Undone,
     /// The portal has done it.
     Done,
 }
 
 impl Progress {
     /// Every one.
-    pub const ALL: [Self; 2] = [Self::Begun, Self::Done];
+    pub const ALL: [Self; 3] = [Self::Begun, Self::Undone, Self::Done];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
+            Self::Undone => "undone",
             Self::Done => "done",
         }
     }
@@ -78,9 +81,9 @@ pub enum Notice {
     Of(Gstin, Word),
     /// So many errors, by their age, are in the window of this GSTIN's or client's budget, as far as the sender can tell.
     Errors(Whom, Vec<(Duration, u32)>),
-    /// The sender does this, or has found it done, for jobs that came in doubt: of each there may be a copy that knows of no
-    /// doubt.
-    Deeds(Progress, Vec<Deed>),
+    /// The sender does this, or has found it done, or heard it from others, so long ago, for jobs that came in doubt: of each
+    /// there may be a copy that knows of no doubt.
+    Deeds(Progress, Vec<(Deed, Duration)>),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -96,9 +99,9 @@ struct Wire<'a> {
     /// Seconds ago, and how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<(u64, u32)>>,
-    /// The operation and the IRN.
+    /// The operation, the IRN, and how many seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
-    deeds: Option<Vec<(&'a str, &'a str)>>,
+    deeds: Option<Vec<(&'a str, &'a str, u64)>>,
 }
 
 impl Notice {
@@ -151,11 +154,9 @@ impl Notice {
             Self::Deeds(progress, deeds) => {
                 wire.action = progress.as_str();
                 let deeds = deeds.iter();
-                wire.deeds = Some(
-                    deeds
-                        .map(|(what, to)| (what.as_str(), to.as_str()))
-                        .collect(),
-                );
+                let deeds =
+                    deeds.map(|((what, to), ago)| (what.as_str(), to.as_str(), ago.as_secs()));
+                wire.deeds = Some(deeds.collect());
             }
         }
         serde_json::json!(wire).to_string()
@@ -194,7 +195,11 @@ impl Wire<'_> {
                 let mut all = Progress::ALL.into_iter();
                 let progress = all.find(|progress| progress.as_str() == action)?;
                 let deeds = deeds.into_iter();
-                let deeds = deeds.map(|(what, to)| Some((operation(what)?, to.parse().ok()?)));
+                let deed = |(what, to, ago): (&str, &str, u64)| {
+                    let deed = (operation(what)?, to.parse().ok()?);
+                    Some((deed, Duration::from_secs(ago)))
+                };
+                let deeds = deeds.map(deed);
                 Notice::Deeds(progress, deeds.collect::<Option<_>>()?)
             }
             _ => return None,
@@ -231,8 +236,12 @@ mod tests {
             Notice::Deeds(Progress::Done, Vec::new()),
             Notice::Deeds(
                 Progress::Begun,
-                vec![(Operation::Generate, irn), (Operation::Ewb, irn)],
+                vec![
+                    ((Operation::Generate, irn), Duration::ZERO),
+                    ((Operation::Ewb, irn), Duration::from_secs(900)),
+                ],
             ),
+            Notice::Deeds(Progress::Undone, Vec::new()),
         ] {
             let message = notice.to_json("host-1");
             assert_eq!(Notice::read(message.as_bytes()), Some(("host-1", notice)));
@@ -243,7 +252,8 @@ mod tests {
     #[test]
     fn as_many_deeds_as_fit_are_read_from_a_replica_of_the_longest_name() {
         let irn: Irn = "a5".repeat(32).parse().unwrap();
-        let deeds = vec![(Operation::Generate, irn); Notice::MOST_DEEDS];
+        let deed = ((Operation::Generate, irn), Duration::from_secs(86_400));
+        let deeds = vec![deed; Notice::MOST_DEEDS];
         let notice = Notice::Deeds(Progress::Begun, deeds);
         let name = "x".repeat(256);
         let message = notice.to_json(&name);
@@ -269,8 +279,8 @@ mod tests {
             r#"{"version":1,"action":"resume","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
             r#"{"version":1,"action":"done","replica":"a"}"#,
             r#"{"version":1,"action":"here","replica":"a","deeds":[]}"#,
-            r#"{"version":1,"action":"done","replica":"a","deeds":[["generate","all"]]}"#,
-            r#"{"version":1,"action":"done","replica":"a","deeds":[["nothing","a5a5"]]}"#,
+            r#"{"version":1,"action":"done","replica":"a","deeds":[["generate","all",0]]}"#,
+            r#"{"version":1,"action":"done","replica":"a","deeds":[["nothing","a5a5",0]]}"#,
         ] {
             assert_eq!(Notice::read(message.as_bytes()), None, "{message}");
         }

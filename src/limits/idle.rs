@@ -17,6 +17,9 @@ use crate::gstin::Gstin;
 /// So long it is believed. Shorter than names are remembered: one that has died is not both gone and idle.
 const BELIEVED_FOR: Duration = Duration::from_secs(10);
 
+/// For more GSTINs than this nobody is told: what replicas say to one another is little.
+const MOST: usize = 100;
+
 /// It is told again so often, as long as jobs come for it.
 const TOLD_EVERY: Duration = Duration::from_secs(3);
 
@@ -59,6 +62,7 @@ impl Idle {
     pub(super) fn rests(&self, gstin: Gstin, now: Instant) -> bool {
         let resting = Own::Idle { told: now };
         match self.own.entry(gstin) {
+            Entry::Vacant(_) if self.owns.load(Ordering::Relaxed) >= MOST => false,
             Entry::Vacant(entry) => {
                 entry.insert(resting);
                 self.owns.fetch_add(1, Ordering::Relaxed);
@@ -128,23 +132,22 @@ impl Idle {
         }
     }
 
-    /// How many of those replicas that were counted leave this GSTIN to us.
-    pub(super) fn others(
-        &self,
-        gstin: &Gstin,
-        was_counted: impl Fn(&str) -> bool,
-        now: Instant,
-    ) -> u32 {
+    /// Those replicas that leave this GSTIN to us.
+    pub(super) fn others(&self, gstin: &Gstin, now: Instant) -> Vec<Box<str>> {
         if self.heard.load(Ordering::Relaxed) == 0 {
-            return 0;
+            return Vec::new();
         }
         let Some(others) = self.others.get(gstin) else {
-            return 0;
+            return Vec::new();
         };
-        let idle = others
-            .iter()
-            .filter(|(name, heard)| is_believed(**heard, now) && was_counted(name));
-        u32::try_from(idle.count()).unwrap_or(u32::MAX)
+        let idle = others.iter().filter(|(_, heard)| is_believed(**heard, now));
+        idle.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What others say is not heard any more: what they have said is not believed either.
+    pub(super) fn forget_others(&self) {
+        self.others.clear();
+        self.heard.store(0, Ordering::Relaxed);
     }
 
     /// Forgets what is not believed any more. To be called now and then.
@@ -154,14 +157,6 @@ impl Idle {
             let is_of_use = !others.is_empty();
             if !is_of_use {
                 self.heard.fetch_sub(1, Ordering::Relaxed);
-            }
-            is_of_use
-        });
-        self.own.retain(|_, own| {
-            let (Own::Idle { told } | Own::Returns { told, .. }) = own;
-            let is_of_use = is_believed(*told, now);
-            if !is_of_use {
-                self.owns.fetch_sub(1, Ordering::Relaxed);
             }
             is_of_use
         });
@@ -186,7 +181,7 @@ mod tests {
     async fn idle_ones_are_counted_until_they_return_or_are_not_heard_any_more() {
         let (idle, now) = (Idle::default(), Instant::now());
         let [gstin, other] = gstins();
-        let others = |gstin, now| idle.others(gstin, |_| true, now);
+        let others = |gstin, now| idle.others(gstin, now).len();
         assert_eq!(others(&gstin, now), 0);
         idle.heard_return("a", gstin);
         for name in ["a", "b", "a"] {
@@ -196,7 +191,6 @@ mod tests {
         idle.heard_return("a", gstin);
         let later = now + SECOND * 9;
         idle.heard_idle("c", gstin, later);
-        assert_eq!(idle.others(&gstin, |name| name != "c", later), 1);
         assert_eq!(others(&gstin, later), 2);
         assert_eq!(others(&gstin, now + SECOND * 10), 1);
         let now = later;
@@ -240,7 +234,10 @@ mod tests {
         }
         assert_eq!(idle.returns(gstin, late), Ok(()));
         idle.rests(gstin, late);
-        idle.tidy(late + BELIEVED_FOR);
-        assert_eq!(idle.returns(gstin, late + BELIEVED_FOR), Ok(()));
+        let much_later = late + BELIEVED_FOR * 9;
+        assert!(
+            idle.returns(gstin, much_later).is_err(),
+            "it may be told late"
+        );
     }
 }

@@ -14,7 +14,7 @@ use super::fairness::Fairness;
 use super::idle::Idle;
 use super::logins::{Announce, Logins};
 use super::paced::Paced;
-use super::roll::{Roll, told_every};
+use super::roll::{Roll, answered_within, told_every};
 use super::share::{Seat, Share};
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
@@ -63,6 +63,7 @@ pub struct Limits {
     idle: Idle,
     counted_since: OnceLock<Instant>,
     hears_since: OnceLock<Instant>,
+    hears_now: AtomicBool,
 }
 
 impl Limits {
@@ -85,6 +86,7 @@ impl Limits {
             idle: Idle::default(),
             counted_since: OnceLock::new(),
             hears_since: OnceLock::new(),
+            hears_now: AtomicBool::new(false),
         }
     }
 
@@ -156,6 +158,11 @@ impl Limits {
         self.roll().is_one_of_first(many, Instant::now())
     }
 
+    /// How soon it tells its name when it is asked.
+    pub fn answered_within(&self) -> Duration {
+        answered_within(self.replicas())
+    }
+
     /// How often this replica tells its name.
     pub fn told_every(&self) -> Duration {
         told_every(self.replicas())
@@ -171,9 +178,6 @@ impl Limits {
         patience: Duration,
     ) -> Admission {
         let (own, gstin) = (self.rate_of(account), account.gstin);
-        if let Err(wait) = self.return_to(gstin, patience).await {
-            return Admission::Wait(wait);
-        }
         let waits_for_total = AtomicBool::new(false);
         let (mut ahead, mut ahead_of_all, mut among_all) = (None, None, None);
         // Its own is kept until the GSTIN's next one is due, and then void: those that had theirs and waited for the total
@@ -181,6 +185,11 @@ impl Limits {
         let mut void_from = None;
         let take = || {
             let now = Instant::now();
+            if let Err(not_yet) = self.returns_to(gstin, now) {
+                void_from = None;
+                waits_for_total.store(false, Ordering::Relaxed);
+                return Err(not_yet);
+            }
             if void_from.is_none_or(|from| from <= now) {
                 waits_for_total.store(false, Ordering::Relaxed);
                 let share = self.share_of(&gstin);
@@ -212,7 +221,8 @@ impl Limits {
 
     /// This replica may not log in for this GSTIN: the others have its rate until it calls again.
     pub fn leave_to_others(&self, gstin: Gstin) {
-        if self.idle.rests(gstin, Instant::now()) {
+        let are_there = self.replicas().get() > 1 && self.hears_now.load(Ordering::Relaxed);
+        if are_there && self.idle.rests(gstin, Instant::now()) {
             self.logins.announce(gstin, Word::Idle);
         }
     }
@@ -221,7 +231,7 @@ impl Limits {
     pub fn heard_idle(&self, replica: &str, gstin: Gstin) {
         let now = Instant::now();
         let is_known = self.roll().knew(replica, now);
-        if is_known {
+        if is_known && self.hears_now.load(Ordering::Relaxed) {
             self.idle.heard_idle(replica, gstin, now);
         }
     }
@@ -236,19 +246,14 @@ impl Limits {
         self.idle.heard_own_return(gstin, Instant::now());
     }
 
-    /// Before a call for a GSTIN that was left to the others, they hear of it. Else: in how long it can be made.
-    async fn return_to(&self, gstin: Gstin, patience: Duration) -> Result<(), Duration> {
-        let deadline = Instant::now() + patience;
-        while let Err(not_yet) = self.idle.returns(gstin, Instant::now()) {
+    /// Before a call for a GSTIN that was left to the others, they hear of it. Else: when to ask again.
+    fn returns_to(&self, gstin: Gstin, now: Instant) -> Result<(), Duration> {
+        self.idle.returns(gstin, now).map_err(|not_yet| {
             if not_yet.tells {
                 self.logins.announce(gstin, Word::Returns);
             }
-            if Instant::now() + not_yet.wait > deadline {
-                return Err(not_yet.wait);
-            }
-            tokio::time::sleep(not_yet.wait).await;
-        }
-        Ok(())
+            not_yet.wait
+        })
     }
 
     /// This replica's share of a GSTIN's rate: those that leave it to the others have none. Believed only as long as all
@@ -258,12 +263,19 @@ impl Limits {
         let Some(seat) = share.seat else {
             return share;
         };
+        let idle = self.idle.others(gstin, Instant::now());
+        if idle.is_empty() {
+            return share;
+        }
         let (counted, _) = seat.clock;
-        let was_counted = |replica: &str| self.roll().knew(replica, counted);
-        let idle = self.idle.others(gstin, was_counted, Instant::now());
-        match share.replicas.get().saturating_sub(idle) {
-            all if all == share.replicas.get() => share,
-            few => Share::of(NonZeroU32::new(few).unwrap_or(NonZeroU32::MIN)),
+        let (idle, before_us) = self.roll().count_of(&idle, counted);
+        let few = share.replicas.get().saturating_sub(idle);
+        Share {
+            replicas: NonZeroU32::new(few).unwrap_or(NonZeroU32::MIN),
+            seat: Some(Seat {
+                place: seat.place.saturating_sub(before_us),
+                ..seat
+            }),
         }
     }
 
@@ -304,7 +316,14 @@ impl Limits {
         if others {
             self.hears_since.get_or_init(Instant::now);
         }
+        self.hears_now.store(others, Ordering::Relaxed);
         self.logins.hears(others);
+    }
+
+    /// What they tell is not heard for now: who has left a GSTIN to us may be back.
+    pub fn lost_others(&self) {
+        self.hears_now.store(false, Ordering::Relaxed);
+        self.idle.forget_others();
     }
 
     /// Another replica logs in for this GSTIN.

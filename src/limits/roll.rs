@@ -22,8 +22,8 @@ const LONGEST: usize = 256;
 /// Our own name is told again after this time, though we have not heard it ourselves.
 const UNHEARD_FOR: Duration = Duration::from_secs(60);
 
-/// Whoever is there says so within this time when names are called.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(1_300);
+/// What is told is heard within this time.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 
 /// One that asked what the others know knows it by then.
 const LEARNS_FOR: Duration = Duration::from_secs(30);
@@ -92,6 +92,17 @@ impl Roll {
         true
     }
 
+    /// How many of these were known then and still are, and how many of those are before us.
+    pub(super) fn count_of(&self, names: &[Box<str>], then: Instant) -> (u32, u32) {
+        let known = names.iter().map(|name| &**name);
+        let known = known.filter(|name| self.knew(name, then));
+        let before = known
+            .clone()
+            .filter(|name| Some(*name) < self.us.as_deref());
+        let many = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        (many(known.count()), many(before.count()))
+    }
+
     /// All are asked for their names now: there are fewer.
     pub(super) fn calls_names(&mut self, now: Instant) {
         self.called = Some(now);
@@ -111,13 +122,16 @@ impl Roll {
     /// Our place among so many, from 0; none unless all of them are known.
     pub(super) fn seat(&mut self, replicas: NonZeroU32, now: Instant) -> Option<u32> {
         let known_for = told_every(replicas) * 5 / 2;
-        let called = self
-            .called
-            .take_if(|called| now.duration_since(*called) >= ANSWERS_WITHIN);
+        let called = self.called.take_if(|called| {
+            now.duration_since(*called) >= answered_within(replicas) + HEARD_WITHIN
+        });
         self.others.retain(|_, other| {
             let has_answered = called.is_none_or(|called| other.heard >= called);
             has_answered && now.duration_since(other.heard) <= known_for
         });
+        if self.called.is_some() {
+            return None;
+        }
         let us = self.us.as_deref()?;
         let all = u32::try_from(self.others.len()).ok()?.checked_add(1)?;
         if all != replicas.get() {
@@ -126,6 +140,11 @@ impl Roll {
         let before = self.others.keys().filter(|name| &***name < us).count();
         u32::try_from(before).ok()
     }
+}
+
+/// How soon each of so many tells its name when it is asked.
+pub(super) fn answered_within(replicas: NonZeroU32) -> Duration {
+    (told_every(replicas) / 5).max(Duration::from_secs(1))
 }
 
 /// How often each of so many tells its name.
@@ -172,10 +191,16 @@ mod tests {
         let called = start + Duration::from_secs(3);
         roll.calls_names(called);
         assert_eq!(roll.seat(many(2), called), None);
-        roll.heard("host-c", called + ANSWERS_WITHIN / 2);
-        assert_eq!(roll.seat(many(2), called + ANSWERS_WITHIN / 2), None);
-        let answered = called + ANSWERS_WITHIN;
-        assert_eq!(roll.seat(many(2), answered), Some(0), "host-a is gone");
+        let answered = called + answered_within(many(2)) + HEARD_WITHIN;
+        let soon = called + HEARD_WITHIN;
+        roll.heard("host-c", soon);
+        assert_eq!(roll.seat(many(2), soon), None);
+        assert_eq!(
+            roll.seat(many(3), soon),
+            None,
+            "nobody knows yet who is gone"
+        );
+        assert_eq!(roll.seat(many(2), answered), Some(0), "host-a is");
         roll.heard("host-a", answered);
         assert_eq!(roll.seat(many(3), answered), Some(1), "it was slow");
     }

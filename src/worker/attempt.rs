@@ -264,20 +264,46 @@ fn expires_unasked(worker: &Worker, case: &Case, account: Option<&Account>) -> b
         || case.has_only_waited() && !looks_for_copies(worker, account)
 }
 
-/// A copy of this job may be done, so it is looked up first; or is being done, so it waits for that. What is only heard may
-/// be made up, and each look-up that finds nothing is an error.
+/// A copy of this job may be done, so it is looked up first; or is being done, so it waits for that. One in doubt looks in
+/// any case. What is only heard may be made up, and each look-up that finds nothing is an error.
 fn heed_copies(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
+    if case.in_doubt() {
+        return None;
+    }
     match worker.copies.of(case)? {
         Known::Heard(..) if !looks_for_copies(worker, Some(account)) => return None,
-        Known::Heard(Progress::Begun, at) if at.elapsed() < worker.config.irp.settle_time => {
+        Known::Heard(Progress::Begun, at) if is_under_way(worker, at) => {
             return Some(twin(worker, case));
         }
-        Known::Done | Known::Heard(..) => {}
-    }
-    if !case.in_doubt() {
-        case.doubt_again();
+        Known::Done | Known::Heard(..) => case.doubt_again(),
     }
     None
+}
+
+/// Before it is sent: somebody else may have begun to do the same, as was heard while it waited, or looked and found nothing.
+pub(super) fn unless_begun_elsewhere(
+    worker: &Worker,
+    case: &Case,
+    account: &Account,
+) -> Result<(), Box<Ending>> {
+    if case.in_doubt() || case.sent_at().is_some() {
+        return Ok(());
+    }
+    let is_begun = match worker.copies.of(case) {
+        Some(Known::Heard(Progress::Begun, at)) if is_under_way(worker, at) => true,
+        Some(Known::Heard(_, at)) => case.had_turn_before(at),
+        Some(Known::Done) | None => false,
+    };
+    if is_begun && looks_for_copies(worker, Some(account)) {
+        return Err(Box::new(twin(worker, case)));
+    }
+    Ok(())
+}
+
+/// Whether what began then is not settled yet. A little less than the time that its copies wait, or they would wait for a
+/// second time.
+fn is_under_way(worker: &Worker, began: Instant) -> bool {
+    began.elapsed() < worker.config.irp.settle_time * 3 / 4
 }
 
 /// Whatever becomes of the other one, this one has to look before it sends.
@@ -407,12 +433,13 @@ async fn submit(
     case: &Case,
     calls: &mut Calls<'_>,
 ) -> Result<Result<Registration, IrpError>, Box<Ending>> {
-    let submitted = Instant::now();
+    let asked = Instant::now();
     let body = case.job.body.as_bytes();
     let error = match calls.generate(body).await? {
         Err(error) if error.disposition() == Disposition::SyncGstin => error,
         answer => return Ok(answer),
     };
+    let submitted = case.sent_at().unwrap_or(asked);
     let advice = worker.resyncs.advise(case, calls, &error, submitted);
     match advice.await? {
         Advice::OnceMore => calls.generate(body).await,

@@ -210,7 +210,11 @@ impl<'a> Calls<'a> {
                     // Each of its jobs would find the same, as fast as the broker hands them out.
                     let gstin = self.account.gstin;
                     self.worker.lanes.close(&gstin, wait, Closed::Login);
-                    self.worker.limits.leave_to_others(gstin);
+                    // With two portals there may be a session at the other.
+                    let route = self.worker.routes.of(&self.account);
+                    if route.is_some_and(|route| !route.portals().are_two()) {
+                        self.worker.limits.leave_to_others(gstin);
+                    }
                     Ending::Deferred {
                         wait,
                         why: "login rate",

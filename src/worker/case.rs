@@ -127,6 +127,8 @@ pub(super) struct Case {
     slot: OnceLock<(Slot, Option<Slot>)>,
     /// When it had its turn.
     turned: OnceLock<Instant>,
+    /// When it was first sent in this attempt.
+    sent: OnceLock<Instant>,
     /// Held until its GSTIN's rate has let it go, or has not.
     head: Mutex<Option<AtHead>>,
     /// The portal that the document may be registered at; none: at any.
@@ -167,6 +169,7 @@ impl Case {
             code: Mutex::new(None),
             slot: OnceLock::new(),
             turned: OnceLock::new(),
+            sent: OnceLock::new(),
             head: Mutex::default(),
             portal: Mutex::new(pin(&job)),
             span: None,
@@ -232,6 +235,11 @@ impl Case {
         drop(self.slot.set((slot, of_route)));
     }
 
+    /// When it was first sent in this attempt, if it was.
+    pub(super) fn sent_at(&self) -> Option<Instant> {
+        self.sent.get().copied()
+    }
+
     /// Whether it had its turn before that.
     pub(super) fn had_turn_before(&self, then: Instant) -> bool {
         self.turned.get().is_some_and(|turned| *turned <= then)
@@ -280,6 +288,7 @@ impl Case {
     /// A request is about to leave for this portal: from now on its outcome is unknown until the portal says something
     /// readable.
     pub(super) fn doubt_at(&self, portal: &Arc<str>) {
+        self.sent.get_or_init(Instant::now);
         self.doubt();
         self.pin(Some(Arc::clone(portal)));
     }

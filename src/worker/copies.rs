@@ -27,6 +27,9 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 const TOLD: usize = 2_000;
 const OF_LATE: Duration = Duration::from_secs(900);
 
+/// What is told of a deed, and how long ago that was.
+pub type Told = (Progress, Deed, Duration);
+
 /// Tells the other replicas of a deed.
 pub type AnnounceDeed = dyn Fn(Progress, Deed) + Send + Sync;
 
@@ -71,12 +74,18 @@ impl Copies {
         drop(self.announce.set(announce));
     }
 
-    /// Another replica does this, or has done it.
-    pub(super) fn heard(&self, progress: Progress, deed: Deed) {
-        let before = self.heard.get(&deed);
-        // What is done stays so, though a later copy begins anew.
-        if before.is_none_or(|(before, _)| before <= progress) {
-            self.heard.insert(deed, (progress, Instant::now()));
+    /// Another replica has said this, so long ago. Told again, it does not become younger.
+    pub(super) fn heard(&self, (progress, deed, ago): Told) {
+        let now = Instant::now();
+        let at = now.checked_sub(ago).unwrap_or(now);
+        let is_news = match self.heard.get(&deed) {
+            // What is done stays so, though a later copy begins anew.
+            Some((Progress::Done, _)) => false,
+            Some((_, before)) => progress == Progress::Done || before < at,
+            None => true,
+        };
+        if is_news {
+            self.heard.insert(deed, (progress, at));
         }
     }
 
@@ -88,21 +97,21 @@ impl Copies {
         self.known(&deed(case)?)
     }
 
-    /// Whether something has been heard of one of this job's copies since it had its turn.
-    pub(super) fn heard_since_turn(&self, case: &Case) -> bool {
-        if self.heard.is_empty() {
-            return false;
-        }
-        let heard = deed(case).and_then(|deed| self.heard.get(&deed));
-        heard.is_some_and(|(_, at)| case.had_turn_before(at))
-    }
-
     /// This job is about to be sent: if it came in doubt, copies may be left of it.
     pub(super) fn begin(&self, case: &Case) {
+        self.tell(case, Progress::Begun);
+    }
+
+    /// It was sent, and not done.
+    pub(super) fn end_undone(&self, case: &Case) {
+        self.tell(case, Progress::Undone);
+    }
+
+    fn tell(&self, case: &Case, progress: Progress) {
         if case.came_in_doubt()
             && let Some(deed) = deed(case)
         {
-            self.announce(Progress::Begun, deed);
+            self.announce(progress, deed);
         }
     }
 
@@ -122,13 +131,13 @@ impl Copies {
     }
 
     /// What a replica should know that has just begun.
-    pub(super) fn of_late(&self) -> Vec<(Progress, Deed)> {
-        let is_late = |at: &Instant| at.elapsed() < OF_LATE;
-        let own = self.own.iter().filter(|(_, at)| is_late(at));
-        let own = own.map(|(deed, _)| (Progress::Done, deed));
-        let heard = self.heard.iter().filter(|(_, (_, at))| is_late(at));
-        let heard = heard.map(|(deed, (progress, _))| (progress, deed));
-        own.chain(heard).take(TOLD).collect()
+    pub(super) fn of_late(&self) -> Vec<Told> {
+        let own = self.own.iter();
+        let own = own.map(|(deed, at)| (Progress::Done, deed, at.elapsed()));
+        let heard = self.heard.iter();
+        let heard = heard.map(|(deed, (progress, at))| (progress, deed, at.elapsed()));
+        let of_late = own.chain(heard).filter(|(_, _, ago)| *ago < OF_LATE);
+        of_late.take(TOLD).collect()
     }
 
     /// Forgets what is older than a day. To be called now and then.
@@ -148,8 +157,10 @@ impl Copies {
         if self.own.get(deed).as_ref().is_some_and(is_kept) {
             return Some(Known::Done);
         }
-        let (progress, at) = self.heard.get(deed)?;
-        is_kept(&at).then_some(Known::Heard(progress, at))
+        match self.heard.get(deed)? {
+            (Progress::Undone, _) => None,
+            (progress, at) => is_kept(&at).then_some(Known::Heard(progress, at)),
+        }
     }
 }
 
@@ -181,8 +192,9 @@ mod tests {
         let copies = Copies::default();
         let (_, irn) = registered(1);
         let now = Instant::now();
-        copies.heard(Progress::Done, registered(1));
-        copies.heard(Progress::Done, registered(2));
+        for number in [1, 2] {
+            copies.heard((Progress::Done, registered(number), Duration::ZERO));
+        }
         copies.own.insert(registered(1), now);
         let known = |number| copies.known(&registered(number));
         let heard = Some(Known::Heard(Progress::Done, now));
@@ -200,26 +212,50 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_done_stays_done_and_is_told_for_a_while() {
         let copies = Copies::default();
-        let now = Instant::now();
+        let start = Instant::now();
+        let heard = |progress, number, ago| copies.heard((progress, registered(number), ago));
         for progress in [Progress::Begun, Progress::Done, Progress::Begun] {
-            copies.heard(progress, registered(1));
+            heard(progress, 1, Duration::ZERO);
+            tokio::time::advance(Duration::from_secs(1)).await;
         }
-        copies.heard(Progress::Begun, registered(2));
-        let heard = |progress| Some(Known::Heard(progress, now));
-        assert_eq!(copies.known(&registered(1)), heard(Progress::Done));
-        assert_eq!(copies.known(&registered(2)), heard(Progress::Begun));
+        let done_at = start + Duration::from_secs(1);
+        let known = |number| copies.known(&registered(number));
+        assert_eq!(known(1), Some(Known::Heard(Progress::Done, done_at)));
         tokio::time::advance(OF_LATE / 2).await;
         copies.own.insert(registered(3), Instant::now());
-        assert_eq!(copies.of_late().len(), 3);
+        assert_eq!(copies.of_late().len(), 2);
         tokio::time::advance(OF_LATE / 2).await;
-        assert_eq!(copies.of_late(), [(Progress::Done, registered(3))]);
+        let ago = OF_LATE / 2;
+        assert_eq!(copies.of_late(), [(Progress::Done, registered(3), ago)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_does_not_become_younger_when_it_is_told_again_and_may_be_undone() {
+        let copies = Copies::default();
+        let begun = Instant::now();
+        let known = || copies.known(&registered(1));
+        let heard = |progress, ago| copies.heard((progress, registered(1), ago));
+        heard(Progress::Begun, Duration::ZERO);
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            heard(Progress::Begun, begun.elapsed());
+            assert_eq!(known(), Some(Known::Heard(Progress::Begun, begun)));
+        }
+        heard(Progress::Undone, Duration::ZERO);
+        assert_eq!(known(), None);
+        heard(Progress::Begun, begun.elapsed());
+        assert_eq!(known(), None, "that was before");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        heard(Progress::Begun, Duration::ZERO);
+        let again = Instant::now();
+        assert_eq!(known(), Some(Known::Heard(Progress::Begun, again)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_remembered_than_there_is_room_for() {
         let copies = Copies::default();
         for number in 0..2 * MOST {
-            copies.heard(Progress::Begun, registered(number));
+            copies.heard((Progress::Begun, registered(number), Duration::ZERO));
         }
         assert!(copies.heard.len() <= MOST, "{copies:?}");
         assert_eq!(copies.of_late().len(), TOLD);

@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Delivery, Publication, Publisher};
 use crate::config::credentials::{Changes, Credentials};
 use crate::config::{Config, DeadLetterPayload};
-use crate::control::{Deed, Paused, Progress};
+use crate::control::Paused;
 use crate::crash::{CrashPoints, Point};
 use crate::document::{self, BadDocument};
 use crate::gstin::Gstin;
@@ -64,7 +64,7 @@ use resync::Resyncs;
 use settle::{Ending, Settlement, Standing};
 use unknowns::Unknowns;
 
-pub use copies::AnnounceDeed;
+pub use copies::{AnnounceDeed, Told};
 pub use fleet::watch;
 pub use letters::watch_letters;
 pub use portals::{Portal, Portals};
@@ -188,13 +188,13 @@ impl Worker {
         self.copies.announce_as(announce);
     }
 
-    /// Another replica does this, or has done it, for a job that came in doubt: copies of it wait, and are looked up first.
-    pub fn heard_deed(&self, progress: Progress, deed: Deed) {
-        self.copies.heard(progress, deed);
+    /// What another replica says of a job that came in doubt: copies of it wait, or are looked up first.
+    pub fn heard_deed(&self, told: Told) {
+        self.copies.heard(told);
     }
 
     /// What a replica should know that has just begun.
-    pub fn deeds_of_late(&self) -> Vec<(Progress, Deed)> {
+    pub fn deeds_of_late(&self) -> Vec<Told> {
         self.copies.of_late()
     }
 

@@ -101,7 +101,7 @@ async fn client_at_its_error_budget_goes_on_when_an_operator_resumes_it() -> Res
 
 /// What another replica tells when it is about to send a document that came in doubt.
 fn begun(number: &str) -> Job {
-    let deed = json!(["generate", irn(SELLER, number)]);
+    let deed = json!(["generate", irn(SELLER, number), 0]);
     let notice = json!({"version": 1, "action": "begun", "replica": "another", "deeds": [deed]});
     Job::new("x", notice.to_string())
 }

@@ -273,6 +273,7 @@ async fn rate_of_a_gstin_is_shared_by_those_that_do_not_leave_it_to_the_others()
     let [account, another] = ["29AAGCE4783K1Z1", "27AABCT9421M1ZY"].map(account);
     let gstin = account.gstin;
     limits.announce_as("a".into(), Box::new(|_, _| {}));
+    limits.hears_others(true);
     for name in ["b", "c"] {
         limits.heard_name(name);
     }
@@ -304,30 +305,53 @@ async fn rate_of_a_gstin_is_shared_by_those_that_do_not_leave_it_to_the_others()
     assert_eq!(shared_by(), 2.0, "d is idle, b is gone");
     limits.heard_return("d", gstin);
     assert_eq!(shared_by(), 3.0);
+    // What is not heard any more may not be so any more.
+    limits.heard_idle("d", gstin);
+    assert_eq!(shared_by(), 2.0);
+    limits.lost_others();
+    assert_eq!(shared_by(), 3.0);
+    limits.heard_idle("d", gstin);
+    assert_eq!(shared_by(), 3.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_call_for_a_gstin_that_was_left_to_the_others_waits_until_they_have_heard_of_it() {
-    let limits = Arc::new(limits(rate(10, 1), rate(1000, 1)));
+async fn calls_for_a_gstin_that_was_left_to_the_others_wait_until_they_have_heard_of_it() {
+    let limits = Arc::new(limits(rate(2, 1), rate(1000, 1)));
     let account = account("29AAGCE4783K1Z1");
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let tell = move |_, word| telling.lock().unwrap().push(word);
     limits.announce_as("a".into(), Box::new(tell));
-    for _ in 0..2 {
-        limits.leave_to_others(account.gstin);
-    }
+    limits.leave_to_others(account.gstin);
+    assert!(told.lock().unwrap().is_empty(), "there is nobody");
+    limits.share_among(NonZeroU32::new(2).unwrap());
+    limits.leave_to_others(account.gstin);
+    assert!(told.lock().unwrap().is_empty(), "nobody would hear it");
+    limits.hears_others(true);
+
     let start = Instant::now();
-    let heard_after = Duration::from_secs(2);
+    let (left, heard) = (Duration::from_millis(1_500), Duration::from_secs(4));
     let hearing = async {
-        tokio::time::sleep(heard_after).await;
+        tokio::time::sleep_until(start + left).await;
+        for _ in 0..2 {
+            limits.leave_to_others(account.gstin);
+        }
+        tokio::time::sleep_until(start + heard).await;
         limits.heard_own_return(account.gstin);
     };
-    let calls = futures_util::future::join_all((0..3).map(async |_| {
+    // One after the other, each second; some wait already when the GSTIN is left.
+    let calls = futures_util::future::join_all((0..5).map(async |_| {
         let admission = limits.admit_call(&account, Class::Bulk, LONG).await;
-        (admission, start.elapsed() > heard_after)
+        (admission, start.elapsed())
     }));
     let ((), calls) = tokio::join!(hearing, calls);
-    assert_eq!(calls, [(Admission::Granted, true); 3]);
+    let meanwhile = |(admission, at): &&(Admission, Duration)| {
+        *admission == Admission::Granted && left < *at && *at <= heard
+    };
+    assert_eq!(calls.iter().filter(meanwhile).count(), 0, "{calls:?}");
+    let granted = calls
+        .iter()
+        .filter(|(admission, _)| *admission == Admission::Granted);
+    assert_eq!(granted.count(), 5, "{calls:?}");
     assert_eq!(*told.lock().unwrap(), [Word::Idle, Word::Returns]);
 }

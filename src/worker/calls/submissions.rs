@@ -9,7 +9,7 @@ use crate::crash::Point;
 use crate::irp::{Access, Cancellation, EwayBill, Irp, IrpError, Registration};
 use crate::outcome::Disposition;
 use crate::request::Cancel;
-use crate::worker::attempt::twin;
+use crate::worker::attempt::unless_begun_elsewhere;
 use crate::worker::settle::Ending;
 
 /// What is submitted.
@@ -89,22 +89,13 @@ impl Calls<'_> {
         Ok(())
     }
 
-    /// Somebody else may have begun to do the same, as was heard while this one waited, or looked.
-    fn unless_begun_elsewhere(&self) -> Result<(), Box<Ending>> {
-        let (worker, case) = (self.worker, self.case);
-        if !case.in_doubt() && worker.copies.heard_since_turn(case) {
-            return Err(Box::new(twin(worker, case)));
-        }
-        Ok(())
-    }
-
     async fn submit<S: Submission>(&mut self, what: &S) -> Answer<S::Answer> {
         loop {
             // What is too late already waits for no rate; and the session and the rate may take a while.
             self.unless_past_deadline()?;
             let session = self.ready().await?;
             self.unless_past_deadline()?;
-            self.unless_begun_elsewhere()?;
+            unless_begun_elsewhere(self.worker, self.case, &self.account)?;
             self.worker.crash.at(Point::Submitting);
             self.worker.copies.begin(self.case);
             self.case.doubt_at(&self.portal.name);
@@ -133,6 +124,9 @@ impl Calls<'_> {
             }
             if self.earlier_doubt {
                 self.case.doubt_again();
+            }
+            if !self.case.in_doubt() {
+                self.worker.copies.end_undone(self.case);
             }
             match &error {
                 IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}
