@@ -154,8 +154,8 @@ impl Notice {
             Self::Deeds(progress, deeds) => {
                 wire.action = progress.as_str();
                 let deeds = deeds.iter();
-                let deeds =
-                    deeds.map(|((what, to), ago)| (what.as_str(), to.as_str(), ago.as_secs()));
+                let deeds = deeds
+                    .map(|((what, to), ago)| (what.as_str(), to.as_str(), whole_seconds(*ago)));
                 wire.deeds = Some(deeds.collect());
             }
         }
@@ -206,6 +206,11 @@ impl Wire<'_> {
         };
         Some(notice)
     }
+}
+
+/// What is told again and again must not become younger each time.
+fn whole_seconds(ago: Duration) -> u64 {
+    ago.as_secs() + u64::from(ago.subsec_nanos() > 0)
 }
 
 fn operation(word: &str) -> Option<Operation> {

@@ -23,6 +23,9 @@ const MOST: usize = 100;
 /// It is told again so often, as long as jobs come for it.
 const TOLD_EVERY: Duration = Duration::from_secs(3);
 
+/// Longer than a word may be on its way.
+const OWN_FOR: Duration = Duration::from_secs(600);
+
 /// What we have heard ourselves, all have heard after this time.
 const HEARD_WITHIN: Duration = Duration::from_millis(200);
 
@@ -69,7 +72,12 @@ impl Idle {
                 true
             }
             Entry::Occupied(mut entry) => match *entry.get() {
-                Own::Idle { told } if now.duration_since(told) < TOLD_EVERY => false,
+                // One word after the other: what comes back must be the last one that was told.
+                Own::Idle { told } | Own::Returns { told, .. }
+                    if now.duration_since(told) < TOLD_EVERY =>
+                {
+                    false
+                }
                 Own::Idle { .. } | Own::Returns { .. } => {
                     entry.insert(resting);
                     true
@@ -160,6 +168,14 @@ impl Idle {
             }
             is_of_use
         });
+        self.own.retain(|_, own| {
+            let (Own::Idle { told } | Own::Returns { told, .. }) = own;
+            let is_of_use = now.duration_since(*told) < OWN_FOR;
+            if !is_of_use {
+                self.owns.fetch_sub(1, Ordering::Relaxed);
+            }
+            is_of_use
+        });
     }
 }
 
@@ -235,9 +251,10 @@ mod tests {
         assert_eq!(idle.returns(gstin, late), Ok(()));
         idle.rests(gstin, late);
         let much_later = late + BELIEVED_FOR * 9;
-        assert!(
-            idle.returns(gstin, much_later).is_err(),
-            "it may be told late"
-        );
+        idle.tidy(much_later);
+        let returns = idle.returns(gstin, much_later);
+        assert!(returns.is_err(), "it may have been told late");
+        idle.tidy(much_later + OWN_FOR);
+        assert_eq!(idle.owns.load(Ordering::Relaxed), 0);
     }
 }

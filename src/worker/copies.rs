@@ -23,6 +23,9 @@ const MOST: usize = 10_000;
 /// Longer than any copy waits; and while the portal still gives out what it has signed.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// What seems to have begun later by less than this has only been told again: words need a moment, which would add up.
+const TOLD_AGAIN: Duration = Duration::from_secs(2);
+
 /// A replica that has just begun is told of so many, and of those of late: copies of the others have mostly come.
 const TOLD: usize = 2_000;
 const OF_LATE: Duration = Duration::from_secs(900);
@@ -76,12 +79,17 @@ impl Copies {
 
     /// Another replica has said this, so long ago. Told again, it does not become younger.
     pub(super) fn heard(&self, (progress, deed, ago): Told) {
-        let now = Instant::now();
-        let at = now.checked_sub(ago).unwrap_or(now);
+        let Some(at) = Instant::now().checked_sub(ago).filter(|_| ago < KEPT) else {
+            return;
+        };
         let is_news = match self.heard.get(&deed) {
             // What is done stays so, though a later copy begins anew.
             Some((Progress::Done, _)) => false,
-            Some((_, before)) => progress == Progress::Done || before < at,
+            Some((_, before)) => match progress {
+                Progress::Begun => before + TOLD_AGAIN < at,
+                Progress::Undone => before <= at,
+                Progress::Done => true,
+            },
             None => true,
         };
         if is_news {
@@ -102,11 +110,6 @@ impl Copies {
         self.tell(case, Progress::Begun);
     }
 
-    /// It was sent, and not done.
-    pub(super) fn end_undone(&self, case: &Case) {
-        self.tell(case, Progress::Undone);
-    }
-
     fn tell(&self, case: &Case, progress: Progress) {
         if case.came_in_doubt()
             && let Some(deed) = deed(case)
@@ -116,17 +119,23 @@ impl Copies {
     }
 
     /// This job has ended so: if it came in doubt and is done, copies may be left of it.
+    /// It was sent, and the portal has not done it: that is told as well.
     pub(super) fn note(&self, case: &Case, ending: &Ending) {
-        let is_done = matches!(
-            ending,
-            Ending::Registered { .. } | Ending::EwayBillIssued { .. }
-        );
-        if is_done
-            && case.came_in_doubt()
-            && let Some(deed) = deed(case)
-        {
-            self.own.insert(deed, Instant::now());
-            self.announce(Progress::Done, deed);
+        match ending {
+            Ending::Registered { .. } | Ending::EwayBillIssued { .. } => {
+                if case.came_in_doubt()
+                    && let Some(deed) = deed(case)
+                {
+                    self.own.insert(deed, Instant::now());
+                }
+                self.tell(case, Progress::Done);
+            }
+            // Registered, with other content or at another portal.
+            Ending::Conflict { .. } => {}
+            _ if case.sent_at().is_some() && !case.in_doubt() => {
+                self.tell(case, Progress::Undone);
+            }
+            _ => {}
         }
     }
 
@@ -245,7 +254,7 @@ mod tests {
         assert_eq!(known(), None);
         heard(Progress::Begun, begun.elapsed());
         assert_eq!(known(), None, "that was before");
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(TOLD_AGAIN * 2).await;
         heard(Progress::Begun, Duration::ZERO);
         let again = Instant::now();
         assert_eq!(known(), Some(Known::Heard(Progress::Begun, again)));

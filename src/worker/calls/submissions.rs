@@ -125,9 +125,6 @@ impl Calls<'_> {
             if self.earlier_doubt {
                 self.case.doubt_again();
             }
-            if !self.case.in_doubt() {
-                self.worker.copies.end_undone(self.case);
-            }
             match &error {
                 IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}
                 // The token was refused at the gate: nothing was acted on, so the same request may go again.
