@@ -44,7 +44,7 @@ async fn listen_to_all(
     worker: &Arc<Worker>,
     limits: &Arc<Limits>,
 ) {
-    let (others, mut said, telling) = Others::new(worker, limits);
+    let (others, mut said, deeds) = Others::new(worker, limits);
     let greeting = others.greeting();
     let tell = Tell {
         greeting: &greeting,
@@ -78,7 +78,7 @@ async fn listen_to_all(
     };
     tokio::select! {
         () = listen(endpoint, declared, tell, heeding) => {}
-        never = others.tell(worker, telling) => match never {},
+        never = others.tell(worker, deeds) => match never {},
     }
 }
 

@@ -1,8 +1,8 @@
-//! What replicas tell one another: that they are there, that they log in, which errors they know of, and what they have done
-//! for jobs that came in doubt.
+//! What replicas tell one another: that they are there, that they log in or leave a GSTIN to the others, which errors they know
+//! of, and what they do for jobs that came in doubt.
 //!
-//! One rule: what nobody takes is dropped. Everything goes at most once in a while, however many greet or ask, and errors are
-//! told by a few.
+//! One rule: what nobody takes is dropped. Who greets or asks is answered at most once in a while, however many do, and what
+//! happened before is told by a few.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -29,7 +29,7 @@ const DEEDS_PER_NAME: u32 = 100;
 /// So much at most is to be told while the broker does not take it.
 const MOST_WORDS: usize = 4096;
 
-/// So many of those that know tell a new one of errors.
+/// So many of those that know tell a new one of errors and deeds.
 const TELLERS: usize = 3;
 
 /// Those that would have told may have been dead: a new one asks once more after this time.
@@ -51,14 +51,12 @@ pub(super) struct Others {
     listens: Notify,
 }
 
-/// What is to be told.
-pub(super) struct Telling {
-    deeds: Receiver<Told>,
-}
-
 impl Others {
-    /// This replica, and what it has to tell.
-    pub(super) fn new(worker: &Worker, limits: &Arc<Limits>) -> (Self, Receiver<String>, Telling) {
+    /// This replica, what it has to say, and the deeds that it has to tell of.
+    pub(super) fn new(
+        worker: &Worker,
+        limits: &Arc<Limits>,
+    ) -> (Self, Receiver<String>, Receiver<Told>) {
         let (words, said) = mpsc::channel(MOST_WORDS);
         let replica = worker.replica();
         let us = format!("{replica}.{:08x}", rand::random::<u32>());
@@ -80,7 +78,7 @@ impl Others {
                 _ = done.try_send((progress, deed, Duration::ZERO));
             }
         }));
-        (others, said, Telling { deeds })
+        (others, said, deeds)
     }
 
     fn announce(&self) {
@@ -149,11 +147,11 @@ impl Others {
     }
 
     /// Tells the others what they should know, for as long as it is waited for.
-    pub(super) async fn tell(&self, worker: &Worker, telling: Telling) -> Infallible {
+    pub(super) async fn tell(&self, worker: &Worker, deeds: Receiver<Told>) -> Infallible {
         let told = join!(
             self.tell_name_and_news(worker),
             self.tell_logins(),
-            self.tell_deeds(telling.deeds),
+            self.tell_deeds(deeds),
             self.ask_for_errors(),
             self.ask_for_names(),
         );

@@ -2,7 +2,7 @@
 //!
 //! A limit that is divided by all of them is not used up by those that can: with two logins a minute, of three replicas one would
 //! keep a third of a GSTIN's rate from the others for a minute. So it says that it is idle, and they share the rate. One rule:
-//! who has said so is back only when all have heard it, or have forgotten that it was idle.
+//! who has said so calls again only when it has heard itself say that it returns, or when all have forgotten that it was idle.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use crate::gstin::Gstin;
 
-/// So long it is believed. Shorter than names are remembered: one that has died is not both gone and idle.
+/// So long it is believed.
 const BELIEVED_FOR: Duration = Duration::from_secs(10);
 
-/// For more GSTINs than this nobody is told: what replicas say to one another is little.
+/// Of more GSTINs than this the others are not told: what replicas say to one another is to be little.
 const MOST: usize = 100;
 
 /// It is told again so often, as long as jobs come for it.

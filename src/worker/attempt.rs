@@ -11,7 +11,7 @@ use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
-use super::copies::Known;
+use super::copies;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
 use super::paused;
@@ -21,7 +21,6 @@ use super::resync::{self, Advice};
 use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
-use crate::control::Progress;
 use crate::crash::Point;
 use crate::document::Document;
 use crate::gstin::Gstin;
@@ -106,11 +105,12 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
         return no_credentials();
     };
     // Those before it may have been the last whose copies were looked for.
-    if has_only_waited && case.is_past_deadline() && !looks_for_copies(worker, Some(&account)) {
+    if has_only_waited && case.is_past_deadline() && !copies::are_looked_for(worker, Some(&account))
+    {
         case.clear_doubt(false);
         return Ending::Expired;
     }
-    if let Some(ending) = heed_copies(worker, case, &account) {
+    if let Some(ending) = copies::heed(worker, case, &account) {
         return ending;
     }
     worker.crash.at(Point::TurnTaken);
@@ -252,71 +252,13 @@ fn judged_before(
     Ok(refused)
 }
 
-/// Of the error budgets, so much at most is spent on looking for copies that a crash may have left: one part in ten.
-const SPENT_ON_COPIES: u32 = 10;
-
 /// Whether a job that is too late is over without a look-up. One that came back from the ladder may be the copy of one that a
 /// crash has handed out again, and that was sent; but thousands that have only waited for their GSTIN's rate cannot each cost
 /// the taxpayer an error.
 fn expires_unasked(worker: &Worker, case: &Case, account: Option<&Account>) -> bool {
     case.is_unseen()
         || !case.job.operation.changes_something()
-        || case.has_only_waited() && !looks_for_copies(worker, account)
-}
-
-/// A copy of this job may be done, so it is looked up first; or is being done, so it waits for that. One in doubt looks in
-/// any case. What is only heard may be made up, and each look-up that finds nothing is an error.
-fn heed_copies(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
-    if case.in_doubt() {
-        return None;
-    }
-    match worker.copies.of(case)? {
-        Known::Heard(..) if !looks_for_copies(worker, Some(account)) => return None,
-        Known::Heard(Progress::Begun, at) if is_under_way(worker, at) => {
-            return Some(twin(worker, case));
-        }
-        Known::Done | Known::Heard(..) => case.doubt_again(),
-    }
-    None
-}
-
-/// Before it is sent: somebody else may have begun to do the same, as was heard while it waited, or looked and found nothing.
-pub(super) fn unless_begun_elsewhere(
-    worker: &Worker,
-    case: &Case,
-    account: &Account,
-) -> Result<(), Box<Ending>> {
-    if case.in_doubt() || case.sent_at().is_some() {
-        return Ok(());
-    }
-    let is_begun = match worker.copies.of(case) {
-        Some(Known::Heard(Progress::Begun, at)) if is_under_way(worker, at) => true,
-        Some(Known::Heard(_, at)) => case.had_turn_before(at),
-        Some(Known::Done) | None => false,
-    };
-    if is_begun && looks_for_copies(worker, Some(account)) {
-        return Err(Box::new(twin(worker, case)));
-    }
-    Ok(())
-}
-
-/// Whether what began then is not settled yet. A little less than the time that its copies wait, or they would wait for a
-/// second time.
-fn is_under_way(worker: &Worker, began: Instant) -> bool {
-    began.elapsed() < worker.config.irp.settle_time * 3 / 4
-}
-
-/// Whatever becomes of the other one, this one has to look before it sends.
-pub(super) fn twin(worker: &Worker, case: &Case) -> Ending {
-    case.doubt();
-    Ending::Deferred {
-        wait: worker.config.irp.settle_time,
-        why: "twin",
-    }
-}
-
-fn looks_for_copies(worker: &Worker, account: Option<&Account>) -> bool {
-    account.is_none_or(|account| worker.limits.has_spent_less(account, SPENT_ON_COPIES))
+        || case.has_only_waited() && !copies::are_looked_for(worker, account)
 }
 
 /// Before the lane: what cannot be done does not wait for its turn.
@@ -333,7 +275,7 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
             wait: planned_return(worker, case, account),
             why: "lane",
         },
-        NoTurn::Twin => twin(worker, case),
+        NoTurn::Twin => copies::twin(worker, case),
     })
 }
 

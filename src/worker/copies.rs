@@ -12,8 +12,10 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::Worker;
 use super::case::Case;
 use super::settle::Ending;
+use crate::config::credentials::Account;
 use crate::control::{Deed, Progress};
 use crate::job::Operation;
 
@@ -29,6 +31,9 @@ const TOLD_AGAIN: Duration = Duration::from_secs(2);
 /// A replica that has just begun is told of so many, and of those of late: copies of the others have mostly come.
 const TOLD: usize = 2_000;
 const OF_LATE: Duration = Duration::from_secs(900);
+
+/// Of the error budgets, so much at most is spent on looking for copies that a crash may have left: one part in ten.
+const SPENT_ON_COPIES: u32 = 10;
 
 /// What is told of a deed, and how long ago that was.
 pub type Told = (Progress, Deed, Duration);
@@ -171,6 +176,62 @@ impl Copies {
             (progress, at) => is_kept(&at).then_some(Known::Heard(progress, at)),
         }
     }
+}
+
+/// A copy of this job may be done, so it is looked up first; or is being done, so it waits for that. One in doubt looks in
+/// any case. What is only heard may be made up, and each look-up that finds nothing is an error.
+pub(super) fn heed(worker: &Worker, case: &Case, account: &Account) -> Option<Ending> {
+    if case.in_doubt() {
+        return None;
+    }
+    match worker.copies.of(case)? {
+        Known::Heard(..) if !are_looked_for(worker, Some(account)) => return None,
+        Known::Heard(Progress::Begun, at) if is_under_way(worker, at) => {
+            return Some(twin(worker, case));
+        }
+        Known::Done | Known::Heard(..) => case.doubt_again(),
+    }
+    None
+}
+
+/// Before it is sent: somebody else may have begun to do the same, as was heard while it waited, or looked and found nothing.
+pub(super) fn unless_begun_elsewhere(
+    worker: &Worker,
+    case: &Case,
+    account: &Account,
+) -> Result<(), Box<Ending>> {
+    if case.in_doubt() || case.sent_at().is_some() {
+        return Ok(());
+    }
+    let is_begun = match worker.copies.of(case) {
+        Some(Known::Heard(Progress::Begun, at)) if is_under_way(worker, at) => true,
+        Some(Known::Heard(_, at)) => case.had_turn_before(at),
+        Some(Known::Done) | None => false,
+    };
+    if is_begun && are_looked_for(worker, Some(account)) {
+        return Err(Box::new(twin(worker, case)));
+    }
+    Ok(())
+}
+
+/// Whether what began then is not settled yet. A little less than the time that its copies wait, or they would wait for a
+/// second time.
+fn is_under_way(worker: &Worker, began: Instant) -> bool {
+    began.elapsed() < worker.config.irp.settle_time * 3 / 4
+}
+
+/// Whatever becomes of the other one, this one has to look before it sends.
+pub(super) fn twin(worker: &Worker, case: &Case) -> Ending {
+    case.doubt();
+    Ending::Deferred {
+        wait: worker.config.irp.settle_time,
+        why: "twin",
+    }
+}
+
+/// Whether error budgets have room for looking for copies: they are mostly not there, and then that is an error.
+pub(super) fn are_looked_for(worker: &Worker, account: Option<&Account>) -> bool {
+    account.is_none_or(|account| worker.limits.has_spent_less(account, SPENT_ON_COPIES))
 }
 
 /// A cancellation looks first in any case, and what changes nothing may be asked twice.

@@ -9,7 +9,7 @@ use crate::crash::Point;
 use crate::irp::{Access, Cancellation, EwayBill, Irp, IrpError, Registration};
 use crate::outcome::Disposition;
 use crate::request::Cancel;
-use crate::worker::attempt::unless_begun_elsewhere;
+use crate::worker::copies::unless_begun_elsewhere;
 use crate::worker::settle::Ending;
 
 /// What is submitted.
