@@ -58,12 +58,16 @@ impl Recent {
     pub fn settled(&self, status: Status, code: &str) {
         let mut tallies = self.tallies();
         let of_status = tallies.settled.entry(status.as_str()).or_default();
-        tally(of_status, code, Timestamp::now());
+        tally(of_status, bounded_code(code), Timestamp::now());
     }
 
-    /// A job went to the ladder.
+    /// A job went to the ladder, or to another replica.
     pub fn waited(&self, why: &str) {
-        tally(&mut self.tallies().waited, why, Timestamp::now());
+        tally(
+            &mut self.tallies().waited,
+            bounded_wait(why),
+            Timestamp::now(),
+        );
     }
 
     /// The results by status and code, the latest first.
@@ -87,8 +91,16 @@ impl Recent {
     }
 }
 
+/// What a job waits for: a code, or two words of the worker's own.
+fn bounded_wait(why: &str) -> &str {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    match why.split_once(' ') {
+        Some((one, other)) if why.len() <= 32 && is_word(one) && is_word(other) => why,
+        Some(_) | None => bounded_code(why),
+    }
+}
+
 fn tally(codes: &mut BTreeMap<String, Tally>, code: &str, now: Timestamp) {
-    let code = bounded_code(code);
     if let Some(tally) = codes.get_mut(code) {
         return tally.count(now);
     }
@@ -183,12 +195,22 @@ mod tests {
     fn made_up_codes_do_not_fill_the_memory_and_texts_are_no_codes() {
         let recent = Recent::default();
         recent.waited("Buyer Sample Traders is not known");
+        recent.waited("Buyer Traders");
+        recent.waited("buyer sample traders");
+        recent.waited("login rate");
+        let of = |waits: &[Count], code| {
+            let of_code = waits.iter().find(|count| count.code == code);
+            of_code.map(|count| count.total)
+        };
+        let waits = recent.waits();
+        assert_eq!(of(&waits, "other"), Some(3));
+        assert_eq!(of(&waits, "login rate"), Some(1));
         for number in 0..1000 {
             recent.waited(&number.to_string());
         }
         let waits = recent.waits();
         assert!(waits.len() <= MOST_CODES + 1);
-        assert_eq!(waits.iter().map(|count| count.total).sum::<u64>(), 1001);
+        assert_eq!(waits.iter().map(|count| count.total).sum::<u64>(), 1004);
         assert!(waits.iter().all(|count| !count.code.contains(' ')));
     }
 }
