@@ -21,6 +21,9 @@ const DEEPEST: usize = 128;
 /// Of the way to what is nested too deep, so many steps are told: an invoice has no more than four.
 const STEPS_TOLD: usize = 4;
 
+/// And of any way no more bytes than these: names may be as long as a body.
+const LONGEST_TOLD: usize = 1_000;
+
 /// Room for so many members is made at once where nothing is foreseen: most blocks have fewer.
 const USUAL_MEMBERS: usize = 12;
 
@@ -66,7 +69,7 @@ impl Unreadable {
         self.0.fault
     }
 
-    /// A JSON Pointer (RFC 6901) to it; to what is nested too deep, the beginning of one.
+    /// A JSON Pointer (RFC 6901) to it; to what is nested too deep or has names that long, the beginning of one.
     pub(in crate::preflight) fn pointer(&self) -> String {
         let most = match self.0.fault {
             Fault::TooDeep => STEPS_TOLD,
@@ -74,6 +77,9 @@ impl Unreadable {
         };
         let mut pointer = String::new();
         for step in self.0.steps.iter().rev().take(most) {
+            if pointer.len() + step.len() > LONGEST_TOLD {
+                break;
+            }
             pointer.push('/');
             push_escaped(&mut pointer, step);
         }

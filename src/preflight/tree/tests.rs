@@ -126,6 +126,7 @@ fn as_many_levels_may_lie_in_each_other_under_an_unknown_name_as_under_a_known_o
 #[test]
 fn half_of_a_surrogate_pair_is_found_and_its_place_told() {
     let names = names();
+    let long_name = format!(r#"{{"ItemList":[{{"{}":"\udc00"}}]}}"#, "x".repeat(1_000));
     for (text, fault, pointer) in [
         (r#"{"gstin":"a \ud800 7"}"#, Fault::HalfPair, "/gstin"),
         (r#"{"Gstin":"\udc00"}"#, Fault::HalfPair, "/Gstin"),
@@ -141,6 +142,7 @@ fn half_of_a_surrogate_pair_is_found_and_its_place_told() {
             "/SellerDtls",
         ),
         (r#"{"Gstin":"\q"}"#, Fault::NotJson, "/Gstin"),
+        (&long_name, Fault::HalfPair, "/ItemList/0"),
     ] {
         let unreadable = Node::parse(text, &names).unwrap_err();
         let told = (unreadable.fault(), unreadable.pointer());
