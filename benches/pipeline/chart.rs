@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::stack::Subject;
-use crate::sweep::{Axis, Point, Row};
+use crate::sweep::{Axis, Point, Row, STANDARD};
 
 const SIZE: (u32, u32) = (1_000, 760);
 const FONT: (&str, i32) = ("sans-serif", 14);
@@ -33,7 +33,8 @@ pub(crate) fn draw(rows: &[Row], file: &Path) -> Result<()> {
 }
 
 fn draw_axis(panel: &Area<'_>, axis: Axis, rows: &[Row]) -> Result<()> {
-    let points = axis.points();
+    let mut points = axis.points();
+    points.retain(|point| point.portal_ms == STANDARD.portal_ms);
     let lines =
         SUBJECTS.map(|(subject, colour)| (subject, colour, line(subject, axis, &points, rows)));
     let costs = lines

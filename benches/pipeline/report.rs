@@ -12,7 +12,7 @@ use crate::latency::Added;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::stack::Subject;
-use crate::sweep::{Axis, Point, Row, STANDARD};
+use crate::sweep::{AWAY_MS, Axis, Point, Row, STANDARD};
 
 /// All that was measured.
 #[derive(Debug, Serialize)]
@@ -123,8 +123,9 @@ impl Report {
             sellers: 10_000,
             ..STANDARD
         };
-        let four = Point {
-            replicas: 4,
+        let of = |replicas, portal_ms| Point {
+            replicas,
+            portal_ms,
             ..STANDARD
         };
         let lines = [
@@ -145,7 +146,12 @@ impl Report {
             ),
             (
                 "CPU of a job with four replicas, of that with one, full load, portal that answers at once",
-                ratio(four, plain, STANDARD, plain),
+                ratio(of(4, 0), plain, of(1, 0), plain),
+                1.1,
+            ),
+            (
+                "CPU of a job with four replicas, of that with one, 64 jobs at once each, portal that takes its time",
+                ratio(of(4, AWAY_MS), plain, of(1, AWAY_MS), plain),
                 1.1,
             ),
         ];

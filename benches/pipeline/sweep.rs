@@ -25,6 +25,8 @@ pub(crate) struct Point {
     pub(crate) replicas: usize,
     /// Whether the portal speaks HTTPS.
     pub(crate) tls: bool,
+    /// How many milliseconds the portal takes over a submit, beyond what it takes by itself.
+    pub(crate) portal_ms: u64,
 }
 
 /// What the others are compared with.
@@ -34,7 +36,11 @@ pub(crate) const STANDARD: Point = Point {
     sellers: 100,
     replicas: 1,
     tls: false,
+    portal_ms: 0,
 };
+
+/// As long as a portal takes at least that is not on the same machine. Replicas are for more jobs at once, which wait for it.
+pub(crate) const AWAY_MS: u64 = 50;
 
 /// What is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -77,7 +83,10 @@ impl Axis {
             Self::Concurrency => point.concurrency.to_string(),
             Self::Size => format!("{} KB", point.size / 1_000),
             Self::Sellers => point.sellers.to_string(),
-            Self::Replicas => point.replicas.to_string(),
+            Self::Replicas => match point.portal_ms {
+                0 => point.replicas.to_string(),
+                ms => format!("{}, portal {ms} ms", point.replicas),
+            },
             Self::Scheme => if point.tls { "https" } else { "http" }.to_owned(),
         }
     }
@@ -100,12 +109,17 @@ impl Axis {
                     ..STANDARD
                 })
                 .into(),
-            Self::Replicas => [1, 2, 3, 4]
-                .map(|replicas| Point {
-                    replicas,
-                    ..STANDARD
-                })
-                .into(),
+            Self::Replicas => {
+                let beside = |portal_ms, replicas: &[usize]| {
+                    let point = |replicas: &usize| Point {
+                        replicas: *replicas,
+                        portal_ms,
+                        ..STANDARD
+                    };
+                    replicas.iter().map(point).collect::<Vec<Point>>()
+                };
+                [beside(0, &[1, 2, 3, 4]), beside(AWAY_MS, &[1, 2, 4])].concat()
+            }
             Self::Scheme => [false, true].map(|tls| Point { tls, ..STANDARD }).into(),
         }
     }
@@ -258,7 +272,7 @@ async fn once(
         portal,
         corpus,
         concurrency: point.concurrency,
-        delay: Duration::ZERO,
+        delay: Duration::from_millis(point.portal_ms),
     };
     let amount = point.amount(plan.jobs);
     measure(&setting, plan.broker_pid, *subject, point.replicas, amount).await
