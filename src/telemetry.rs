@@ -322,6 +322,19 @@ pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: 
     );
 }
 
+/// A job was published to its queue again, for another replica to do it.
+pub fn job_passed_on(about: About<'_>, reason: &'static str) {
+    counter!("irn_worker_deferred_total", "reason" => reason).increment(1);
+    if let Some(span) = about.span {
+        span.handed_back();
+    }
+    let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
+    debug!(
+        job.id = job,
+        gstin, attempt, reason, "job left to another replica"
+    );
+}
+
 /// A job was handed back unstarted.
 pub fn job_handed_back(about: About<'_>) {
     if let Some(span) = about.span {

@@ -120,6 +120,7 @@ impl Others {
                 self.greeted.notify_one();
             }
             Notice::Of(gstin, Word::Returns) if is_own => limits.heard_own_return(*gstin),
+            Notice::Of(gstin, Word::Login) if is_own => limits.heard_own_login(*gstin),
             Notice::Asks | Notice::Of(..) | Notice::Errors(..) | Notice::Deeds(..) if is_own => {}
             Notice::Asks => {
                 limits.heard_asking(from);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use rand::Rng as _;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::paced::Paced;
@@ -27,6 +27,9 @@ const SPREAD: std::ops::Range<u64> = 200..1_200;
 
 /// What replicas tell one another arrives within this time. Whoever is about to log in listens for so long.
 const HEARD_WITHIN: Duration = Duration::from_millis(400);
+
+/// Its own word that it logs in comes back to a replica within this time, or it does not wait for it any longer.
+const OWN_HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// A replica that does not know yet whether it will hear the others waits for that, but not longer.
 const HEARING_WITHIN: Duration = Duration::from_secs(3);
@@ -52,6 +55,7 @@ pub(super) struct Logins {
     fleet: DashMap<Gstin, VecDeque<Login>>,
     us: OnceLock<Us>,
     hearing: watch::Sender<Hearing>,
+    own_heard: Notify,
 }
 
 /// Whether the other replicas are heard.
@@ -69,9 +73,22 @@ struct Us {
 
 #[derive(Clone, Debug)]
 struct Login {
+    /// When it was heard of; of this replica's own, when it was taken.
     at: Instant,
     /// None: this one.
     replica: Option<Arc<str>>,
+    /// When the others have heard of this replica's own, as it has come back.
+    came_back: Option<Instant>,
+}
+
+impl Login {
+    fn of(replica: Option<Arc<str>>) -> Self {
+        Self {
+            at: Instant::now(),
+            replica,
+            came_back: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Logins {
@@ -89,6 +106,7 @@ impl Logins {
             fleet: DashMap::new(),
             us: OnceLock::new(),
             hearing: watch::Sender::new(Hearing::NotYet),
+            own_heard: Notify::new(),
         }
     }
 
@@ -131,10 +149,17 @@ impl Logins {
         if logins.len() > 2 * self.most() || logins.iter().any(known) {
             return;
         }
-        logins.push_back(Login {
-            at: Instant::now(),
-            replica: Some(replica.into()),
-        });
+        logins.push_back(Login::of(Some(replica.into())));
+    }
+
+    /// What this replica has told of its own login has come back.
+    pub(super) fn heard_own(&self, gstin: Gstin) {
+        if let Some(mut logins) = self.fleet.get_mut(&gstin)
+            && let Some(own) = logins.iter_mut().rfind(|login| login.replica.is_none())
+        {
+            own.came_back.get_or_insert_with(Instant::now);
+            self.own_heard.notify_waiters();
+        }
     }
 
     /// The GSTINs for which this replica has logged in within the period.
@@ -142,6 +167,15 @@ impl Logins {
         let is_own = |login: &Login| login.replica.is_none() && self.is_recent(login);
         let of_late = self.fleet.iter().filter(|of| of.iter().any(is_own));
         of_late.map(|of| *of.key()).collect()
+    }
+
+    /// The replicas that have logged in for this GSTIN within the period.
+    pub(super) fn others_of_late(&self, gstin: &Gstin) -> Vec<Arc<str>> {
+        let Some(logins) = self.fleet.get(gstin) else {
+            return Vec::new();
+        };
+        let of_late = logins.iter().filter(|login| self.is_recent(login));
+        of_late.filter_map(|login| login.replica.clone()).collect()
     }
 
     /// Whether so many replicas could exceed the rate by one login each. `since` they were counted for the first time,
@@ -190,8 +224,7 @@ impl Logins {
             let mut logins = self.fleet.entry(gstin).or_default();
             self.own_share()
                 .take(gstin, Share::of(replicas), Class::Bulk)?;
-            let at = Instant::now();
-            logins.push_back(Login { at, replica: None });
+            logins.push_back(Login::of(None));
         }
         self.announce(gstin, Word::Login);
         Ok(())
@@ -204,27 +237,56 @@ impl Logins {
         }
     }
 
-    /// Listens for a moment after one was taken. Where others took theirs in the same moment and it is one too many,
-    /// those with the lower names go first; the others say how long to wait.
+    /// Listens for a moment after the others have heard that one was taken. Where others took theirs in the same moment and
+    /// it is one too many, those with the lower names go first; the others say how long to wait.
     async fn stand_back(&self, gstin: &Gstin) -> Option<Duration> {
-        tokio::time::sleep(HEARD_WITHIN).await;
+        let told = self.own_came_back(gstin).await;
+        tokio::time::sleep_until(told + HEARD_WITHIN).await;
         let us = self.us.get()?;
         let mut logins = self.fleet.get_mut(gstin)?;
         let own = logins.iter().rposition(|login| login.replica.is_none())?;
-        let taken = logins[own].at;
-        let is_ahead = |login: &&Login| {
-            let same_moment = login.at + HEARD_WITHIN >= taken;
+        let is_ahead = |(place, login): &(usize, &Login)| {
+            let same_moment = login.at + HEARD_WITHIN >= told;
             let other = login.replica.as_ref();
             self.is_recent(login)
-                && other.map_or(login.at < taken, |name| !same_moment || *name < us.replica)
+                && other.map_or(*place < own, |name| !same_moment || *name < us.replica)
         };
-        let ahead = logins.iter().filter(is_ahead).count();
+        let ahead = logins.iter().enumerate().filter(is_ahead).count();
         if ahead < self.most() {
             return None;
         }
         logins.remove(own);
         self.own_share().forget(gstin);
         Some(self.rate.period)
+    }
+
+    /// Waits until the last login of our own has come back, so that the others know of it: a machine that is busy is slow to
+    /// tell. Where nothing comes back, the time it was taken.
+    async fn own_came_back(&self, gstin: &Gstin) -> Instant {
+        let own = || {
+            let logins = self.fleet.get(gstin)?;
+            let own = logins.iter().rfind(|login| login.replica.is_none());
+            own.map(|login| (login.at, login.came_back))
+        };
+        let taken = own().map_or_else(Instant::now, |(at, _)| at);
+        let coming_back = async {
+            loop {
+                let mut heard = std::pin::pin!(self.own_heard.notified());
+                heard.as_mut().enable();
+                match own() {
+                    Some((_, Some(came_back))) => return came_back,
+                    Some((_, None)) => heard.await,
+                    // It is not counted any more.
+                    None => return taken,
+                }
+            }
+        };
+        let patience = match *self.hearing.borrow() {
+            Hearing::Since(_) => OWN_HEARD_WITHIN,
+            Hearing::NotYet | Hearing::Never => Duration::ZERO,
+        };
+        let came_back = tokio::time::timeout(patience, coming_back).await;
+        came_back.unwrap_or(taken)
     }
 
     /// The next login of this GSTIN need not wait for those before it.
@@ -302,6 +364,33 @@ mod tests {
         assert_eq!(low.stand_back(&gstin()).await, None);
         assert_eq!(high.stand_back(&gstin()).await, Some(MINUTE));
         assert!(high.own_of_late().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replica_whose_word_was_late_stands_back_for_those_that_were_heard_before_it() {
+        let second = Duration::from_secs(1);
+        for (late, stands_back) in [(false, None), (true, Some(MINUTE))] {
+            let logins = replica("a");
+            logins.hears(true);
+            logins.heard("b", gstin());
+            assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+            let hearing = async {
+                if !late {
+                    logins.heard_own(gstin());
+                }
+                tokio::time::sleep(second).await;
+                logins.heard("c", gstin());
+                tokio::time::sleep(second).await;
+                logins.heard_own(gstin());
+            };
+            let gstin = gstin();
+            let (ended, ()) = tokio::join!(logins.stand_back(&gstin), hearing);
+            assert_eq!(ended, stands_back, "late: {late}");
+        }
+        let mute = replica("a");
+        mute.hears(true);
+        assert_eq!(mute.take(gstin(), FOUR), Ok(()));
+        assert_eq!(mute.stand_back(&gstin()).await, None, "nothing comes back");
     }
 
     #[tokio::test(start_paused = true)]

@@ -331,9 +331,21 @@ impl Limits {
         self.logins.heard(replica, gstin);
     }
 
+    /// What this replica has told of its own login has come back.
+    pub fn heard_own_login(&self, gstin: Gstin) {
+        self.logins.heard_own(gstin);
+    }
+
     /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
     pub fn own_logins_of_late(&self) -> Vec<Gstin> {
         self.logins.own_of_late()
+    }
+
+    /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs.
+    pub fn is_logged_in_elsewhere(&self, gstin: &Gstin) -> bool {
+        let others = self.logins.others_of_late(gstin);
+        let (roll, now) = (self.roll(), Instant::now());
+        others.iter().any(|replica| roll.knew(replica, now))
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
@@ -345,6 +357,11 @@ impl Limits {
     pub fn spacing(&self, account: &Account) -> Duration {
         let share = self.share_of(&account.gstin);
         self.rate_of(account).spacing(share.replicas)
+    }
+
+    /// The same of all replicas together.
+    pub fn spacing_of_all(&self, account: &Account) -> Duration {
+        self.rate_of(account).spacing(NonZeroU32::MIN)
     }
 
     /// In how long this account's GSTIN may call again at its own rate, if nobody else of it does before.

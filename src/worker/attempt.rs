@@ -69,10 +69,12 @@ async fn in_turn(worker: &Worker, case: &Case, gstin: Gstin) -> Ending {
     let entry = match account {
         Some(account) => match worker
             .lanes
-            .enter(&gstin, case.job.class(), worker.around())
+            .enter(&gstin, case.job.class(), worker.around_one(case))
         {
             Ok(entry) => Some(entry),
-            Err(NoTurn::Full | NoTurn::Twin) => return swept(worker, case, &account),
+            Err(NoTurn::Full | NoTurn::Twin | NoTurn::PassedOn) => {
+                return swept(worker, case, &account);
+            }
         },
         None => None,
     };
@@ -276,6 +278,7 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
             why: "lane",
         },
         NoTurn::Twin => copies::twin(worker, case),
+        NoTurn::PassedOn => Ending::PassedOn,
     })
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Worker;
-use super::case::Case;
+use super::case::{Case, LOGIN_RATE};
 use super::lanes::{Closed, PATIENCE};
 use super::paused;
 use super::portal;
@@ -206,20 +206,7 @@ impl<'a> Calls<'a> {
             };
             return Err(Box::new(match no_session {
                 NoSession::Replaced => continue,
-                NoSession::Limited(wait) => {
-                    // Each of its jobs would find the same, as fast as the broker hands them out.
-                    let gstin = self.account.gstin;
-                    self.worker.lanes.close(&gstin, wait, Closed::Login);
-                    // With two portals there may be a session at the other.
-                    let route = self.worker.routes.of(&self.account);
-                    if route.is_some_and(|route| !route.portals().are_two()) {
-                        self.worker.limits.leave_to_others(gstin);
-                    }
-                    Ending::Deferred {
-                        wait,
-                        why: "login rate",
-                    }
-                }
+                NoSession::Limited(wait) => self.login_limited(wait),
                 NoSession::Refused(error) => {
                     self.case.note_code(&label(&error));
                     Ending::GaveUp {
@@ -237,6 +224,33 @@ impl<'a> Calls<'a> {
                 }
                 NoSession::PortalDown(_) => portal::NOT_ASKED,
             }));
+        }
+    }
+
+    /// No login is left for so long. Each of its jobs would find the same, as fast as the broker hands them out: their lane is
+    /// closed, and what another replica can do is left to it.
+    fn login_limited(&self, wait: Duration) -> Ending {
+        let (worker, gstin) = (self.worker, self.account.gstin);
+        // With two portals there may be a session at the other.
+        let route = worker.routes.of(&self.account);
+        let is_one = route.is_some_and(|route| !route.portals().are_two());
+        let closed_for = if is_one && worker.limits.is_logged_in_elsewhere(&gstin) {
+            let every = worker.limits.spacing_of_all(&self.account) / 2;
+            Closed::LoginElsewhere { every }
+        } else {
+            Closed::Login
+        };
+        worker.lanes.close(&gstin, wait, closed_for);
+        if is_one {
+            worker.limits.leave_to_others(gstin);
+        }
+        let (class, around) = (self.case.job.class(), worker.around_one(self.case));
+        if worker.lanes.is_passed_on(&gstin, class, around) {
+            return Ending::PassedOn;
+        }
+        Ending::Deferred {
+            wait,
+            why: LOGIN_RATE,
         }
     }
 

@@ -41,6 +41,9 @@ pub(super) const PORTAL_DOWN: &str = "portal_down";
 /// What an attempt ends with whose request the portal refused without saying why.
 pub(super) const UNEXPLAINED: &str = "unexplained";
 
+/// What a job is deferred with whose GSTIN has no session here, and no login left.
+pub(super) const LOGIN_RATE: &str = "login rate";
+
 /// What a job is deferred with before anybody has looked at it.
 pub(super) const SWEPT: &str = "swept";
 

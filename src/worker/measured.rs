@@ -33,6 +33,7 @@ impl MeasuredLanes {
         let around = Around {
             alone: false,
             replicas: 1,
+            passes_on: false,
             queue: None,
         };
         match self.0.enter(gstin, Class::Bulk, around) {

@@ -256,7 +256,16 @@ impl Worker {
         Around {
             alone: self.credentials.load().accounts.len() <= 1,
             replicas: self.limits.replicas().get(),
+            passes_on: false,
             queue: self.fleet.queue(),
+        }
+    }
+
+    /// The same for one job. One in doubt would be taken up again before that is old enough to be settled.
+    fn around_one(&self, case: &Case) -> Around {
+        Around {
+            passes_on: !case.in_doubt(),
+            ..self.around()
         }
     }
 

@@ -79,6 +79,8 @@ pub(super) enum Ending {
     NotFoundYet,
     /// A limit, a full lane or a twin of this document stands in the way.
     Deferred { wait: Duration, why: &'static str },
+    /// No login is left here, and another replica has a session.
+    PassedOn,
     /// It failed because the portal is down, for all jobs alike.
     PortalDown {
         /// Something was sent, and nothing came back.
@@ -131,6 +133,8 @@ pub(super) enum Settlement {
     DeadLetter(Reason),
     /// back to its queue → ack
     HandBack,
+    /// back to its queue, for another replica that consumes it → ack
+    PassOn,
     /// nothing: the broker hands it to somebody else
     Leave,
 }
@@ -140,7 +144,7 @@ impl Settlement {
     pub(super) fn ends_job(&self) -> bool {
         match self {
             Self::Answer(_) | Self::DeadLetter(_) => true,
-            Self::Ladder { .. } | Self::HandBack | Self::Leave => false,
+            Self::Ladder { .. } | Self::HandBack | Self::PassOn | Self::Leave => false,
         }
     }
 }
@@ -167,6 +171,8 @@ pub(super) fn settle(ending: &Ending, standing: &Standing<'_>) -> Settlement {
         Ending::SessionRefused { .. } => standing.again(Duration::ZERO, Reason::SessionRefused),
         Ending::NotFoundYet => standing.later(Duration::ZERO),
         Ending::Deferred { wait, .. } => standing.later(*wait),
+        Ending::PassedOn if standing.doubt => standing.later(Duration::ZERO),
+        Ending::PassedOn => Settlement::PassOn,
         // A document that the portal never answers would look like a portal that is down, time and again.
         Ending::PortalDown { sent: true } if standing.portal_down_before => {
             standing.again(Duration::ZERO, Reason::RetriesExhausted)
@@ -530,6 +536,18 @@ mod tests {
                 gave_up(Reason::Panicked),
                 last,
                 Settlement::DeadLetter(Reason::Panicked),
+            ),
+            (
+                "no login left here, and another replica has a session",
+                Ending::PassedOn,
+                last,
+                Settlement::PassOn,
+            ),
+            (
+                "the same, and it is in doubt",
+                Ending::PassedOn,
+                doubtful,
+                on("1m", false),
             ),
             (
                 "stop asked, not started",

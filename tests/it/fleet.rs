@@ -119,13 +119,13 @@ impl<'s> Watch<'s> {
         calls.flatten().max().unwrap_or_default()
     }
 
-    /// When, after `from`, a second has passed in which at least so many calls arrived.
-    fn reached(&self, from: Instant, least: u64) -> Option<Duration> {
-        let mut later = self.looks.iter().filter(|look| look.begun >= from + SECOND);
+    /// When, after `from`, so much time has passed in which at least so many calls arrived.
+    fn reached(&self, from: Instant, within: Duration, least: u64) -> Option<Duration> {
+        let mut later = self.looks.iter().filter(|look| look.begun >= from + within);
         later
             .find(|look| {
                 let mut before = self.looks.iter().rev();
-                let before = before.find(|then| then.ended + SECOND <= look.begun);
+                let before = before.find(|then| then.ended + within <= look.begun);
                 before.is_some_and(|before| look.calls - before.calls >= least)
             })
             .map(|look| look.begun - from)
@@ -171,7 +171,7 @@ async fn limit_of_a_gstin_holds_for_three_replicas_when_a_fourth_joins_and_one_i
     let around = watch
         .most(joins - SECOND, joined)
         .max(watch.most(killed_at, noticed));
-    let again = watch.reached(noticed, LIMIT * 3 / 4);
+    let again = watch.reached(noticed, SECOND, LIMIT * 3 / 4);
     println!(
         "limit {LIMIT}/s: settled {settled:?}, around join and kill {around}, joined in {:?}, kill noticed in {:?}, at \
          the limit again in {again:?}",
@@ -277,22 +277,24 @@ async fn replica_that_may_not_log_in_yet_takes_no_part_of_the_limit_from_the_oth
     };
     let mut stack = Stack::start_with(3, few_logins).await?;
     until_all_have_places(&mut stack.workers).await?;
-    stack.erp.publish(&jobs(600)).await?;
+    stack.erp.publish(&jobs(900)).await?;
     let mut watch = Watch::new(&stack.sandbox);
     let begin = Instant::now();
-    watch.for_a(SECOND * 12).await?;
-    let settled = begin + SECOND * 4;
-    let seen = watch.looks.iter().filter(|look| look.begun >= settled);
-    let seen: Vec<&Look> = seen.collect();
-    let ends = seen.first().zip(seen.last());
-    let (first, last) = ends.context("nothing was seen")?;
-    let (calls, time) = (last.calls - first.calls, last.ended - first.begun);
-    let rate = calls as f64 / time.as_secs_f64();
+    // How soon they have logged in, and what else the machine does, is not theirs. After their first calls, which nobody waits
+    // for; a third would be missing.
+    let (first, span) = (begin + SECOND * 2, SECOND * 5);
+    let least = LIMIT * span.as_secs() * 17 / 20;
+    while watch.reached(first, span, least).is_none() && begin.elapsed() < SOON * 3 {
+        watch.for_a(SECOND).await?;
+    }
+    let reached = watch.reached(first, span, least);
     let most = watch.most(begin, Instant::now());
     let logins = stack.sandbox.calls().await?.logins;
-    println!("limit {LIMIT}/s, {logins} logins: {rate:.1} a second, {most} in the busiest");
+    println!(
+        "limit {LIMIT}/s, {logins} logins: {least} in {span:?} after {reached:?}, {most} in the busiest second"
+    );
     assert_eq!(logins, 2);
-    assert!(rate > LIMIT as f64 * 0.85, "{rate}");
+    assert!(reached.is_some(), "never {least} in {span:?}");
     assert!(most <= MOST, "{most}");
     Ok(())
 }

@@ -52,6 +52,40 @@ async fn replicas_that_start_together_keep_within_the_login_rate_and_answer_ever
     Ok(())
 }
 
+/// Each of these comes to any of them. On the ladder it would wait for half a minute, in its lane for the next login.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn job_that_comes_to_a_replica_without_a_session_is_passed_on_to_one_that_has() -> Result<()>
+{
+    const EACH: usize = 12;
+    const SHORTER_THAN_THE_LADDER: Duration = Duration::from_secs(20);
+    let slow_ladder = |config| rationed(config)?.set("retry.delays", vec!["30s", "1m", "5m"]);
+    let mut stack = Stack::start_with(REPLICAS, slow_ladder).await?;
+    for number in 1..=EACH {
+        for gstin in GSTINS {
+            let (id, class) = (format!("{gstin}/{number}"), number % 3);
+            let document = invoice(gstin, &format!("P/{number}"));
+            let job = match class {
+                0 => Job::new("urgent.generate", document).id(&id),
+                _ => Job::generate(&id, document),
+            };
+            stack.erp.publish(&[job]).await?;
+            let outcomes = stack.outcomes(1, SHORTER_THAN_THE_LADDER).await?;
+            outcomes[&id].assert_signed(false);
+        }
+    }
+    let mut passed_on = 0.0;
+    for worker in &mut stack.workers {
+        let limited = "reason=\"login rate\"";
+        passed_on += worker.metric("irn_worker_deferred_total", limited).await?;
+    }
+    let calls = stack.sandbox.calls().await?;
+    println!("{passed_on} passed on, {} logins", calls.logins);
+    assert!(passed_on > 0.0);
+    assert!(calls.logins <= PER_MINUTE * GSTINS.len() as u64);
+    Ok(())
+}
+
 /// Two of them may log in, and do the work: the others must not have it wait on the ladder instead.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]

@@ -33,8 +33,8 @@ const WAITS: &[Row] = &[
     ),
     wait(
         "login rate",
-        "no session, and the rate of logins is used up",
-        "nothing to do; limits.auth_per_gstin says how often may be logged in",
+        "no session here, and the rate of logins is used up",
+        "nothing to do: where another replica has a session, the job goes back to its queue for that one; limits.auth_per_gstin says how often may be logged in",
     ),
     wait(
         "lane",

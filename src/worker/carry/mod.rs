@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Worker;
-use super::case::{self, Case, DUPLICATE, PORTAL_DOWN, SWEPT, Subject, UNEXPLAINED};
+use super::case::{self, Case, DUPLICATE, LOGIN_RATE, PORTAL_DOWN, SWEPT, Subject, UNEXPLAINED};
 use super::settle::{Ending, Settlement};
 use crate::broker::{DEAD_QUEUE, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::config::Rung;
@@ -42,6 +42,7 @@ pub(super) async fn carry_out(
         }
         Settlement::DeadLetter(reason) => dead_lettered(worker, &case, ending, *reason).await,
         Settlement::HandBack => handed_back(worker, &case).await,
+        Settlement::PassOn => passed_on(worker, &case, ending).await,
         Settlement::Leave => Err(Lost),
     };
     match (done, ending) {
@@ -161,6 +162,17 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
     Ok(())
 }
 
+/// Back to its queue, which hands it to another replica, or to this one again.
+async fn passed_on(worker: &Worker, case: &Case, ending: &Ending) -> Result<(), Lost> {
+    let code = code_of(case, ending);
+    worker.recent.waited(&code);
+    telemetry::job_passed_on(case.about(), LOGIN_RATE);
+    let (jobs, attempt) = (JOBS_EXCHANGE.to_owned(), case.job.attempt);
+    again(worker, case, jobs, attempt, Some(&code), None).await?;
+    worker.crash.at(Point::HandBackConfirmed);
+    Ok(())
+}
+
 /// Publishes the job again: the same body under new headers.
 async fn again(
     worker: &Worker,
@@ -270,6 +282,7 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
         | Ending::Unknown { .. }
         | Ending::NotFoundYet
         | Ending::Deferred { .. }
+        | Ending::PassedOn
         | Ending::PortalDown { .. }
         | Ending::SessionRefused { .. }
         | Ending::HandedBack
@@ -304,6 +317,10 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         Ending::Deferred { why, .. } => {
             let decides = before.filter(|code| case::decides_later(code));
             decides.unwrap_or(why).to_owned()
+        }
+        Ending::PassedOn => {
+            let decides = before.filter(|code| case::decides_later(code));
+            decides.unwrap_or(LOGIN_RATE).to_owned()
         }
         _ => case.last_code().unwrap_or_default(),
     }

@@ -293,6 +293,7 @@ impl<'a> Said<'a> {
             | Ending::Unknown { .. }
             | Ending::NotFoundYet
             | Ending::Deferred { .. }
+            | Ending::PassedOn
             | Ending::PortalDown { .. }
             | Ending::SessionRefused { .. }
             | Ending::GaveUp { .. }

@@ -88,6 +88,11 @@ impl Common {
 pub(in crate::worker) enum Closed {
     /// There is no session, and no login is left: mostly not for long, and another replica may have one.
     Login,
+    /// The same, and another replica has one.
+    LoginElsewhere {
+        /// No more often than this all of them together can take one.
+        every: Duration,
+    },
     /// Its rate is that slow, for all replicas and all the time.
     Rate,
 }
@@ -118,6 +123,8 @@ struct State {
     /// Until then nobody could go on in a place.
     closed_until: Option<Instant>,
     closed_for: Closed,
+    /// When the next one may be passed on to another replica.
+    passes_on: Instant,
     /// When a job last came.
     urgent_seen: Option<Instant>,
     bulk_seen: Option<Instant>,
@@ -260,6 +267,7 @@ impl Lane {
                 course: Course::new(Instant::now()),
                 closed_until: None,
                 closed_for: Closed::Login,
+                passes_on: Instant::now(),
                 urgent_seen: None,
                 bulk_seen: None,
             }),
@@ -301,6 +309,26 @@ impl Lane {
         let mut state = self.lock();
         state.closed_until = Some(until);
         state.closed_for = closed_for;
+    }
+
+    /// How often those may be passed on that cannot go on now; none unless another replica can do them.
+    pub(super) fn passes_on_every(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.closed_until(Instant::now())?;
+        match state.closed_for {
+            Closed::LoginElsewhere { every } => Some(every),
+            Closed::Login | Closed::Rate => None,
+        }
+    }
+
+    /// When the next one may be passed on.
+    pub(super) fn passes_on(&self) -> Instant {
+        self.lock().passes_on
+    }
+
+    /// The one after it may be passed on then.
+    pub(super) fn next_passes_on(&self, then: Instant) {
+        self.lock().passes_on = then;
     }
 
     /// Hands the free places to those in line.

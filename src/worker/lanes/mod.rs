@@ -51,6 +51,12 @@ const KEPT_PART: u32 = 16;
 /// So many a second go to the ladder to see who stands behind them, by all replicas together.
 const PROBES: u32 = 300;
 
+/// So many a second are passed on to other replicas, by all of them together.
+const PASSED_ON: u32 = 500;
+
+/// Those that have asked for a session together are passed on together, as far as they would be within this time.
+const SOON: Duration = Duration::from_secs(1);
+
 /// All lanes of this process.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -76,6 +82,8 @@ struct Watch {
     bulk: (bool, Instant),
     /// When the next probe goes.
     probe: Instant,
+    /// When the next one may be passed on to another replica.
+    passes_on: Instant,
 }
 
 /// How large a window the lanes share.
@@ -92,6 +100,8 @@ pub(super) struct Around {
     pub(super) alone: bool,
     /// Replicas that consume the same queue.
     pub(super) replicas: u32,
+    /// The job may be published to its queue again for one of them to take.
+    pub(super) passes_on: bool,
     /// How many bulk jobs wait in the queue, if that is known.
     pub(super) queue: Option<u32>,
 }
@@ -150,6 +160,8 @@ pub(super) enum NoTurn {
     Full,
     /// The same document is being worked on: a twin message, or the same one handed out again.
     Twin,
+    /// It is to be done by another replica.
+    PassedOn,
 }
 
 /// A job that its lane has let in.
@@ -174,6 +186,8 @@ enum Waits {
     Until(Instant),
     /// Then it is decided anew.
     ForNow(Instant),
+    /// Then it goes to another replica.
+    PassedOn(Instant),
 }
 
 impl Lanes {
@@ -204,6 +218,7 @@ impl Lanes {
                 urgent: (false, now),
                 bulk: (false, now),
                 probe: now,
+                passes_on: now,
             }),
             started: now,
         }
@@ -269,6 +284,9 @@ impl Lanes {
         let now = Instant::now();
         let standing = lane.standing(class);
         if let Some(until) = standing.closed_until {
+            if let Some(at) = self.passed_on_at(lane, class, around, until) {
+                return Some(Waits::PassedOn(at));
+            }
             return Some(self.waits_outside(&standing, class, around, until));
         }
         let mut look = Look {
@@ -307,7 +325,7 @@ impl Lanes {
         let left = self.window.saturating_sub(self.common.held.get(class));
         let in_share = standing.held < self.share && standing.held < left;
         let probes = match standing.closed_for {
-            Closed::Login => self.is_wanted(class, now),
+            Closed::Login | Closed::LoginElsewhere { .. } => self.is_wanted(class, now),
             Closed::Rate => true,
         };
         if in_share || around.alone || !probes {
@@ -315,6 +333,43 @@ impl Lanes {
         } else {
             Waits::Until(self.next_probe(around.replicas, now))
         }
+    }
+
+    /// Whether one that cannot go on for want of a login is passed on to a replica that has one, now.
+    pub(super) fn is_passed_on(&self, gstin: &Gstin, class: Class, around: Around) -> bool {
+        let soon = Instant::now() + SOON;
+        let at = self.passed_on_at(&self.lane(gstin), class, around, soon);
+        at.is_some()
+    }
+
+    /// When one more that cannot go on for want of a login is passed on to a replica that has one, if it may be by then. It is
+    /// put behind all that stand in the queue, so that they are to be few; and it may come back here at once, so that no
+    /// more go than the others can take.
+    fn passed_on_at(
+        &self,
+        lane: &Lane,
+        class: Class,
+        around: Around,
+        until: Instant,
+    ) -> Option<Instant> {
+        let is_short = match class {
+            Class::Urgent => true,
+            Class::Bulk => around.queue.is_some_and(|queue| queue <= self.window),
+        };
+        let every = lane.passes_on_every()?;
+        if !around.passes_on || !is_short {
+            return None;
+        }
+        let now = Instant::now();
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = watch.passes_on.max(lane.passes_on()).max(now);
+        if at > until {
+            return None;
+        }
+        let all = Duration::from_secs(1) * around.replicas / PASSED_ON;
+        watch.passes_on = watch.passes_on.max(now) + all;
+        lane.next_passes_on(at + every);
+        Some(at)
     }
 
     /// Nobody of this GSTIN can go on for so long.
@@ -432,7 +487,7 @@ impl Entry<'_> {
         let mut place = match stand {
             Stand::InPlace(place) => place,
             Stand::InLine(mut line, mut waits) => loop {
-                let (Waits::Until(until) | Waits::ForNow(until)) = waits;
+                let (Waits::Until(until) | Waits::ForNow(until) | Waits::PassedOn(until)) = waits;
                 if let Ok(place) = tokio::time::timeout_at(until, &mut line).await {
                     // The lane is held, and it drops nobody who stands in line.
                     break place.map_err(|_| NoTurn::Full)?;
@@ -446,6 +501,7 @@ impl Entry<'_> {
                 let next = match waits {
                     Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around),
                     Waits::Until(_) | Waits::ForNow(_) => None,
+                    Waits::PassedOn(_) => return Err(NoTurn::PassedOn),
                 };
                 waits = next.ok_or(NoTurn::Full)?;
             },

@@ -9,6 +9,7 @@ const SPACING: Duration = Duration::from_millis(100);
 const AROUND: Around = Around {
     alone: false,
     replicas: 1,
+    passes_on: false,
     queue: None,
 };
 
@@ -398,6 +399,61 @@ async fn a_closed_lane_lets_nobody_go_on_and_opens_again_for_those_in_line() {
         let waited = waited.unwrap();
         assert!(waited >= Duration::from_secs(2), "{waited:?}");
         assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_it_can_take_them() {
+    let every = Duration::from_millis(50);
+    let one = Around {
+        replicas: 2,
+        passes_on: true,
+        queue: Some(128),
+        ..AROUND
+    };
+    let in_doubt = Around {
+        passes_on: false,
+        ..one
+    };
+    let behind_many = Around {
+        queue: Some(129),
+        ..one
+    };
+    let behind_unknown = Around { queue: None, ..one };
+    for (class, around, elsewhere, passed_on) in [
+        (Class::Bulk, one, true, true),
+        (Class::Bulk, one, false, false),
+        (Class::Bulk, in_doubt, true, false),
+        (Class::Bulk, behind_many, true, false),
+        (Class::Bulk, behind_unknown, true, false),
+        (Class::Urgent, behind_many, true, true),
+    ] {
+        let lanes = Arc::new(lanes(64, 8));
+        let closed_for = if elsewhere {
+            Closed::LoginElsewhere { every }
+        } else {
+            Closed::Login
+        };
+        lanes.close(&gstin(), PATIENCE, closed_for);
+        let began = Instant::now();
+        let mut waiting = tokio::task::JoinSet::new();
+        for n in 0..120 {
+            let lanes = Arc::clone(&lanes);
+            waiting.spawn(async move {
+                let entry = lanes.enter(&gstin(), class, around)?;
+                let turn = entry.turn(Some(irn(n))).await;
+                turn.map(|_| began.elapsed())
+            });
+        }
+        let ends = waiting.join_all().await;
+        let left = ends.iter().filter(|end| **end == Err(NoTurn::PassedOn));
+        let left = left.count();
+        // The others would have to wait for as long as it is closed, and find it open.
+        assert_eq!(left, if passed_on { 100 } else { 0 }, "{around:?}");
+        lanes.close(&gstin(), PATIENCE, closed_for);
+        let at_once = (0..100).filter(|_| lanes.is_passed_on(&gstin(), class, around));
+        let at_once = at_once.count();
+        assert_eq!(at_once, if passed_on { 20 } else { 0 }, "{around:?}");
     }
 }
 
