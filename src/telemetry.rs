@@ -324,9 +324,9 @@ pub fn job_dead_lettered(about: About<'_>, reason: Reason, code: &str, unknown: 
 
 /// A job was published to its queue again, for another replica to do it.
 pub fn job_passed_on(about: About<'_>, reason: &'static str) {
-    counter!("irn_worker_deferred_total", "reason" => reason).increment(1);
+    counter!("irn_worker_passed_on_total").increment(1);
     if let Some(span) = about.span {
-        span.handed_back();
+        span.passed_on(reason);
     }
     let (job, gstin, attempt) = (about.job_id, about.gstin(), about.attempt);
     debug!(

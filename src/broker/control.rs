@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::{Fuse, FusedFuture as _};
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,
@@ -115,8 +116,12 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
         };
         let attached = Instant::now();
         let mut log: Option<Log> = None;
+        // Words are heard meanwhile: a stream without a leader lets one wait.
+        let opening = Fuse::terminated();
+        let mut opening = std::pin::pin!(opening);
         self.log.connected(attached);
         while words.is_some() || !self.log.is_given_up() {
+            let is_wanted = log.is_none() && opening.is_terminated();
             tokio::select! {
                 delivery = next_word(&mut words) => match delivery {
                     Some(Ok(delivery)) => (self.heed)(Heard::Word(&delivery.data)),
@@ -128,12 +133,13 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
                 Some(word) = self.tell.words.recv() => if let Some((channel, _)) = words.as_ref().filter(|_| !self.mute) {
                     say(channel, CONTROL_EXCHANGE, &word, Properties::default()).await;
                 },
-                () = self.log.is_due(), if log.is_none() => {
-                    match self.log.open(connection, self.declared, &mut self.heed).await {
-                        Ok(opened) => log = opened,
-                        Err(()) => return,
-                    }
+                () = self.log.is_due(), if is_wanted => {
+                    opening.set(Log::open(connection, self.declared).fuse());
                 }
+                opened = &mut opening => match self.log.opened(opened, &mut self.heed) {
+                    Ok(opened) => log = opened,
+                    Err(()) => return,
+                },
                 () = read_on(&mut log, &mut self.heed) => {
                     log = None;
                     self.log.lost();

@@ -101,25 +101,24 @@ impl LogWatch {
         self.due = Instant::now() + self.again.next_delay();
     }
 
-    /// Begins to read it, if that is possible. An error: the connection is of no use.
-    pub(super) async fn open(
+    /// Its reading has begun, or could not. An error: the connection is of no use.
+    pub(super) fn opened(
         &mut self,
-        connection: &Connection,
-        declared: Option<&Topology>,
+        opened: Result<Log, BrokerError>,
         heed: &mut impl FnMut(Heard<'_>),
     ) -> Result<Option<Log>, ()> {
-        match timed(Log::open(connection, declared)).await {
-            Ok(Ok(log)) => {
+        match opened {
+            Ok(log) => {
                 self.missed_since = None;
                 self.opened = Instant::now();
                 heed(Heard::LogBegins);
                 Ok(Some(log))
             }
-            Ok(Err(error @ BrokerError::Topology { .. })) => {
+            Err(error @ BrokerError::Topology { .. }) => {
                 self.missed(&error, heed);
                 Ok(None)
             }
-            Ok(Err(error)) | Err(error) => {
+            Err(error) => {
                 self.missed(&error, heed);
                 Err(())
             }
@@ -155,7 +154,15 @@ struct Unread {
 }
 
 impl Log {
-    async fn open(
+    /// Begins to read it, if that is possible.
+    pub(super) async fn open(
+        connection: &Connection,
+        declared: Option<&Topology>,
+    ) -> Result<Self, BrokerError> {
+        timed(Self::attach(connection, declared)).await?
+    }
+
+    async fn attach(
         connection: &Connection,
         declared: Option<&Topology>,
     ) -> Result<Self, BrokerError> {

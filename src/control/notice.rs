@@ -1,7 +1,7 @@
 //! What replicas tell one another over the same exchange as the operators' orders.
 //!
-//! One rule: notices only ever make a replica hold back. Who forges one makes others wait, go at a quarter of their rate, or
-//! look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody and
+//! One rule: notices only ever make a replica hold back. Who forges one makes others wait, pass jobs on, go at a quarter of their
+//! rate, or look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody and
 //! fails no job. One notice lets others do more: a replica that leaves a GSTIN to them. It counts only from one that is known by
 //! name, and who may forge it could pause everybody as well.
 

@@ -28,6 +28,9 @@ const SPREAD: std::ops::Range<u64> = 200..1_200;
 /// What replicas tell one another arrives within this time. Whoever is about to log in listens for so long.
 const HEARD_WITHIN: Duration = Duration::from_millis(400);
 
+/// Words that are heard within this time of one another may come to another replica the other way round.
+const SAME_MOMENT: Duration = Duration::from_millis(50);
+
 /// Its own word that it logs in comes back to a replica within this time, or it does not wait for it any longer.
 const OWN_HEARD_WITHIN: Duration = Duration::from_secs(3);
 
@@ -122,6 +125,17 @@ impl Logins {
             Hearing::Since(Instant::now())
         } else {
             Hearing::Never
+        });
+    }
+
+    /// What they say is not heard for now, nor what we say.
+    pub(super) fn lost_others(&self) {
+        self.hearing.send_if_modified(|hearing| {
+            let heard = matches!(hearing, Hearing::Since(_));
+            if heard {
+                *hearing = Hearing::NotYet;
+            }
+            heard
         });
     }
 
@@ -237,8 +251,8 @@ impl Logins {
         }
     }
 
-    /// Listens for a moment after the others have heard that one was taken. Where others took theirs in the same moment and
-    /// it is one too many, those with the lower names go first; the others say how long to wait.
+    /// Listens for a moment after the others have heard that one was taken. Where it is one too many, those go that were heard
+    /// first, in the same moment those with the lower names; the others say how long to wait.
     async fn stand_back(&self, gstin: &Gstin) -> Option<Duration> {
         let told = self.own_came_back(gstin).await;
         tokio::time::sleep_until(told + HEARD_WITHIN).await;
@@ -246,10 +260,18 @@ impl Logins {
         let mut logins = self.fleet.get_mut(gstin)?;
         let own = logins.iter().rposition(|login| login.replica.is_none())?;
         let is_ahead = |(place, login): &(usize, &Login)| {
-            let same_moment = login.at + HEARD_WITHIN >= told;
-            let other = login.replica.as_ref();
-            self.is_recent(login)
-                && other.map_or(*place < own, |name| !same_moment || *name < us.replica)
+            let (before, after) = (login.at < told, login.at > told);
+            let apart = if before {
+                told - login.at
+            } else {
+                login.at - told
+            };
+            let is_first = match &login.replica {
+                None => *place < own,
+                Some(name) if apart <= SAME_MOMENT => *name < us.replica,
+                Some(_) => !after,
+            };
+            self.is_recent(login) && is_first
         };
         let ahead = logins.iter().enumerate().filter(is_ahead).count();
         if ahead < self.most() {

@@ -323,6 +323,7 @@ impl Limits {
     /// What they tell is not heard for now: who has left a GSTIN to us may be back.
     pub fn lost_others(&self) {
         self.hears_now.store(false, Ordering::Relaxed);
+        self.logins.lost_others();
         self.idle.forget_others();
     }
 
@@ -341,11 +342,16 @@ impl Limits {
         self.logins.own_of_late()
     }
 
-    /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs.
+    /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs: who has lost its
+    /// session says that it is idle.
     pub fn is_logged_in_elsewhere(&self, gstin: &Gstin) -> bool {
+        let now = Instant::now();
+        let idle = self.idle.others(gstin, now);
+        let is_idle = |replica: &str| idle.iter().any(|name| **name == *replica);
         let others = self.logins.others_of_late(gstin);
-        let (roll, now) = (self.roll(), Instant::now());
-        others.iter().any(|replica| roll.knew(replica, now))
+        let roll = self.roll();
+        let mut others = others.iter();
+        others.any(|replica| roll.knew(replica, now) && !is_idle(replica))
     }
 
     /// The next login of this GSTIN need not wait for those before it: they were with other credentials.

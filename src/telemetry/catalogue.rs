@@ -74,7 +74,7 @@ const fn spreads(
 }
 
 /// All of them: those of jobs first, then of the portal, the limits, the broker, and the process.
-pub const METRICS: [Metric; 34] = [
+pub const METRICS: [Metric; 35] = [
     counts(
         "irn_worker_jobs_total",
         &["operation", "status"],
@@ -99,6 +99,11 @@ pub const METRICS: [Metric; 34] = [
         "irn_worker_deferred_total",
         &["reason"],
         "Jobs that went to the ladder without an attempt, by what they wait for.",
+    ),
+    counts(
+        "irn_worker_passed_on_total",
+        &[],
+        "Jobs that went back to their queue for another replica, which has a session where this one may not log in.",
     ),
     counts(
         "irn_worker_unknown_outcomes",
@@ -284,6 +289,7 @@ fn begin() {
     }
     counter!("irn_worker_signature_total", "result" => "bad").absolute(0);
     counter!("irn_worker_unknown_outcomes").absolute(0);
+    counter!("irn_worker_passed_on_total").absolute(0);
     counter!("irn_worker_refusals_repeated_total").absolute(0);
     counter!("irn_worker_results_undeliverable_total").absolute(0);
     counter!("irn_worker_token_contention_total").absolute(0);

@@ -61,7 +61,7 @@ impl Recent {
         tally(of_status, bounded_code(code), Timestamp::now());
     }
 
-    /// A job went to the ladder, or to another replica.
+    /// A job went to the ladder.
     pub fn waited(&self, why: &str) {
         tally(
             &mut self.tallies().waited,
@@ -91,7 +91,7 @@ impl Recent {
     }
 }
 
-/// What a job waits for: a code, or two words of the worker's own.
+/// What a job waits for: a code, or two words as the worker's own are.
 fn bounded_wait(why: &str) -> &str {
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     match why.split_once(' ') {

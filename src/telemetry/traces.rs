@@ -256,6 +256,13 @@ impl JobSpan {
         ]);
     }
 
+    pub(super) fn passed_on(&self, reason: &'static str) {
+        self.tell([
+            KeyValue::new("irn.settlement", "passed_on"),
+            KeyValue::new("irn.code", reason),
+        ]);
+    }
+
     pub(super) fn handed_back(&self) {
         self.tell([KeyValue::new("irn.settlement", "handed_back")]);
     }

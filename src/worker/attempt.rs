@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
+use super::case::{Case, DOES_NOT_FIT, LOGIN_RATE, SWEPT, Subject};
 use super::copies;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
@@ -162,7 +162,8 @@ async fn turn_and_slot(
 ) -> Result<Turn, Box<Ending>> {
     let (class, gstin) = (case.job.class(), account.gstin);
     let waiting = async {
-        let turn = entry.turn(case.has_to_itself()).await?;
+        let around = || worker.around_one(case);
+        let turn = entry.turn(case.has_to_itself(), around).await?;
         case.comes_to_head(at_head(worker, class, account, &turn).await?);
         let of_route = match route.slots() {
             // A route that is slow must not keep deliveries of others waiting behind its own.
@@ -278,6 +279,10 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
             why: "lane",
         },
         NoTurn::Twin => copies::twin(worker, case),
+        NoTurn::PassedOn if case.in_doubt() => Ending::Deferred {
+            wait: planned_return(worker, case, account),
+            why: LOGIN_RATE,
+        },
         NoTurn::PassedOn => Ending::PassedOn,
     })
 }

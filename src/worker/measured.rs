@@ -37,7 +37,7 @@ impl MeasuredLanes {
             queue: None,
         };
         match self.0.enter(gstin, Class::Bulk, around) {
-            Ok(entry) => entry.turn(Some(irn)).await.is_ok(),
+            Ok(entry) => entry.turn(Some(irn), || around).await.is_ok(),
             Err(_) => false,
         }
     }

@@ -126,6 +126,8 @@ impl<'s> Watch<'s> {
             .find(|look| {
                 let mut before = self.looks.iter().rev();
                 let before = before.find(|then| then.ended + within <= look.begun);
+                // Or it says nothing of so much time.
+                let before = before.filter(|then| look.begun - then.begun <= within * 6 / 5);
                 before.is_some_and(|before| look.calls - before.calls >= least)
             })
             .map(|look| look.begun - from)

@@ -52,15 +52,13 @@ async fn replicas_that_start_together_keep_within_the_login_rate_and_answer_ever
     Ok(())
 }
 
-/// Each of these comes to any of them. On the ladder it would wait for half a minute, in its lane for the next login.
+/// Each of these comes to any of them. On the ladder it would wait for seconds, in its lane for the next login.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn job_that_comes_to_a_replica_without_a_session_is_passed_on_to_one_that_has() -> Result<()>
 {
     const EACH: usize = 12;
-    const SHORTER_THAN_THE_LADDER: Duration = Duration::from_secs(20);
-    let slow_ladder = |config| rationed(config)?.set("retry.delays", vec!["30s", "1m", "5m"]);
-    let mut stack = Stack::start_with(REPLICAS, slow_ladder).await?;
+    let mut stack = Stack::start_with(REPLICAS, rationed).await?;
     for number in 1..=EACH {
         for gstin in GSTINS {
             let (id, class) = (format!("{gstin}/{number}"), number % 3);
@@ -69,20 +67,22 @@ async fn job_that_comes_to_a_replica_without_a_session_is_passed_on_to_one_that_
                 0 => Job::new("urgent.generate", document).id(&id),
                 _ => Job::generate(&id, document),
             };
-            stack.erp.publish(&[job]).await?;
-            let outcomes = stack.outcomes(1, SHORTER_THAN_THE_LADDER).await?;
-            outcomes[&id].assert_signed(false);
+            stack.settle(job).await?.assert_signed(false);
         }
     }
-    let mut passed_on = 0.0;
+    let (mut passed_on, mut deferred) = (0.0, 0.0);
     for worker in &mut stack.workers {
-        let limited = "reason=\"login rate\"";
-        passed_on += worker.metric("irn_worker_deferred_total", limited).await?;
+        passed_on += worker.metric("irn_worker_passed_on_total", "").await?;
+        deferred += worker.metric("irn_worker_deferred_total", "").await?;
     }
     let calls = stack.sandbox.calls().await?;
-    println!("{passed_on} passed on, {} logins", calls.logins);
+    println!(
+        "{passed_on} passed on, {deferred} deferred, {} logins",
+        calls.logins
+    );
     assert!(passed_on > 0.0);
-    assert!(calls.logins <= PER_MINUTE * GSTINS.len() as u64);
+    // Those that stood back may have.
+    assert!(deferred < 10.0, "{deferred}");
     Ok(())
 }
 

@@ -355,3 +355,22 @@ async fn calls_for_a_gstin_that_was_left_to_the_others_wait_until_they_have_hear
     assert_eq!(granted.count(), 5, "{calls:?}");
     assert_eq!(*told.lock().unwrap(), [Word::Idle, Word::Returns]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_logged_in_of_late_can_do_the_jobs_while_it_is_there_and_has_its_session() {
+    let limits = limits(rate(12, 1), rate(1000, 1));
+    let gstin = account("29AAGCE4783K1Z1").gstin;
+    limits.announce_as("a".into(), Box::new(|_, _| {}));
+    limits.hears_others(true);
+    limits.share_among(NonZeroU32::new(2).unwrap());
+    let can_be_done = || limits.is_logged_in_elsewhere(&gstin);
+    assert!(!can_be_done());
+    limits.heard_login("b", gstin);
+    assert!(!can_be_done(), "nobody has that name");
+    limits.heard_name("b");
+    assert!(can_be_done());
+    limits.heard_idle("b", gstin);
+    assert!(!can_be_done(), "it has lost its session");
+    limits.heard_return("b", gstin);
+    assert!(can_be_done());
+}

@@ -77,11 +77,13 @@ impl Unreadable {
         };
         let mut pointer = String::new();
         for step in self.0.steps.iter().rev().take(most) {
-            if pointer.len() + step.len() > LONGEST_TOLD {
-                break;
-            }
+            let before = pointer.len();
             pointer.push('/');
             push_escaped(&mut pointer, step);
+            if pointer.len() > LONGEST_TOLD {
+                pointer.truncate(before);
+                break;
+            }
         }
         pointer
     }

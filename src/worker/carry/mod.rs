@@ -165,7 +165,6 @@ async fn handed_back(worker: &Worker, case: &Case) -> Result<(), Lost> {
 /// Back to its queue, which hands it to another replica, or to this one again.
 async fn passed_on(worker: &Worker, case: &Case, ending: &Ending) -> Result<(), Lost> {
     let code = code_of(case, ending);
-    worker.recent.waited(&code);
     telemetry::job_passed_on(case.about(), LOGIN_RATE);
     let (jobs, attempt) = (JOBS_EXCHANGE.to_owned(), case.job.attempt);
     again(worker, case, jobs, attempt, Some(&code), None).await?;

@@ -90,7 +90,7 @@ pub(in crate::worker) enum Closed {
     Login,
     /// The same, and another replica has one.
     LoginElsewhere {
-        /// No more often than this all of them together can take one.
+        /// No more often than this is one passed on, by all of them together.
         every: Duration,
     },
     /// Its rate is that slow, for all replicas and all the time.
@@ -124,7 +124,8 @@ struct State {
     closed_until: Option<Instant>,
     closed_for: Closed,
     /// When the next one may be passed on to another replica.
-    passes_on: Instant,
+    urgent_passes_on: Instant,
+    bulk_passes_on: Instant,
     /// When a job last came.
     urgent_seen: Option<Instant>,
     bulk_seen: Option<Instant>,
@@ -142,6 +143,13 @@ impl State {
         match class {
             Class::Urgent => &mut self.urgent_seen,
             Class::Bulk => &mut self.bulk_seen,
+        }
+    }
+
+    fn passes_on(&mut self, class: Class) -> &mut Instant {
+        match class {
+            Class::Urgent => &mut self.urgent_passes_on,
+            Class::Bulk => &mut self.bulk_passes_on,
         }
     }
 
@@ -267,7 +275,8 @@ impl Lane {
                 course: Course::new(Instant::now()),
                 closed_until: None,
                 closed_for: Closed::Login,
-                passes_on: Instant::now(),
+                urgent_passes_on: Instant::now(),
+                bulk_passes_on: Instant::now(),
                 urgent_seen: None,
                 bulk_seen: None,
             }),
@@ -321,14 +330,14 @@ impl Lane {
         }
     }
 
-    /// When the next one may be passed on.
-    pub(super) fn passes_on(&self) -> Instant {
-        self.lock().passes_on
+    /// When the next one of this class may be passed on.
+    pub(super) fn passes_on(&self, class: Class) -> Instant {
+        *self.lock().passes_on(class)
     }
 
     /// The one after it may be passed on then.
-    pub(super) fn next_passes_on(&self, then: Instant) {
-        self.lock().passes_on = then;
+    pub(super) fn next_passes_on(&self, class: Class, then: Instant) {
+        *self.lock().passes_on(class) = then;
     }
 
     /// Hands the free places to those in line.

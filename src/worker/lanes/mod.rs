@@ -55,7 +55,9 @@ const PROBES: u32 = 300;
 const PASSED_ON: u32 = 500;
 
 /// Those that have asked for a session together are passed on together, as far as they would be within this time.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = SECOND;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// All lanes of this process.
 #[derive(Debug)]
@@ -169,7 +171,6 @@ pub(super) enum NoTurn {
 pub(super) struct Entry<'l> {
     lanes: &'l Lanes,
     class: Class,
-    around: Around,
     stand: Stand,
     held: Held,
 }
@@ -250,7 +251,6 @@ impl Lanes {
         Ok(Entry {
             lanes: self,
             class,
-            around,
             stand,
             held,
         })
@@ -344,7 +344,7 @@ impl Lanes {
 
     /// When one more that cannot go on for want of a login is passed on to a replica that has one, if it may be by then. It is
     /// put behind all that stand in the queue, so that they are to be few; and it may come back here at once, so that no
-    /// more go than the others can take.
+    /// more go than others could take.
     fn passed_on_at(
         &self,
         lane: &Lane,
@@ -362,13 +362,12 @@ impl Lanes {
         }
         let now = Instant::now();
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = watch.passes_on.max(lane.passes_on()).max(now);
+        let at = watch.passes_on.max(lane.passes_on(class)).max(now);
         if at > until {
             return None;
         }
-        let all = Duration::from_secs(1) * around.replicas / PASSED_ON;
-        watch.passes_on = watch.passes_on.max(now) + all;
-        lane.next_passes_on(at + every);
+        watch.passes_on = watch.passes_on.max(now) + SECOND * around.replicas / PASSED_ON;
+        lane.next_passes_on(class, at + every * around.replicas);
         Some(at)
     }
 
@@ -473,12 +472,15 @@ impl Lanes {
 }
 
 impl Entry<'_> {
-    /// Waits for the turn, alone with this document.
-    pub(super) async fn turn(self, irn: Option<Irn>) -> Result<Turn, NoTurn> {
+    /// Waits for the turn, alone with this document. `around` says how it looks by now: it may wait for long.
+    pub(super) async fn turn(
+        self,
+        irn: Option<Irn>,
+        around: impl Fn() -> Around,
+    ) -> Result<Turn, NoTurn> {
         let Self {
             lanes,
             class,
-            around,
             stand,
             held,
         } = self;
@@ -499,7 +501,7 @@ impl Entry<'_> {
                 }
                 let is_patient = Instant::now() < entered + CLOSED_PATIENCE;
                 let next = match waits {
-                    Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around),
+                    Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around()),
                     Waits::Until(_) | Waits::ForNow(_) => None,
                     Waits::PassedOn(_) => return Err(NoTurn::PassedOn),
                 };
@@ -514,7 +516,7 @@ impl Entry<'_> {
 }
 
 fn between_probes(replicas: u32) -> Duration {
-    Duration::from_secs(1) * replicas / PROBES
+    SECOND * replicas / PROBES
 }
 
 fn number(count: usize) -> u32 {

@@ -59,7 +59,9 @@ impl Lanes {
     }
 
     async fn turn_of(&self, gstin: &Gstin, class: Class, irn: Irn) -> Result<Turn, NoTurn> {
-        self.enter(gstin, class, AROUND)?.turn(Some(irn)).await
+        self.enter(gstin, class, AROUND)?
+            .turn(Some(irn), || AROUND)
+            .await
     }
 
     /// Somebody else has been here, and may come again.
@@ -142,7 +144,7 @@ async fn gstins_that_fill_the_window_with_their_places_leave_some_of_it_to_one_t
         ..AROUND
     };
     let entry = lanes.enter(&gstins[1], Class::Bulk, alone).unwrap();
-    assert!(entry.turn(Some(irn(2_001))).await.is_ok());
+    assert!(entry.turn(Some(irn(2_001)), || alone).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -441,7 +443,7 @@ async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_i
             let lanes = Arc::clone(&lanes);
             waiting.spawn(async move {
                 let entry = lanes.enter(&gstin(), class, around)?;
-                let turn = entry.turn(Some(irn(n))).await;
+                let turn = entry.turn(Some(irn(n)), || around).await;
                 turn.map(|_| began.elapsed())
             });
         }
@@ -449,12 +451,35 @@ async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_i
         let left = ends.iter().filter(|end| **end == Err(NoTurn::PassedOn));
         let left = left.count();
         // The others would have to wait for as long as it is closed, and find it open.
-        assert_eq!(left, if passed_on { 100 } else { 0 }, "{around:?}");
+        assert_eq!(left, if passed_on { 50 } else { 0 }, "{around:?}");
         lanes.close(&gstin(), PATIENCE, closed_for);
         let at_once = (0..100).filter(|_| lanes.is_passed_on(&gstin(), class, around));
         let at_once = at_once.count();
-        assert_eq!(at_once, if passed_on { 20 } else { 0 }, "{around:?}");
+        assert_eq!(at_once, if passed_on { 10 } else { 0 }, "{around:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_that_waits_is_passed_on_when_the_queue_is_short_by_then_and_urgent_ones_wait_for_no_bulk()
+ {
+    let lanes = lanes(64, 8);
+    let every = Duration::from_secs(1);
+    let closed_for = Closed::LoginElsewhere { every };
+    lanes.close(&gstin(), PATIENCE, closed_for);
+    let around = |queue| Around {
+        passes_on: true,
+        queue: Some(queue),
+        ..AROUND
+    };
+    let entry = lanes.enter(&gstin(), Class::Bulk, around(5_000)).unwrap();
+    tokio::time::advance(PATIENCE / 2).await;
+    lanes.close(&gstin(), PATIENCE, closed_for);
+    let turn = entry.turn(Some(irn(1)), || around(0)).await;
+    assert_eq!(turn.map(drop), Err(NoTurn::PassedOn));
+    let is_passed_on = |class| lanes.is_passed_on(&gstin(), class, around(0));
+    assert!(is_passed_on(Class::Bulk));
+    assert!(!is_passed_on(Class::Bulk), "the next one goes in a second");
+    assert!(is_passed_on(Class::Urgent));
 }
 
 #[tokio::test(start_paused = true)]
