@@ -114,7 +114,8 @@ impl LogWatch {
                 heed(Heard::LogBegins);
                 Ok(Some(log))
             }
-            Err(error @ BrokerError::Topology { .. }) => {
+            // A stream that does not answer says nothing of the connection, which has heartbeats.
+            Err(error @ (BrokerError::Topology { .. } | BrokerError::Timeout(_))) => {
                 self.missed(&error, heed);
                 Ok(None)
             }

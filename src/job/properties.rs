@@ -208,6 +208,9 @@ pub(super) fn carried(properties: &Properties, headers: FieldTable) -> Propertie
     if let Some(value) = properties.content_encoding() {
         carried = carried.with_content_encoding(value.clone());
     }
+    if let Some(value) = properties.priority() {
+        carried = carried.with_priority(*value);
+    }
     if let Some(value) = properties.correlation_id() {
         carried = carried.with_correlation_id(value.clone());
     }

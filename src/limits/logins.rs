@@ -283,7 +283,7 @@ impl Logins {
     }
 
     /// Waits until the last login of our own has come back, so that the others know of it: a machine that is busy is slow to
-    /// tell. Where nothing comes back, the time it was taken.
+    /// tell. Where it does not, all that were heard meanwhile were first; where nobody is heard, it counts from when it was taken.
     async fn own_came_back(&self, gstin: &Gstin) -> Instant {
         let own = || {
             let logins = self.fleet.get(gstin)?;
@@ -303,12 +303,12 @@ impl Logins {
                 }
             }
         };
-        let patience = match *self.hearing.borrow() {
-            Hearing::Since(_) => OWN_HEARD_WITHIN,
-            Hearing::NotYet | Hearing::Never => Duration::ZERO,
-        };
-        let came_back = tokio::time::timeout(patience, coming_back).await;
-        came_back.unwrap_or(taken)
+        match *self.hearing.borrow() {
+            Hearing::Since(_) => {}
+            Hearing::NotYet | Hearing::Never => return taken,
+        }
+        let came_back = tokio::time::timeout(OWN_HEARD_WITHIN, coming_back).await;
+        came_back.unwrap_or_else(|_| Instant::now())
     }
 
     /// The next login of this GSTIN need not wait for those before it.
@@ -409,10 +409,21 @@ mod tests {
             let (ended, ()) = tokio::join!(logins.stand_back(&gstin), hearing);
             assert_eq!(ended, stands_back, "late: {late}");
         }
-        let mute = replica("a");
-        mute.hears(true);
-        assert_eq!(mute.take(gstin(), FOUR), Ok(()));
-        assert_eq!(mute.stand_back(&gstin()).await, None, "nothing comes back");
+        // Nothing comes back.
+        for (others, stands_back) in [(1, None), (2, Some(MINUTE))] {
+            let mute = replica("a");
+            mute.hears(true);
+            let gstin = gstin();
+            assert_eq!(mute.take(gstin, FOUR), Ok(()));
+            let hearing = async {
+                tokio::time::sleep(second).await;
+                for name in ["b", "c"].iter().take(others) {
+                    mute.heard(name, gstin);
+                }
+            };
+            let (ended, ()) = tokio::join!(mute.stand_back(&gstin), hearing);
+            assert_eq!(ended, stands_back, "{others}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

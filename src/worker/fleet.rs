@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use crate::broker::JOBS_QUEUE;
+use crate::broker::{JOBS_QUEUE, URGENT_QUEUE};
 use crate::limits::Replicas;
 use crate::telemetry;
 
@@ -32,6 +32,8 @@ struct Known {
     consuming_since: Option<Instant>,
     /// Jobs that wait in the queue; none after a look that was refused.
     queue: Option<u32>,
+    /// The same of the urgent ones.
+    urgent_queue: Option<u32>,
 }
 
 impl Fleet {
@@ -46,6 +48,11 @@ impl Fleet {
     /// How many jobs wait in the queue, by the last look.
     pub(super) fn queue(&self) -> Option<u32> {
         self.known(|known| known.queue)
+    }
+
+    /// How many urgent jobs wait in theirs.
+    pub(super) fn urgent_queue(&self) -> Option<u32> {
+        self.known(|known| known.urgent_queue)
     }
 
     fn known<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
@@ -68,7 +75,8 @@ impl Worker {
     async fn look(&self) -> bool {
         let seen = self.publisher.consumers_and_messages(JOBS_QUEUE).await;
         let Some((consumers, messages)) = seen else {
-            self.fleet.known(|known| known.queue = None);
+            self.fleet
+                .known(|known| (known.queue, known.urgent_queue) = (None, None));
             return false;
         };
         telemetry::consumers_seen(consumers);
@@ -78,6 +86,9 @@ impl Worker {
             known.replicas.seen(consumers, held)
         });
         self.limits.share_among(replicas);
+        let urgent = self.publisher.consumers_and_messages(URGENT_QUEUE).await;
+        self.fleet
+            .known(|known| known.urgent_queue = urgent.map(|(_, messages)| messages));
         true
     }
 }

@@ -35,6 +35,7 @@ impl MeasuredLanes {
             replicas: 1,
             passes_on: false,
             queue: None,
+            urgent_queue: None,
         };
         match self.0.enter(gstin, Class::Bulk, around) {
             Ok(entry) => entry.turn(Some(irn), || around).await.is_ok(),

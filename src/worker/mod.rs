@@ -258,13 +258,15 @@ impl Worker {
             replicas: self.limits.replicas().get(),
             passes_on: false,
             queue: self.fleet.queue(),
+            urgent_queue: self.fleet.urgent_queue(),
         }
     }
 
-    /// The same for one job. One in doubt would be taken up again before that is old enough to be settled.
+    /// The same for one job. One in doubt would be taken up again before that is old enough to be settled, and one that was handed
+    /// out before must not escape its queue's delivery limit.
     fn around_one(&self, case: &Case) -> Around {
         Around {
-            passes_on: !case.in_doubt(),
+            passes_on: !case.in_doubt() && !case.job.redelivered,
             ..self.around()
         }
     }

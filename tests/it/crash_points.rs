@@ -460,6 +460,71 @@ fn every_crash_point_is_died_at_in_some_story() {
     assert!(missed.is_empty(), "{missed:?}");
 }
 
+/// The survivor has the only session that may be opened.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn job_passed_on_is_done_once_where_the_worker_dies_that_passes_it_on() -> Result<()> {
+    for (number, point) in [Point::Publishing, Point::HandBackConfirmed]
+        .iter()
+        .enumerate()
+    {
+        let one_login = |config: WorkerConfig| config.set("limits.auth_per_gstin", "1/h");
+        let mut stack = Stack::start_with(1, one_login).await?;
+        let job = |n: usize| {
+            let id = format!("PASSED{number}/{n}");
+            Job::generate(&id, invoice(GSTINS[0], &id))
+        };
+        stack.settle(job(0)).await?.assert_signed(false);
+        let armed =
+            one_login(stack.config()?)?.env("IRN_WORKER_CRASH_AT", &format!("{}:1", point.name()));
+        let mut victim = armed.start("the one that dies").await?;
+        // Before it knows the other by name, it would not know whom to leave a job to.
+        eventually(SOON, "its place among two", async || {
+            let status: Value = serde_json::from_str(&victim.admin("/status").await?)?;
+            Ok(status["place"].is_u64().then_some(()))
+        })
+        .await?;
+        let ids: Vec<String> = (1..=6).map(|n| format!("PASSED{number}/{n}")).collect();
+        let mut ledger = Ledger::default();
+        ledger.expect(ids.clone());
+        stack
+            .erp
+            .publish(&(1..=6).map(job).collect::<Vec<_>>())
+            .await?;
+        let status = victim.ended(SOON).await?;
+        let at = point.name();
+        ensure!(
+            status.signal() == Some(Signal::ABORT.as_raw()),
+            "{at}: ended with {status}"
+        );
+        ledger.collect(&stack.broker.url(), ids.len(), SOON).await?;
+        let survivor = stack.worker()?;
+        eventually(SOON, "the survivor to be idle", async || {
+            let idle = survivor.metric("irn_worker_in_flight", "").await? == 0.0;
+            Ok(idle.then_some(()))
+        })
+        .await?;
+        stack.erp.until_no_job_waits(&RUNGS, SOON).await?;
+        ledger.collect_rest(&stack.erp).await?;
+        ledger.ensure_each_answered()?;
+        for entry in ledger.entries() {
+            ensure!(entry.status() == "signed", "{at}: {}", entry.body);
+        }
+        let stats = stack.sandbox.stats().await?;
+        for (name, document) in &stats.documents {
+            ensure!(
+                document.registered && document.duplicates == 0 && document.blind == 0,
+                "{at}: {name}: {document:?}"
+            );
+        }
+        assert_eq!(
+            (stats.documents.len(), stack.sandbox.calls().await?.logins),
+            (7, 1)
+        );
+    }
+    Ok(())
+}
+
 macro_rules! stories {
     ($($test:ident: $story:ident,)+) => {
         $(

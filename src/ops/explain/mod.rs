@@ -29,7 +29,7 @@ pub enum Kind {
     Broker,
     /// How a call ended without a readable answer: `x-irn-error`, and HTTP statuses.
     Transport,
-    /// What a job waits for without an attempt: `x-irn-error`, and the label of `irn_worker_deferred_total`.
+    /// What a job waits for without an attempt: `x-irn-error`, and, on the ladder, the label of `irn_worker_deferred_total`.
     Wait,
     /// The portal's additional information: `info[].code`.
     Info,

@@ -62,7 +62,7 @@ fn heading(kind: Kind) -> (&'static str, &'static str) {
         ),
         Kind::Wait => (
             "Waiting",
-            "`x-irn-error` of a job on the delay ladder that has not been tried, and the label `reason` of `irn_worker_deferred_total`.",
+            "`x-irn-error` of a job that has not been tried, on the delay ladder or back in its queue, and the label `reason` of `irn_worker_deferred_total`.",
         ),
         Kind::Broker => (
             "Moved by the broker",

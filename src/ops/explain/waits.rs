@@ -1,4 +1,4 @@
-//! What a job waits for on the ladder without an attempt, by the words of `x-irn-error`.
+//! What a job waits for without an attempt, mostly on the ladder, by the words of `x-irn-error`.
 
 use super::{Explanation, Kind, NOBODY, OPERATOR, Row};
 
@@ -31,11 +31,13 @@ const WAITS: &[Row] = &[
         "the rate of its GSTIN, or of all together, is used up",
         "nothing to do; limits.per_gstin and limits.total say how fast it may go",
     ),
-    wait(
-        "login rate",
-        "no session here, and the rate of logins is used up",
-        "nothing to do: where another replica has a session, the job goes back to its queue for that one; limits.auth_per_gstin says how often may be logged in",
-    ),
+    Row {
+        code: "login rate",
+        meaning: "no session here, and the rate of logins is used up",
+        fixed_by: NOBODY,
+        remedy: "nothing to do; limits.auth_per_gstin says how often may be logged in",
+        does: "puts the job back into its queue where another replica has a session, and else on the delay ladder for the expected wait; it is not counted as an attempt",
+    },
     wait(
         "lane",
         "as many jobs of its GSTIN are under way as may be",

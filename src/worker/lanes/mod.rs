@@ -106,6 +106,8 @@ pub(super) struct Around {
     pub(super) passes_on: bool,
     /// How many bulk jobs wait in the queue, if that is known.
     pub(super) queue: Option<u32>,
+    /// How many urgent ones wait in theirs.
+    pub(super) urgent_queue: Option<u32>,
 }
 
 /// A job that cannot go on now.
@@ -352,12 +354,8 @@ impl Lanes {
         around: Around,
         until: Instant,
     ) -> Option<Instant> {
-        let is_short = match class {
-            Class::Urgent => true,
-            Class::Bulk => around.queue.is_some_and(|queue| queue <= self.window),
-        };
         let every = lane.passes_on_every()?;
-        if !around.passes_on || !is_short {
+        if !self.may_pass_on(class, around) {
             return None;
         }
         let now = Instant::now();
@@ -369,6 +367,15 @@ impl Lanes {
         watch.passes_on = watch.passes_on.max(now) + SECOND * around.replicas / PASSED_ON;
         lane.next_passes_on(class, at + every * around.replicas);
         Some(at)
+    }
+
+    fn may_pass_on(&self, class: Class, around: Around) -> bool {
+        let queue = match class {
+            Class::Urgent => around.urgent_queue,
+            Class::Bulk => around.queue,
+        };
+        let is_short = queue.is_some_and(|queue| queue <= self.window);
+        around.passes_on && around.replicas > 1 && is_short
     }
 
     /// Nobody of this GSTIN can go on for so long.
@@ -500,10 +507,16 @@ impl Entry<'_> {
                     break place;
                 }
                 let is_patient = Instant::now() < entered + CLOSED_PATIENCE;
+                let around = around();
                 let next = match waits {
-                    Waits::ForNow(_) if is_patient => lanes.waits(held.lane(), class, around()),
-                    Waits::Until(_) | Waits::ForNow(_) => None,
-                    Waits::PassedOn(_) => return Err(NoTurn::PassedOn),
+                    Waits::PassedOn(_) if lanes.may_pass_on(class, around) => {
+                        return Err(NoTurn::PassedOn);
+                    }
+                    // More may stand in the queue by now.
+                    Waits::ForNow(_) | Waits::PassedOn(_) if is_patient => {
+                        lanes.waits(held.lane(), class, around)
+                    }
+                    Waits::Until(_) | Waits::ForNow(_) | Waits::PassedOn(_) => None,
                 };
                 waits = next.ok_or(NoTurn::Full)?;
             },

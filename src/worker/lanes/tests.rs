@@ -11,6 +11,7 @@ const AROUND: Around = Around {
     replicas: 1,
     passes_on: false,
     queue: None,
+    urgent_queue: None,
 };
 
 fn irn(n: u32) -> Irn {
@@ -411,6 +412,7 @@ async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_i
         replicas: 2,
         passes_on: true,
         queue: Some(128),
+        urgent_queue: Some(129),
         ..AROUND
     };
     let in_doubt = Around {
@@ -419,16 +421,20 @@ async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_i
     };
     let behind_many = Around {
         queue: Some(129),
+        urgent_queue: Some(128),
         ..one
     };
     let behind_unknown = Around { queue: None, ..one };
+    let alone = Around { replicas: 1, ..one };
     for (class, around, elsewhere, passed_on) in [
         (Class::Bulk, one, true, true),
         (Class::Bulk, one, false, false),
         (Class::Bulk, in_doubt, true, false),
         (Class::Bulk, behind_many, true, false),
         (Class::Bulk, behind_unknown, true, false),
+        (Class::Bulk, alone, true, false),
         (Class::Urgent, behind_many, true, true),
+        (Class::Urgent, one, true, false),
     ] {
         let lanes = Arc::new(lanes(64, 8));
         let closed_for = if elsewhere {
@@ -467,8 +473,10 @@ async fn job_that_waits_is_passed_on_when_the_queue_is_short_by_then_and_urgent_
     let closed_for = Closed::LoginElsewhere { every };
     lanes.close(&gstin(), PATIENCE, closed_for);
     let around = |queue| Around {
+        replicas: 2,
         passes_on: true,
         queue: Some(queue),
+        urgent_queue: Some(0),
         ..AROUND
     };
     let entry = lanes.enter(&gstin(), Class::Bulk, around(5_000)).unwrap();
@@ -476,9 +484,20 @@ async fn job_that_waits_is_passed_on_when_the_queue_is_short_by_then_and_urgent_
     lanes.close(&gstin(), PATIENCE, closed_for);
     let turn = entry.turn(Some(irn(1)), || around(0)).await;
     assert_eq!(turn.map(drop), Err(NoTurn::PassedOn));
+    // It waits for its time to be passed on, and many come before it is over.
+    let entry = lanes.enter(&gstin(), Class::Bulk, around(0)).unwrap();
+    let behind_many = entry.turn(Some(irn(2)), || around(5_000));
+    let began = Instant::now();
+    assert!(behind_many.await.is_ok(), "the lane is open again");
+    assert!(began.elapsed() >= PATIENCE / 2);
+    lanes.close(&gstin(), PATIENCE, closed_for);
+    tokio::time::advance(every).await;
     let is_passed_on = |class| lanes.is_passed_on(&gstin(), class, around(0));
     assert!(is_passed_on(Class::Bulk));
-    assert!(!is_passed_on(Class::Bulk), "the next one goes in a second");
+    assert!(
+        !is_passed_on(Class::Bulk),
+        "the next one goes in two seconds"
+    );
     assert!(is_passed_on(Class::Urgent));
 }
 
