@@ -138,6 +138,7 @@ fn published_again_it_keeps_the_erps_properties_and_drops_what_would_hurt() {
         .with_reply_to(short("erp.replies"))
         .with_timestamp(1_700_000_000)
         .with_app_id(short("erp"))
+        .with_priority(9)
         .with_user_id(short("erp"))
         .with_expiration(short("1000"))
         .with_delivery_mode(1)
@@ -155,6 +156,7 @@ fn published_again_it_keeps_the_erps_properties_and_drops_what_would_hurt() {
     assert_eq!(again.expiration(), &None, "it would leave the ladder early");
     assert_eq!(again.delivery_mode(), &Some(2));
     assert_eq!(again.timestamp(), &Some(1_700_000_000));
+    assert_eq!(again.priority(), &Some(9));
     let same =
         |value: &Option<lapin::types::ShortString>| value.as_ref().map(|v| v.as_str().to_owned());
     assert_eq!(same(again.message_id()).as_deref(), Some("m-1"));

@@ -260,16 +260,11 @@ impl Logins {
         let mut logins = self.fleet.get_mut(gstin)?;
         let own = logins.iter().rposition(|login| login.replica.is_none())?;
         let is_ahead = |(place, login): &(usize, &Login)| {
-            let (before, after) = (login.at < told, login.at > told);
-            let apart = if before {
-                told - login.at
-            } else {
-                login.at - told
-            };
+            let apart = told.max(login.at) - told.min(login.at);
             let is_first = match &login.replica {
                 None => *place < own,
                 Some(name) if apart <= SAME_MOMENT => *name < us.replica,
-                Some(_) => !after,
+                Some(_) => login.at < told,
             };
             self.is_recent(login) && is_first
         };

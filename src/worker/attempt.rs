@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::accept::accept;
 use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
-use super::case::{Case, DOES_NOT_FIT, LOGIN_RATE, SWEPT, Subject};
+use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::copies;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
 use super::lanes::{AtHead, Deferred, Entry, NoTurn, PATIENCE, Turn};
@@ -279,10 +279,6 @@ fn deferred(worker: &Worker, case: &Case, account: &Account, no_turn: NoTurn) ->
             why: "lane",
         },
         NoTurn::Twin => copies::twin(worker, case),
-        NoTurn::PassedOn if case.in_doubt() => Ending::Deferred {
-            wait: planned_return(worker, case, account),
-            why: LOGIN_RATE,
-        },
         NoTurn::PassedOn => Ending::PassedOn,
     })
 }

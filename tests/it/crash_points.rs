@@ -481,7 +481,8 @@ async fn job_passed_on_is_done_once_where_the_worker_dies_that_passes_it_on() ->
         // Before it knows the other by name, it would not know whom to leave a job to.
         eventually(SOON, "its place among two", async || {
             let status: Value = serde_json::from_str(&victim.admin("/status").await?)?;
-            Ok(status["place"].is_u64().then_some(()))
+            let is_known = status["replicas"] == 2 && status["place"].is_u64();
+            Ok(is_known.then_some(()))
         })
         .await?;
         let ids: Vec<String> = (1..=6).map(|n| format!("PASSED{number}/{n}")).collect();

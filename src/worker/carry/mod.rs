@@ -301,6 +301,11 @@ fn code_of(case: &Case, ending: &Ending) -> String {
     // Nor may a wait hide that there is an e-way bill: the second time it settles the job.
     let before = case.job.last_error.as_deref();
     let is_issued = before.filter(|code| case.in_doubt() && ISSUED_BEFORE.contains(code));
+    // What the attempt before has learnt decides about the next one, however long it waits in between.
+    let waits = |why: &str| {
+        let decides = before.filter(|code| case::decides_later(code));
+        decides.unwrap_or(why).to_owned()
+    };
     match ending {
         Ending::Deferred { .. } | Ending::NotFoundYet if is_issued.is_some() => {
             is_issued.unwrap_or_default().to_owned()
@@ -312,15 +317,8 @@ fn code_of(case: &Case, ending: &Ending) -> String {
         // Nor may an outage hide that the portal has refused it without saying why.
         Ending::PortalDown { .. } if before == Some(UNEXPLAINED) => UNEXPLAINED.to_owned(),
         Ending::PortalDown { .. } => PORTAL_DOWN.to_owned(),
-        // What the attempt before has learnt decides about the next one, however long it waits in between.
-        Ending::Deferred { why, .. } => {
-            let decides = before.filter(|code| case::decides_later(code));
-            decides.unwrap_or(why).to_owned()
-        }
-        Ending::PassedOn => {
-            let decides = before.filter(|code| case::decides_later(code));
-            decides.unwrap_or(LOGIN_RATE).to_owned()
-        }
+        Ending::Deferred { why, .. } => waits(why),
+        Ending::PassedOn => waits(LOGIN_RATE),
         _ => case.last_code().unwrap_or_default(),
     }
 }

@@ -90,7 +90,7 @@ pub(in crate::worker) enum Closed {
     Login,
     /// The same, and another replica has one.
     LoginElsewhere {
-        /// No more often than this is one passed on, by all of them together.
+        /// No more often than this is one of each class passed on, by all of them together.
         every: Duration,
     },
     /// Its rate is that slow, for all replicas and all the time.

@@ -55,7 +55,7 @@ const PROBES: u32 = 300;
 const PASSED_ON: u32 = 500;
 
 /// Those that have asked for a session together are passed on together, as far as they would be within this time.
-const SOON: Duration = SECOND;
+const TOGETHER_WITHIN: Duration = SECOND;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -339,14 +339,14 @@ impl Lanes {
 
     /// Whether one that cannot go on for want of a login is passed on to a replica that has one, now.
     pub(super) fn is_passed_on(&self, gstin: &Gstin, class: Class, around: Around) -> bool {
-        let soon = Instant::now() + SOON;
-        let at = self.passed_on_at(&self.lane(gstin), class, around, soon);
+        let until = Instant::now() + TOGETHER_WITHIN;
+        let at = self.passed_on_at(&self.lane(gstin), class, around, until);
         at.is_some()
     }
 
     /// When one more that cannot go on for want of a login is passed on to a replica that has one, if it may be by then. It is
-    /// put behind all that stand in the queue, so that they are to be few; and it may come back here at once, so that no
-    /// more go than others could take.
+    /// put behind all that stand in the queue, so that they are to be few; and it may come back here at once, so that they go
+    /// one by one.
     fn passed_on_at(
         &self,
         lane: &Lane,
@@ -369,6 +369,7 @@ impl Lanes {
         Some(at)
     }
 
+    /// Whether one may go back to its queue at all, as long as that is now.
     fn may_pass_on(&self, class: Class, around: Around) -> bool {
         let queue = match class {
             Class::Urgent => around.urgent_queue,
