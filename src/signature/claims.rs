@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use crate::document::{Document, Lines, decimal, members, members_of, string};
@@ -260,9 +261,10 @@ pub fn compare(
         claims.date.as_deref().and_then(parse_document_date) == Some(document.date)
     });
     check("total", |document, _, claims| {
+        let signed = || claims.total.as_deref().and_then(decimal);
         document
             .total
-            .is_none_or(|total| claims.total.as_deref().and_then(decimal) == Some(total))
+            .is_none_or(|total| signed().is_some_and(|signed| is_same_amount(signed, total)))
     });
     if fields.is_empty() {
         Ok(())
@@ -284,6 +286,14 @@ pub fn compare_lines(document: &Lines, qr: &QrData, invoice: Option<&Lines>) -> 
         .into_iter()
         .filter_map(|(field, holds)| (!holds).then_some(field))
         .collect()
+}
+
+/// The form has amounts of two decimal places (INV-01), and the portal may round what an ERP's arithmetic has left behind them.
+fn is_same_amount(signed: Decimal, ours: Decimal) -> bool {
+    const PAISA: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
+    signed
+        .checked_sub(ours)
+        .is_some_and(|difference| difference.abs() < PAISA)
 }
 
 fn same(signed: &Option<String>, ours: &str) -> bool {
