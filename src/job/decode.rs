@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::properties::{header, header_text, headers_fit, text, value};
 use super::{Body, Job, MAX_ID_CHARS, Operation, PriorOutcome, Properties, Sender, Unreadable};
@@ -97,7 +97,7 @@ struct Fields {
 }
 
 fn fields(properties: &Properties, routing_key: &str) -> Result<Fields, String> {
-    if let Some(kind) = properties.content_type() {
+    if let Some(kind) = given(properties.content_type()) {
         let media_type = kind.as_str().split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err("content_type is neither absent nor application/json".to_owned());
@@ -135,8 +135,13 @@ fn fields(properties: &Properties, routing_key: &str) -> Result<Fields, String> 
     })
 }
 
+/// Some clients fill what is not set with an empty text.
+fn given(text: &Option<ShortString>) -> Option<&ShortString> {
+    text.as_ref().filter(|text| !text.as_str().is_empty())
+}
+
 fn operation(properties: &Properties, routing_key: &str) -> Result<Operation, String> {
-    match properties.kind() {
+    match given(properties.kind()) {
         Some(kind) => Operation::from_type(kind.as_str()).ok_or_else(|| {
             "type is not one this version knows: irn.generate.v1, irn.cancel.v1, irn.get.v1, irn.ewb.v1".to_owned()
         }),
@@ -152,6 +157,7 @@ pub(super) fn parsed<T: FromStr>(
 ) -> Result<Option<T>, String> {
     match value(headers, name) {
         None => Ok(None),
+        Some(_) if header_text(headers, name) == Some("") => Ok(None),
         Some(_) => header_text(headers, name)
             .and_then(|text| text.parse().ok())
             .map(Some)

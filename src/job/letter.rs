@@ -32,14 +32,14 @@ impl std::fmt::Debug for DeadLetter<'_> {
     }
 }
 
-fn last_death(headers: Option<&FieldTable>) -> Option<&str> {
+fn last_death(headers: Option<&FieldTable>) -> Option<&FieldTable> {
     let AMQPValue::FieldArray(deaths) = headers?.inner().get(DEATHS)? else {
         return None;
     };
-    let AMQPValue::FieldTable(last) = deaths.as_slice().first()? else {
-        return None;
-    };
-    header_text(Some(last), "reason")
+    match deaths.as_slice().first()? {
+        AMQPValue::FieldTable(last) => Some(last),
+        _ => None,
+    }
 }
 
 impl<'a> DeadLetter<'a> {
@@ -60,7 +60,8 @@ impl<'a> DeadLetter<'a> {
     /// Why it lies here: the worker's reason or, for what the broker put here by itself, one of [`DeadLetter::BY_BROKER`].
     pub fn cause(self) -> &'a str {
         let first = || header_text(self.headers(), FIRST_DEATH);
-        let of_broker = || match last_death(self.headers()).or_else(first) {
+        let last = || header_text(last_death(self.headers()), "reason");
+        let of_broker = || match last().or_else(first) {
             Some("delivery_limit") => Self::BY_BROKER[0],
             Some("rejected") => Self::BY_BROKER[1],
             Some("expired") => Self::BY_BROKER[2],
@@ -135,9 +136,19 @@ impl<'a> DeadLetter<'a> {
         parsed(self.headers(), header::GSTIN, "").ok().flatten()
     }
 
-    /// When.
+    /// When: as the worker says or, for what the broker put here by itself, by the broker's clock.
     pub fn dead_at(self) -> Option<Timestamp> {
-        parsed(self.headers(), header::DEAD_AT, "").ok().flatten()
+        let by_worker = || parsed(self.headers(), header::DEAD_AT, "").ok().flatten();
+        if !self.is_by_broker() {
+            return by_worker();
+        }
+        let by_broker = last_death(self.headers()).and_then(|last| last.inner().get("time"));
+        match by_broker {
+            Some(AMQPValue::Timestamp(seconds)) => {
+                Timestamp::from_second(i64::try_from(*seconds).ok()?).ok()
+            }
+            Some(_) | None => by_worker(),
+        }
     }
 
     /// Whether the portal may have registered it.

@@ -404,6 +404,11 @@ impl Job {
             .unwrap_or_default()
     }
 
+    /// Its priority, if it has one: for the queues of jobs only ([`Job::again`] leaves it out).
+    pub fn priority(&self) -> Option<u8> {
+        *self.properties.priority()
+    }
+
     /// Properties under which it is published again.
     pub fn again(&self, again: &Again<'_>) -> Properties {
         let mut headers = carried_headers(&self.properties);

@@ -122,6 +122,8 @@ pub(super) fn header_text<'a>(headers: Option<&'a FieldTable>, name: &str) -> Op
     match value(headers, name)? {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
         AMQPValue::ShortString(text) => Some(text.as_str()),
+        // As some clients write what their language has as bytes.
+        AMQPValue::ByteArray(bytes) => std::str::from_utf8(bytes.as_slice()).ok(),
         _ => None,
     }
 }
@@ -196,8 +198,9 @@ pub fn without_foreign_headers(properties: Properties) -> Properties {
     properties.with_headers(kept)
 }
 
-/// The properties that travel on. Left out: `expiration`, which would end a job on the ladder behind our back, and
-/// `user_id`, which the broker checks against the connection that publishes and so would close ours.
+/// The properties that travel on. Left out: `expiration`, which would end a job on the ladder behind our back;
+/// `user_id`, which the broker checks against the connection that publishes and so would close ours; and `priority`, because
+/// what has waited for long enough leaves a rung in order, which RabbitMQ 4 gives up for a message of a high one.
 pub(super) fn carried(properties: &Properties, headers: FieldTable) -> Properties {
     let mut carried = Properties::default()
         .with_delivery_mode(2)
@@ -207,9 +210,6 @@ pub(super) fn carried(properties: &Properties, headers: FieldTable) -> Propertie
     }
     if let Some(value) = properties.content_encoding() {
         carried = carried.with_content_encoding(value.clone());
-    }
-    if let Some(value) = properties.priority() {
-        carried = carried.with_priority(*value);
     }
     if let Some(value) = properties.correlation_id() {
         carried = carried.with_correlation_id(value.clone());

@@ -108,6 +108,24 @@ fn what_makes_no_sense_is_unreadable_and_named() {
 }
 
 #[test]
+fn what_a_client_fills_with_an_empty_text_is_not_there() {
+    let empty = || AMQPValue::LongString("".into());
+    let given = [
+        (header::GSTIN, empty()),
+        (header::DEADLINE, AMQPValue::ShortString(short(""))),
+        (header::OUTCOME, empty()),
+    ];
+    let job = job(Properties::default()
+        .with_type(short(""))
+        .with_content_type(short(""))
+        .with_message_id(short(""))
+        .with_headers(headers(&given)));
+    assert_eq!(job.operation, Operation::Generate);
+    assert_eq!((job.gstin, job.deadline), (None, None));
+    assert_eq!(job.outcome, PriorOutcome::NotSent);
+}
+
+#[test]
 fn any_width_of_integer_and_either_kind_of_string_is_read() {
     let numbers = [
         AMQPValue::ShortShortUInt(7),
@@ -122,6 +140,7 @@ fn any_width_of_integer_and_either_kind_of_string_is_read() {
     let texts = [
         AMQPValue::LongString("29AAGCE4783K1Z1".into()),
         AMQPValue::ShortString(short("29AAGCE4783K1Z1")),
+        AMQPValue::ByteArray(b"29AAGCE4783K1Z1"[..].into()),
     ];
     for text in texts {
         let job = job(Properties::default().with_headers(headers(&[(header::GSTIN, text)])));
@@ -156,7 +175,7 @@ fn published_again_it_keeps_the_erps_properties_and_drops_what_would_hurt() {
     assert_eq!(again.expiration(), &None, "it would leave the ladder early");
     assert_eq!(again.delivery_mode(), &Some(2));
     assert_eq!(again.timestamp(), &Some(1_700_000_000));
-    assert_eq!(again.priority(), &Some(9));
+    assert_eq!(again.priority(), &None, "a rung is to be left in order");
     let same =
         |value: &Option<lapin::types::ShortString>| value.as_ref().map(|v| v.as_str().to_owned());
     assert_eq!(same(again.message_id()).as_deref(), Some("m-1"));
@@ -345,6 +364,7 @@ fn letter_died_of_what_the_broker_moved_it_for_last() {
     let death = |reason: &str| {
         let mut death = FieldTable::default();
         set(&mut death, "reason", long(reason));
+        set(&mut death, "time", AMQPValue::Timestamp(1_700_000_000));
         AMQPValue::FieldTable(death)
     };
     let letter = |deaths: &[&str]| {
@@ -372,6 +392,8 @@ fn letter_died_of_what_the_broker_moved_it_for_last() {
             cause,
             "{deaths:?}"
         );
+        let dead_at = (!deaths.is_empty()).then(|| Timestamp::from_second(1_700_000_000).unwrap());
+        assert_eq!(DeadLetter::new(&letter(deaths)).dead_at(), dead_at);
     }
 }
 

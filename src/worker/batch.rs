@@ -166,16 +166,20 @@ impl<'a> Batch<'a> {
         let job = self.job;
         // Of what no worker has published, the doubt has waited on no rung.
         let is_young = job.redelivered || is_in_doubt(job) && job.first_seen.is_none();
-        let (exchange, outcome) = if is_young {
+        let (exchange, outcome, priority) = if is_young {
             let settled = worker.ladder.at_least(worker.config.irp.settle_time);
-            (retry_exchange(settled).into(), PriorOutcome::Unknown)
+            (retry_exchange(settled).into(), PriorOutcome::Unknown, None)
         } else {
-            (JOBS_EXCHANGE.into(), job.outcome)
+            (JOBS_EXCHANGE.into(), job.outcome, job.priority())
         };
+        let mut properties_now = properties(&self.again(outcome));
+        if let Some(priority) = priority {
+            properties_now = properties_now.with_priority(priority);
+        }
         let publication = Publication {
             exchange,
             routing_key: job.routing_key.as_str().into(),
-            properties: properties(&self.again(outcome)),
+            properties: properties_now,
             body,
         };
         let in_doubt = || properties(&self.again(PriorOutcome::Unknown));

@@ -181,14 +181,17 @@ async fn again(
     error: Option<&str>,
     stay: Option<Duration>,
 ) -> Result<(), Lost> {
-    let properties = in_its_trace(case, case.job.again(&case.again(attempt, error)));
+    let mut properties = in_its_trace(case, case.job.again(&case.again(attempt, error)));
+    if let Some(priority) = case.job.priority().filter(|_| exchange == JOBS_EXCHANGE) {
+        properties = properties.with_priority(priority);
+    }
+    if let Some(stay) = stay {
+        properties = properties.with_expiration(short(&millis_text(stay)));
+    }
     let publication = Publication {
         exchange: exchange.into(),
         routing_key: case.job.routing_key.as_str().into(),
-        properties: match stay {
-            Some(stay) => properties.with_expiration(short(&millis_text(stay))),
-            None => properties,
-        },
+        properties,
         body: case.job.body.clone(),
     };
     let in_doubt = || {
