@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Asked, Registered, failed, look, unseen};
+use super::{Asked, Registered, failed, is_unnamed, look, undecided, unseen};
 use crate::config::credentials::Account;
 use crate::irp::{IrpError, Registration, Validity};
-use crate::outcome::{Disposition, ErrorEntry, ErrorSource, Reason};
+use crate::outcome::{Disposition, ErrorEntry, ErrorSource};
 use crate::request::Cancel;
 use crate::worker::Worker;
 use crate::worker::accept::no_longer_valid;
@@ -47,8 +47,14 @@ pub(super) async fn run(
             return ask_the_portal(case, order, &mut calls).await;
         }
         Registered::TooOld(_) => return Ok(too_late()),
-        Registered::Nowhere if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
-        Registered::Nowhere => return Ok(Ending::NotFound),
+        Registered::Nowhere(_) if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
+        // A cancellation names no seller, so that the portal may know it where a look-up without one does not.
+        Registered::Nowhere(Some(mut calls)) | Registered::Refused(mut calls, _)
+            if is_unnamed(account, order.seller) && !case.in_doubt() =>
+        {
+            return submit(case, order, None, &mut calls).await;
+        }
+        Registered::Nowhere(_) => return Ok(Ending::NotFound),
         Registered::Refused(calls, refusal) => return Ok(unseen(case, &calls, refusal)),
     };
     if registration.irn != order.irn {
@@ -160,15 +166,6 @@ async fn ask_the_portal(
         // `expired` would say that nothing was sent.
         Err(ending) if matches!(*ending, Ending::Expired) => Ok(undecided()),
         ended => ended,
-    }
-}
-
-/// Its deadline forbids to ask the one question that is left: a person has to.
-fn undecided() -> Ending {
-    let message = "its deadline has passed, and the registration is too old to be looked up";
-    Ending::GaveUp {
-        reason: Reason::RetriesExhausted,
-        errors: vec![ErrorEntry::worker(Reason::RetriesExhausted, message)],
     }
 }
 

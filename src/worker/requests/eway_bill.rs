@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{failed, is_asked, portals, portals_of, rejected, unseen, worth_asking};
+use super::{failed, is_asked, portals, portals_of, rejected, undecided, unseen, worth_asking};
 use crate::config::credentials::Account;
 use crate::crash::Point;
 use crate::irn::Irn;
@@ -109,6 +109,10 @@ async fn ask_each(
         match submit(worker, case, irn, &mut calls).await {
             Ok(Ending::NotFound) => {}
             Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => {}
+            // `expired` would say that nothing was sent.
+            Err(ending) if case.in_doubt() && matches!(*ending, Ending::Expired) => {
+                return Ok(undecided());
+            }
             ending => return ending,
         }
     }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Registered, look, rejected};
+use super::{Asked, Registered, is_unnamed, look, rejected};
 use crate::config::credentials::Account;
-use crate::request::Wanted;
-use crate::worker::Worker;
+use crate::preflight::Report;
+use crate::request::{NO_SELLER, Wanted};
 use crate::worker::accept::found;
 use crate::worker::case::Case;
 use crate::worker::doubt::too_old;
 use crate::worker::settle::Ending;
+use crate::worker::{Worker, refused_by_preflight};
 
 pub(super) async fn run(
     worker: &Worker,
@@ -21,7 +22,10 @@ pub(super) async fn run(
         match look(worker, case, &Asked::Whole(wanted), account).await? {
             Registered::At(_, registration) => found(worker, case, wanted, registration),
             Registered::TooOld(_) => too_old(wanted.irn(), None),
-            Registered::Nowhere => Ending::NotFound,
+            Registered::Nowhere(_) if is_unnamed(account, wanted.seller()) => {
+                refused_by_preflight(&Report::of(&[NO_SELLER]))
+            }
+            Registered::Nowhere(_) => Ending::NotFound,
             Registered::Refused(_, refusal) => rejected(&refusal),
         },
     )

@@ -19,10 +19,11 @@ use super::routes::Route;
 use super::settle::Ending;
 use crate::config::credentials::Account;
 use crate::crash::Point;
+use crate::gstin::Gstin;
 use crate::irn::Irn;
 use crate::irp::{IrpError, Refusal, Registration};
 use crate::limits::Scope;
-use crate::outcome::{Disposition, Info};
+use crate::outcome::{Disposition, ErrorEntry, Info, Reason};
 use crate::request::{Request, Wanted};
 
 /// Does what is asked for. `refused` is what pre-flight has against a request that has to be looked up first.
@@ -46,9 +47,25 @@ enum Registered<'w> {
     At(Box<Calls<'w>>, Box<Registration>),
     /// Registered, but too long ago to be fetched.
     TooOld(Box<Calls<'w>>),
-    Nowhere,
+    /// With the calls that have found nothing, where there is one portal only.
+    Nowhere(Option<Box<Calls<'w>>>),
     /// It is not for this account to ask.
     Refused(Box<Calls<'w>>, Box<Refusal>),
+}
+
+/// Whether an e-commerce operator asks under the GSTIN that it collects tax under, without saying for whom: the portal looks
+/// among the caller's own, and there are none.
+fn is_unnamed(account: &Account, seller: Option<Gstin>) -> bool {
+    seller.is_none() && account.gstin.is_of_a_tax_collector()
+}
+
+/// Its deadline forbids to ask the one question that is left: a person has to.
+fn undecided() -> Ending {
+    let message = "its deadline has passed, and the registration is too old to be looked up";
+    Ending::GaveUp {
+        reason: Reason::RetriesExhausted,
+        errors: vec![ErrorEntry::worker(Reason::RetriesExhausted, message)],
+    }
 }
 
 /// What is asked for of a registration.
@@ -67,7 +84,7 @@ async fn look<'w>(
     asked: &Asked<'_>,
     account: &Arc<Account>,
 ) -> Result<Registered<'w>, Box<Ending>> {
-    let mut said = Registered::Nowhere;
+    let mut said = Registered::Nowhere(None);
     let mut all_asked = true;
     let of = portals_of(worker, account)?;
     let portals = portals(of, case, account).await;
@@ -97,6 +114,9 @@ async fn look<'w>(
                 }
             }
             Ok(LookUp::TooOld) => return Ok(Registered::TooOld(Box::new(calls))),
+            Ok(LookUp::Nothing) if portals.len() == 1 => {
+                said = Registered::Nowhere(Some(Box::new(calls)));
+            }
             Ok(LookUp::Nothing) => {}
             Err(refusal) => said = Registered::Refused(Box::new(calls), refusal),
         }

@@ -92,6 +92,26 @@ async fn cancellation_in_doubt_for_days_is_settled_by_the_portals_own_word() -> 
     Ok(())
 }
 
+/// Past its deadline it is not asked for again, and what became of the request before nobody can say.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn eway_bill_in_doubt_for_days_is_never_said_not_to_have_been_asked_for() -> Result<()> {
+    let stack = Stack::start(1).await?;
+    let open = registered(&stack, "D/9").await?;
+    let too_old = json!([{"endpoint": "get_ewb", "kind": "error", "code": "2283"}]);
+    stack.sandbox.faults(1, too_old).await?;
+    let late = Job::eway_bill("e-1", SELLER, &open)
+        .text_header("x-irn-outcome", "unknown")
+        .text_header("x-irn-deadline", LONG_AGO);
+    let outcome = stack.settle(late).await?;
+    assert_eq!(outcome.status(), "failed", "{}", outcome.json);
+    assert_eq!(outcome.errors(), ["worker RETRIES_EXHAUSTED"]);
+    let letter = stack.erp.drain("irn.dead").await?.remove(0);
+    assert_eq!(letter.header("x-irn-outcome").as_deref(), Some("unknown"));
+    assert_eq!(stack.sandbox.stats().await?.requests("ewb"), 0);
+    Ok(())
+}
+
 /// Handed out again, nobody knows whether it was sent: looked up at once, and sent only after the settle time.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
