@@ -207,7 +207,8 @@ fn unreadable(source: Source, problem: String) -> ConfigFaults {
 
 /// Takes the whole file.
 pub(super) fn worker(root: &mut Section<'_>) -> Config {
-    let irp = root.section("irp", irp);
+    let retry = root.section("retry", retry);
+    let irp = root.section("irp", |s| irp(s, &retry));
     let publishers = publishers(root);
     Config {
         broker: root.section("broker", |s| {
@@ -224,7 +225,7 @@ pub(super) fn worker(root: &mut Section<'_>) -> Config {
         }),
         irp,
         limits: root.section("limits", limits),
-        retry: root.section("retry", retry),
+        retry,
         validate: root.section("validate", |s| ValidateConfig {
             preflight: s.or("preflight", Preflight::Strict),
             rules_file: s.file("rules_file"),
@@ -283,7 +284,7 @@ fn replies(s: &mut Section<'_>) -> RepliesConfig {
     }
 }
 
-fn irp(s: &mut Section<'_>) -> IrpConfig {
+fn irp(s: &mut Section<'_>, retry: &RetryConfig) -> IrpConfig {
     let environment = s.or("environment", Environment::Production);
     let signing_keys = signing_keys(s);
     let request_timeout = s.or("request_timeout", Duration::from_secs(30));
@@ -317,11 +318,19 @@ fn irp(s: &mut Section<'_>) -> IrpConfig {
             Duration::from_secs(5).min(request_timeout),
         ),
         request_timeout,
-        settle_time: s.or("settle_time", Duration::from_secs(30)),
+        // Nor who shortens the ladder what has to find room on it.
+        settle_time: s.or("settle_time", SETTLE_TIME.min(longest_rung(retry))),
         local_address: s.optional("local_address"),
         proxy: addresses::proxy(s),
         unknown_codes: unknown_codes(s),
     }
+}
+
+/// Unless it is set, or the ladder is shorter.
+const SETTLE_TIME: Duration = Duration::from_secs(30);
+
+fn longest_rung(retry: &RetryConfig) -> Duration {
+    retry.delays.last().map_or(SETTLE_TIME, |rung| rung.delay)
 }
 
 fn default_policy(signing_keys: &[SigningKeyFile]) -> SignaturePolicy {

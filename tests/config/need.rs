@@ -29,9 +29,9 @@ fn broker_side_loads_from_a_file_without_portal() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.write(
         "worker.toml",
-        "broker.url = \"amqps://u:p@mq.example.in\"\nretry.delays = [\"200ms\"]",
+        "broker.url = \"amqps://u:p@mq.example.in\"\nretry.delays = [\"200ms\"]\nirp.settle_time = \"1s\"",
     )?;
-    // The default settle time is longer than that ladder: the worker's concern, judged where it is needed.
+    // The settle time is longer than that ladder: the worker's concern, judged where it is needed.
     let loaded = config::load_broker_side(&path, [])?;
     assert_eq!(loaded.warnings, []);
     assert_eq!(

@@ -1,6 +1,7 @@
 //! Every key of the contract: it is known, its default is the contract's, and the environment overrides it.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use irn_worker::config::{self, Config, DeadLetterPayload};
@@ -84,6 +85,22 @@ fn every_key_has_the_default_of_the_contract() -> Result<()> {
     for row in ROWS {
         assert_eq!((row.show)(&loaded.config), row.default, "{}", row.key);
     }
+    Ok(())
+}
+
+#[test]
+fn settle_time_fits_a_short_ladder_unless_it_is_set() -> Result<()> {
+    let folder = Folder::new()?;
+    let settle_time = |text: &str| {
+        let loaded = folder.load(text)??;
+        anyhow::Ok(loaded.config.irp.settle_time)
+    };
+    let short = "retry.delays = [\"200ms\", \"1s\"]";
+    assert_eq!(settle_time(short)?, Duration::from_secs(1));
+    assert_eq!(
+        settle_time(&format!("{short}\nirp.settle_time = \"300ms\""))?,
+        Duration::from_millis(300)
+    );
     Ok(())
 }
 
