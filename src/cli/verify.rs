@@ -46,7 +46,11 @@ impl VerifyArgs {
         let mut out = io::stdout().lock();
         for token in &verified {
             if json {
-                writeln!(out, "{}", serde_json::json!(token))?
+                writeln!(
+                    out,
+                    "{}",
+                    serde_json::to_string(token).map_err(io::Error::other)?
+                )?
             } else {
                 token.write(&mut out)?
             }

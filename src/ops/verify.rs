@@ -1,11 +1,15 @@
 //! `verify`: whether a signed invoice or QR code is genuine, and what it says.
 
+use std::fmt;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::dead_letters::plain;
+use crate::document::string;
 use crate::signature::{Keyring, Token, Verdict};
 
 /// The members with the whole signed invoice, in a result and in the portal's answers.
@@ -28,9 +32,9 @@ pub struct Verified {
     /// Why it is malformed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What it says. Shown whatever the verdict; believe it only if that is `genuine`.
+    /// What it says, to the digit. Shown whatever the verdict; believe it only if that is `genuine`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Value>,
+    pub data: Option<Box<RawValue>>,
     #[serde(skip)]
     token: String,
 }
@@ -70,14 +74,11 @@ impl Verified {
         if let Some(kid) = &self.kid {
             writeln!(out, "  {:<14} {}", "kid", plain(kid))?;
         }
-        if let Some(Value::Object(fields)) = &self.data {
-            for (name, value) in fields {
-                let text = match value {
-                    Value::String(text) => plain(text),
-                    other => plain(&other.to_string()),
-                };
-                writeln!(out, "  {:<14} {text}", plain(name))?;
-            }
+        let fields = self.data.as_deref().map(RawValue::get);
+        let fields = fields.and_then(|data| serde_json::from_str::<Fields<'_>>(data).ok());
+        for (name, value) in fields.into_iter().flat_map(|Fields(fields)| fields) {
+            let text = string(value).unwrap_or_else(|| value.get().into());
+            writeln!(out, "  {:<14} {}", plain(&name), plain(&text))?;
         }
         Ok(())
     }
@@ -153,10 +154,7 @@ fn verify_one(keyring: &Keyring, member: Option<String>, text: String) -> Verifi
             Verdict::UnknownKey => "unknown_key",
             Verdict::Bad => "forged",
         };
-        let data = token
-            .data()
-            .ok()
-            .and_then(|data| serde_json::from_str(&data).ok());
+        let data = token.data().ok().and_then(|data| on_one_line(&data));
         (verdict, token.kid().map(str::to_owned), data)
     });
     match parsed {
@@ -179,6 +177,41 @@ fn verify_one(keyring: &Keyring, member: Option<String>, text: String) -> Verifi
     }
 }
 
+/// JSON as it came, but for line breaks between its parts.
+fn on_one_line(json: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<&RawValue>(json).ok()?;
+    // Within its texts there are none.
+    let line = json.replace(|it: char| it.is_ascii_control(), " ");
+    RawValue::from_string(line).ok()
+}
+
+/// The members of an object, in the order in which they were signed.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = members.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,5 +231,33 @@ mod tests {
         assert!(shown.contains("signature verified"), "{shown:?}");
         assert_eq!(shown.lines().count(), 3, "{shown:?}");
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn amounts_are_shown_to_the_digit_and_members_in_the_order_in_which_they_were_signed() {
+        let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let header = part(r#"{"alg":"RS256"}"#);
+        let data =
+            r#"{"data":"{\"TotInvVal\":21851.10,\n\"ItemCnt\":1,\"A\":[99999999999999.99]}"}"#;
+        let token = format!("{header}.{}.{}", part(data), part("x"));
+        let verified = verify(&Keyring::default(), &token);
+        let mut shown = Vec::new();
+        verified[0].write(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let signed = [
+            "TotInvVal",
+            "21851.10",
+            "ItemCnt",
+            "1",
+            "A",
+            "[99999999999999.99]",
+        ];
+        let words: Vec<_> = shown.split_whitespace().collect();
+        assert!(words.ends_with(&signed), "{words:?}");
+        let json = serde_json::to_string(&verified).unwrap();
+        assert!(
+            json.contains(r#""TotInvVal":21851.10, "ItemCnt":1"#),
+            "{json}"
+        );
     }
 }
