@@ -212,12 +212,25 @@ impl Sessions {
         outcome
     }
 
+    /// The session that its account has now: this one, or one that has taken its place. None: it was dropped meanwhile.
+    pub async fn now_instead_of(&self, session: Arc<Session>) -> Option<Arc<Session>> {
+        let lane = self.lanes.get(&session.account.gstin);
+        let lane = lane.map(|lane| Arc::clone(&lane))?;
+        {
+            let current = lane.current.read().await;
+            if current.as_ref().map(|now| now.generation) == Some(session.generation) {
+                return Some(session);
+            }
+        }
+        lane.usable(&session.account).await
+    }
+
     /// These GSTINs have other accounts now, or none: what is known of the old ones is of no use. New credentials may be
     /// tried at once, whatever was sent before them. The rest is done beside whoever asks, because a login under way has
     /// to end first; those that wait for it with the old account are told ([`NoSession::Replaced`]).
     pub fn replace(&self, accounts: impl IntoIterator<Item = (Gstin, Option<Arc<Account>>)>) {
         for (gstin, account) in accounts {
-            self.limits.forget_logins(&gstin);
+            self.limits.forget_own_logins(&gstin);
             let Some(lane) = self.lanes.get(&gstin).map(|lane| Arc::clone(&lane)) else {
                 continue;
             };
@@ -482,8 +495,8 @@ impl Portal {
         }
     }
 
-    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate.
-    /// Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
+    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate, nor what it
+    /// had taken of it. Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
     async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
         self.unless_down().await?;
         if let Admission::Wait(wait) = self
@@ -493,11 +506,14 @@ impl Portal {
         {
             return Err(NoSession::Limited(wait));
         }
-        self.unless_down().await?;
-        match self.limits.reserve_error(account) {
-            Allowance::Granted(room) => Ok(room),
-            Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
-        }
+        let room = match self.unless_down().await {
+            Ok(()) => match self.limits.reserve_error(account) {
+                Allowance::Granted(room) => Ok(room),
+                Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
+            },
+            Err(down) => Err(down),
+        };
+        room.inspect_err(|_| self.limits.give_login_back(&account.gstin))
     }
 
     async fn unless_down(&self) -> Result<(), NoSession> {

@@ -60,6 +60,10 @@ async fn listen_to_all(
             limits.hears_others(false);
             events::no_control(refused);
         }
+        Heard::Mute(refused) => {
+            limits.hears_others(false);
+            events::no_words(refused);
+        }
         Heard::LogBegins => reading = Some(Pauses::default()),
         Heard::Logged(message) => heed_logged(worker, message, reading.as_mut()),
         Heard::LogRead { is_sure } => {

@@ -182,8 +182,20 @@ impl Others {
             for gstin in self.limits.own_logins_of_late() {
                 self.say(&Notice::Of(gstin, Word::Login));
             }
+            if self.limits.is_one_of_first(TELLERS) {
+                self.tell_logins_of_the_gone();
+            }
             // Those that come meanwhile are told together.
             sleep(LOGINS_TOLD_EVERY).await;
+        }
+    }
+
+    /// In their names: they are counted once, however many tell of them.
+    fn tell_logins_of_the_gone(&self) {
+        for (replica, gstin) in self.limits.logins_of_the_gone() {
+            if self.words.capacity() > MOST_WORDS / 2 {
+                say(&self.words, &replica, &Notice::Of(gstin, Word::Login));
+            }
         }
     }
 

@@ -28,8 +28,11 @@ pub const CONTROL_EXCHANGE: &str = "irn.control";
 const FIRST_RECONNECT: Duration = Duration::from_millis(200);
 const SLOWEST_RECONNECT: Duration = Duration::from_secs(5);
 
-/// A channel that ended sooner may have been ended by what was said on it.
+/// A connection that was lost sooner has not been of use.
 const BRIEF: Duration = Duration::from_secs(1);
+
+/// Whoever may not speak tries again after this time.
+const MUTE_FOR: Duration = Duration::from_secs(300);
 
 /// What a replica hears.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub enum Heard<'a> {
     Lost,
     /// No words can be heard: the broker does not permit it, or has no such exchange. Told once.
     NoWords(&'a BrokerError),
+    /// None of ours can be said: the broker does not permit it. Told once; it is tried again now and then.
+    Mute(&'a BrokerError),
     /// The log of orders is read from its beginning.
     LogBegins,
     /// The next order of the log.
@@ -78,7 +83,8 @@ pub async fn listen(
         declared,
         tell,
         heed,
-        mute: false,
+        mute_until: None,
+        is_known_mute: false,
         deaf: false,
         log: LogWatch::default(),
     };
@@ -100,8 +106,9 @@ struct Listening<'a, H> {
     declared: Option<&'a Topology>,
     tell: Tell<'a>,
     heed: H,
-    /// Whoever may not write to the exchange loses the channel with the first word, and only listens from then on.
-    mute: bool,
+    /// Whoever may not write to the exchange loses the channel with the first word, and only listens for a while.
+    mute_until: Option<Instant>,
+    is_known_mute: bool,
     deaf: bool,
     log: LogWatch,
 }
@@ -125,14 +132,21 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
             tokio::select! {
                 delivery = next_word(&mut words) => match delivery {
                     Some(Ok(delivery)) => (self.heed)(Heard::Word(&delivery.data)),
-                    Some(Err(_)) | None => {
-                        self.mute |= attached.elapsed() < BRIEF;
+                    Some(Err(error)) if error.is_amqp_soft_error() => {
+                        self.is_refused(&refused(error));
                         return;
                     }
+                    Some(Err(_)) | None => return,
                 },
-                Some(word) = self.tell.words.recv() => if let Some((channel, _)) = words.as_ref().filter(|_| !self.mute) {
+                Some(word) = self.tell.words.recv() => if let Some((channel, _)) = words.as_ref().filter(|_| !self.is_mute()) {
                     say(channel, CONTROL_EXCHANGE, &word, Properties::default()).await;
                 },
+                () = speaks_again(self.mute_until), if self.mute_until.is_some() => {
+                    self.mute_until = None;
+                    if let Some((channel, _)) = &words {
+                        say(channel, CONTROL_EXCHANGE, self.tell.greeting, Properties::default()).await;
+                    }
+                }
                 () = self.log.is_due(), if is_wanted => {
                     opening.set(Log::open(connection, self.declared).fuse());
                 }
@@ -148,6 +162,19 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
         }
     }
 
+    /// A channel ends in words of the broker's for what was said on it.
+    fn is_refused(&mut self, error: &BrokerError) {
+        self.mute_until = Some(Instant::now() + MUTE_FOR);
+        if !self.is_known_mute {
+            self.is_known_mute = true;
+            (self.heed)(Heard::Mute(error));
+        }
+    }
+
+    fn is_mute(&self) -> bool {
+        self.mute_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// What was to be said is of the past by now.
     fn forget_words(&mut self) {
         while self.tell.words.try_recv().is_ok() {}
@@ -160,7 +187,8 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
         }
         match attach(connection, self.declared.is_some()).await {
             Ok((channel, consumer)) => {
-                if !self.mute {
+                if !self.is_mute() {
+                    self.mute_until = None;
                     let greeting = self.tell.greeting;
                     say(&channel, CONTROL_EXCHANGE, greeting, Properties::default()).await;
                 }
@@ -179,6 +207,13 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
                 | BrokerError::Blocked,
             ) => Err(()),
         }
+    }
+}
+
+async fn speaks_again(mute_until: Option<Instant>) {
+    match mute_until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -82,6 +82,8 @@ struct Login {
     replica: Option<Arc<str>>,
     /// When the others have heard of this replica's own, as it has come back.
     came_back: Option<Instant>,
+    /// Whether another's was heard from itself.
+    first_hand: bool,
 }
 
 impl Login {
@@ -90,6 +92,7 @@ impl Login {
             at: Instant::now(),
             replica,
             came_back: None,
+            first_hand: true,
         }
     }
 }
@@ -153,9 +156,9 @@ impl Logins {
         tokio::time::sleep_until(since + HEARD_WITHIN).await;
     }
 
-    /// Another replica logs in. Told again, it is the same login: where the others matter, nobody's share allows two in
-    /// a period.
-    pub(super) fn heard(&self, replica: &str, gstin: Gstin) {
+    /// Another replica logs in, or is said to have logged in by others. Told again, it is the same login: where the others
+    /// matter, nobody's share allows two in a period.
+    pub(super) fn heard(&self, replica: &str, gstin: Gstin, first_hand: bool) {
         let mut logins = self.fleet.entry(gstin).or_default();
         logins.retain(|login| self.is_recent(login));
         let known = |login: &Login| login.replica.as_deref() == Some(replica);
@@ -163,7 +166,10 @@ impl Logins {
         if logins.len() > 2 * self.most() || logins.iter().any(known) {
             return;
         }
-        logins.push_back(Login::of(Some(replica.into())));
+        logins.push_back(Login {
+            first_hand,
+            ..Login::of(Some(replica.into()))
+        });
     }
 
     /// What this replica has told of its own login has come back.
@@ -181,6 +187,24 @@ impl Logins {
         let is_own = |login: &Login| login.replica.is_none() && self.is_recent(login);
         let of_late = self.fleet.iter().filter(|of| of.iter().any(is_own));
         of_late.map(|of| *of.key()).collect()
+    }
+
+    /// The logins within the period that were heard from replicas of which this holds now. What others told of them is not
+    /// told on: nobody would know how long ago it was.
+    pub(super) fn of_late_by(&self, holds: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Gstin)> {
+        let mut of_late = Vec::new();
+        for of in &self.fleet {
+            let heard = of
+                .iter()
+                .filter(|login| login.first_hand && self.is_recent(login));
+            let names = heard.filter_map(|login| login.replica.clone());
+            of_late.extend(
+                names
+                    .filter(|name| holds(name))
+                    .map(|name| (name, *of.key())),
+            );
+        }
+        of_late
     }
 
     /// The replicas that have logged in for this GSTIN within the period.
@@ -308,9 +332,27 @@ impl Logins {
 
     /// The next login of this GSTIN need not wait for those before it.
     pub(super) fn forget(&self, gstin: &Gstin) {
+        self.forget_own(gstin);
+        self.fleet.remove(gstin);
+    }
+
+    /// The next login of this GSTIN need not wait for those of this replica before it.
+    pub(super) fn forget_own(&self, gstin: &Gstin) {
         self.own.forget(gstin);
         self.own_apart.forget(gstin);
-        self.fleet.remove(gstin);
+        if let Some(mut logins) = self.fleet.get_mut(gstin) {
+            logins.retain(|login| login.replica.is_some());
+        }
+    }
+
+    /// The one that was taken last is not sent after all.
+    pub(super) fn give_back(&self, gstin: &Gstin) {
+        self.own_share().forget(gstin);
+        if let Some(mut logins) = self.fleet.get_mut(gstin)
+            && let Some(own) = logins.iter().rposition(|login| login.replica.is_none())
+        {
+            logins.remove(own);
+        }
     }
 
     pub(super) fn forget_the_quiet(&self) {
@@ -360,9 +402,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_log_in_than_the_rate_allows_all_replicas_together() {
         let logins = replica("b");
-        logins.heard("c", gstin());
+        logins.heard("c", gstin(), true);
         tokio::time::advance(MINUTE / 2).await;
-        logins.heard("d", gstin());
+        logins.heard("d", gstin(), true);
         assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE / 2));
         tokio::time::advance(MINUTE / 2).await;
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));
@@ -373,10 +415,10 @@ mod tests {
     async fn of_those_that_log_in_at_the_same_moment_one_too_many_stands_back() {
         let (low, high) = (replica("a"), replica("d"));
         for logins in [&low, &high] {
-            logins.heard("b", gstin());
+            logins.heard("b", gstin(), true);
             tokio::time::advance(Duration::from_secs(1)).await;
             assert_eq!(logins.take(gstin(), FOUR), Ok(()));
-            logins.heard("c", gstin());
+            logins.heard("c", gstin(), true);
         }
         assert_eq!(low.stand_back(&gstin()).await, None);
         assert_eq!(high.stand_back(&gstin()).await, Some(MINUTE));
@@ -389,14 +431,14 @@ mod tests {
         for (late, stands_back) in [(false, None), (true, Some(MINUTE))] {
             let logins = replica("a");
             logins.hears(true);
-            logins.heard("b", gstin());
+            logins.heard("b", gstin(), true);
             assert_eq!(logins.take(gstin(), FOUR), Ok(()));
             let hearing = async {
                 if !late {
                     logins.heard_own(gstin());
                 }
                 tokio::time::sleep(second).await;
-                logins.heard("c", gstin());
+                logins.heard("c", gstin(), true);
                 tokio::time::sleep(second).await;
                 logins.heard_own(gstin());
             };
@@ -413,7 +455,7 @@ mod tests {
             let hearing = async {
                 tokio::time::sleep(second).await;
                 for name in ["b", "c"].iter().take(others) {
-                    mute.heard(name, gstin);
+                    mute.heard(name, gstin, true);
                 }
             };
             let (ended, ()) = tokio::join!(mute.stand_back(&gstin), hearing);
@@ -425,12 +467,38 @@ mod tests {
     async fn notices_are_counted_once_each_and_new_credentials_need_not_wait_for_them() {
         let logins = replica("a");
         for name in ["b", "b", "c", "d", "e", "f", "g"] {
-            logins.heard(name, gstin());
+            logins.heard(name, gstin(), true);
         }
         assert_eq!(logins.fleet.get(&gstin()).map(|known| known.len()), Some(5));
         assert!(logins.take(gstin(), FOUR).is_err());
         logins.forget(&gstin());
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_credentials_forget_what_this_replica_sent_and_what_was_not_sent_does_not_count() {
+        let logins = replica("a");
+        logins.heard("b", gstin(), true);
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
+        logins.forget_own(&gstin());
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()), "the other's counts on");
+        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
+        logins.give_back(&gstin());
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_replica_that_is_gone_has_said_is_told_on_but_not_what_was_told_of_it() {
+        let logins = replica("a");
+        logins.heard("gone", gstin(), true);
+        logins.heard("there", gstin(), true);
+        logins.heard("hearsay", gstin(), false);
+        let told = logins.of_late_by(|name| name != "there");
+        assert_eq!(told, [("gone".into(), gstin())]);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(logins.of_late_by(|_| true), []);
     }
 
     #[tokio::test(start_paused = true)]
@@ -472,7 +540,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_heard_long_ago_is_forgotten() {
         let logins = replica("a");
-        logins.heard("b", gstin());
+        logins.heard("b", gstin(), true);
         logins.forget_the_quiet();
         assert_eq!(logins.fleet.len(), 1);
         tokio::time::advance(MINUTE).await;

@@ -329,12 +329,20 @@ impl Limits {
 
     /// Another replica logs in for this GSTIN.
     pub fn heard_login(&self, replica: &str, gstin: Gstin) {
-        self.logins.heard(replica, gstin);
+        let first_hand = self.roll().knew(replica, Instant::now());
+        self.logins.heard(replica, gstin, first_hand);
     }
 
     /// What this replica has told of its own login has come back.
     pub fn heard_own_login(&self, gstin: Gstin) {
         self.logins.heard_own(gstin);
+    }
+
+    /// The logins of late of replicas that are gone and cannot tell of them.
+    pub fn logins_of_the_gone(&self) -> Vec<(Arc<str>, Gstin)> {
+        let roll = self.roll();
+        let now = Instant::now();
+        self.logins.of_late_by(|replica| !roll.knew(replica, now))
     }
 
     /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
@@ -345,6 +353,10 @@ impl Limits {
     /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs: who has lost its
     /// session says that it is idle.
     pub fn is_logged_in_elsewhere(&self, gstin: &Gstin) -> bool {
+        // It cannot say so where it is not heard.
+        if !self.hears_now.load(Ordering::Relaxed) {
+            return false;
+        }
         let now = Instant::now();
         let idle = self.idle.others(gstin, now);
         let is_idle = |replica: &str| idle.iter().any(|name| **name == *replica);
@@ -354,9 +366,20 @@ impl Limits {
         others.any(|replica| roll.knew(replica, now) && !is_idle(replica))
     }
 
-    /// The next login of this GSTIN need not wait for those before it: they were with other credentials.
+    /// The next login of this GSTIN need not wait for those before it: an operator has seen to it, at all replicas.
     pub fn forget_logins(&self, gstin: &Gstin) {
         self.logins.forget(gstin);
+    }
+
+    /// The next login of this GSTIN need not wait for those of this replica, which were with other credentials; those of the
+    /// others may have been with the new ones.
+    pub fn forget_own_logins(&self, gstin: &Gstin) {
+        self.logins.forget_own(gstin);
+    }
+
+    /// The login that was admitted last for this GSTIN is not sent.
+    pub fn give_login_back(&self, gstin: &Gstin) {
+        self.logins.give_back(gstin);
     }
 
     /// The time between two calls of this account's GSTIN at the rate it has now.

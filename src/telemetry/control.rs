@@ -55,6 +55,11 @@ pub fn order_ignored(why: &dyn fmt::Display) {
     warn!(%why, "a control message is ignored: {why}");
 }
 
+/// What this replica says to the others is refused. Told once.
+pub fn no_words(why: &dyn fmt::Display) {
+    warn!(error = %why, "other replicas do not hear this one: each keeps to its own share; {why}");
+}
+
 /// No orders can be received. Told once.
 pub fn no_control(why: &dyn fmt::Display) {
     warn!(error = %why, "working without control: `irn-worker resume` does not reach this replica; {why}");

@@ -141,7 +141,17 @@ impl<'a> Calls<'a> {
     /// A session and the right to call now.
     async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         let asked = Instant::now();
-        let session = self.admitted().await;
+        let session = loop {
+            let session = match self.admitted().await {
+                Ok(session) => session,
+                Err(ending) => break Err(ending),
+            };
+            // While it waited for its turn another call may have been told that the session is over.
+            if let Some(session) = self.portal.sessions.now_instead_of(session).await {
+                self.clock_ahead = session.clock_ahead();
+                break Ok(session);
+            }
+        };
         self.case.leaves_head();
         self.case.add_wait(asked.elapsed());
         session
@@ -155,7 +165,6 @@ impl<'a> Calls<'a> {
         self.portal.unless_down(self.scope)?;
         let case = self.case;
         let session = case.briefly_at_head(self.session()).await?;
-        self.clock_ahead = session.clock_ahead();
         let patience = self.worker.routes.patience();
         // The rate comes last: calls that had taken theirs and then waited would all go together.
         let ready = self

@@ -219,6 +219,40 @@ async fn worker_that_may_not_listen_works_on_and_says_so_once() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
+async fn worker_that_may_not_speak_to_the_others_works_on_and_hears_them() -> Result<()> {
+    let mut stack = Stack::start(0).await?;
+    let applied = stack.config()?.output("topology", &["apply"]).await?;
+    assert!(applied.status.success(), "{applied:?}");
+    let url = stack
+        .broker
+        .add_user(".*", r"^(?!irn\.control$).*$", ".*")
+        .await?;
+    let config = stack.config()?;
+    let config = config
+        .set("broker.url", url)?
+        .set("topology.declare", false)?;
+    stack.workers.push(config.start("worker 1").await?);
+    stack.workers[0]
+        .until_logged("other replicas do not hear this one", SOON)
+        .await?;
+    stack.settle(job("E/1")).await?.assert_signed(false);
+    control_queues(&stack).await?;
+    let resumed = stack.config()?.output("resume", &[SELLER]).await?;
+    assert!(resumed.status.success(), "{resumed:?}");
+    stack.workers[0]
+        .until_logged("resumed by an operator", SOON)
+        .await?;
+    assert!(stack.worker()?.terminate(SOON).await?.success());
+    let log = stack.workers[0].log();
+    let told = log
+        .iter()
+        .filter(|line| line.contains("do not hear this one"));
+    assert_eq!(told.count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
 async fn resume_that_nobody_hears_fails_and_says_why() -> Result<()> {
     let stack = Stack::start(0).await?;
     let config = stack.config()?;

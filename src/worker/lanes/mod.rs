@@ -327,8 +327,8 @@ impl Lanes {
         let left = self.window.saturating_sub(self.common.held.get(class));
         let in_share = standing.held < self.share && standing.held < left;
         let probes = match standing.closed_for {
-            Closed::Login | Closed::LoginElsewhere { .. } => self.is_wanted(class, now),
-            Closed::Rate => true,
+            Closed::LoginElsewhere { .. } => self.is_wanted(class, now),
+            Closed::Login | Closed::Rate => true,
         };
         if in_share || around.alone || !probes {
             Waits::ForNow(until)

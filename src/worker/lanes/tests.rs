@@ -405,6 +405,27 @@ async fn a_closed_lane_lets_nobody_go_on_and_opens_again_for_those_in_line() {
     }
 }
 
+/// Their GSTIN may be the only one seen so far, and another's job stand behind them.
+#[tokio::test(start_paused = true)]
+async fn lane_closed_for_a_login_does_not_keep_the_whole_window() {
+    let lanes = Arc::new(lanes(64, 8));
+    lanes.close(&gstin(), PATIENCE, Closed::Login);
+    let began = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..128 {
+        let lanes = Arc::clone(&lanes);
+        waiting.spawn(async move {
+            let ended = lanes.turn(&gstin(), irn(n)).await.map(drop);
+            (ended, began.elapsed())
+        });
+    }
+    let left = waiting.join_all().await;
+    let soon = left.iter().filter(|(_, at)| *at < Duration::from_secs(1));
+    let soon: Vec<_> = soon.map(|(ended, _)| ended).collect();
+    assert!(soon.len() >= 64, "{} beyond its share", soon.len());
+    assert!(soon.iter().all(|ended| **ended == Err(NoTurn::Full)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_another_replica_has_a_session_jobs_are_passed_on_no_faster_than_it_can_take_them() {
     let every = Duration::from_millis(50);
