@@ -493,7 +493,8 @@ impl Job {
 
     /// The batch's id, if the ERP gave one.
     pub fn batch_id(&self) -> Option<&str> {
-        header_text(self.properties.headers().as_ref(), header::BATCH_ID)
+        let id = header_text(self.properties.headers().as_ref(), header::BATCH_ID);
+        id.filter(|id| !id.is_empty())
     }
 
     /// Gives the delivery up as unreadable after all: its body is not what its type says.

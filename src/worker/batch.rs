@@ -10,6 +10,7 @@ mod documents;
 mod turns;
 
 use std::iter;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -22,7 +23,7 @@ use super::case::SWEPT;
 use crate::broker::{Acknowledger, JOBS_EXCHANGE, Publication, retry_exchange};
 use crate::crash::Point;
 use crate::document::{self, BadDocument};
-use crate::job::{Again, BatchPart, Body, Job, PriorOutcome, Properties};
+use crate::job::{Again, BatchPart, Body, Class, Job, PriorOutcome, Properties, short};
 use crate::telemetry::{self, About};
 use documents::{Broken, Documents};
 
@@ -40,6 +41,9 @@ const MAX_DOCUMENTS: usize = 10_000;
 /// What is longer than this, in documents or in bytes, is cut into parts of this length.
 const PART_DOCUMENTS: usize = 100;
 const PART_BYTES: usize = 256 * 1024;
+
+/// So many parts come at once; the others wait on the ladder, where they are in nobody's hands.
+const PARTS_AHEAD: usize = 4;
 
 /// Other tasks get their turn after so many bytes: a millisecond or so of reading.
 const READ_AT_ONCE: usize = 512 * 1024;
@@ -123,6 +127,14 @@ impl<'a> Batch<'a> {
         is_long && self.size > 1 && self.part.is_none()
     }
 
+    /// Whether its parts may be put behind others for a while. What is in doubt waits in any case, urgent ones not behind bulk,
+    /// and a priority does not outlive the ladder.
+    fn may_wait(&self) -> bool {
+        let job = self.job;
+        let is_certain = !job.redelivered && !is_in_doubt(job);
+        is_certain && job.class() == Class::Bulk && job.priority().is_none()
+    }
+
     fn batch_id(&self) -> &'a str {
         self.job.batch_id().unwrap_or(self.id)
     }
@@ -155,29 +167,45 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Publishes what it is made of. A batch handed out before may have been split before: its documents then begin with a
-    /// look-up, on a rung that gives their twins time to finish.
+    /// Publishes what it is made of, to come at once or after a wait. A batch handed out before may have been split before:
+    /// its documents then begin with a look-up, on a rung that gives their twins time to finish.
     async fn publish(
         &self,
         worker: &Worker,
         body: Body,
+        wait: Option<Duration>,
         properties: impl Fn(&Again<'_>) -> Properties,
     ) -> Result<(), carry::Lost> {
         let job = self.job;
         // Of what no worker has published, the doubt has waited on no rung.
         let is_young = job.redelivered || is_in_doubt(job) && job.first_seen.is_none();
-        let (exchange, outcome, priority) = if is_young {
+        let (exchange, properties_now) = if is_young {
             let settled = worker.ladder.at_least(worker.config.irp.settle_time);
-            (retry_exchange(settled).into(), PriorOutcome::Unknown, None)
+            let unknown = properties(&self.again(PriorOutcome::Unknown));
+            (retry_exchange(settled), unknown)
+        } else if let Some(wait) = wait {
+            let rung = worker.ladder.at_least(wait);
+            let wait = wait.min(rung.delay);
+            worker.lanes.rung_holds(rung.delay, wait);
+            let swept = Again {
+                first_seen: job.first_seen.or_else(|| Some(Timestamp::now())),
+                error: Some(SWEPT),
+                ..self.again(job.outcome)
+            };
+            let expiration = short(&carry::millis_text(wait));
+            (
+                retry_exchange(rung),
+                properties(&swept).with_expiration(expiration),
+            )
         } else {
-            (JOBS_EXCHANGE.into(), job.outcome, job.priority())
+            let mut now = properties(&self.again(job.outcome));
+            if let Some(priority) = job.priority() {
+                now = now.with_priority(priority);
+            }
+            (JOBS_EXCHANGE.to_owned(), now)
         };
-        let mut properties_now = properties(&self.again(outcome));
-        if let Some(priority) = priority {
-            properties_now = properties_now.with_priority(priority);
-        }
         let publication = Publication {
-            exchange,
+            exchange: exchange.into(),
             routing_key: job.routing_key.as_str().into(),
             properties: properties_now,
             body,
@@ -255,6 +283,8 @@ async fn publish_all(worker: &Worker, batch: &Batch<'_>) -> Result<(), carry::Lo
 /// Publishes it in parts, each a batch; returns how many.
 async fn publish_parts(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carry::Lost> {
     let mut documents = batch.documents();
+    let turns = worker.turns_of(batch.job.class());
+    let may_wait = batch.may_wait();
     let mut parts = 0;
     loop {
         let publishing: Vec<_> = iter::from_fn(|| {
@@ -262,7 +292,12 @@ async fn publish_parts(worker: &Worker, batch: &Batch<'_>) -> Result<usize, carr
             (!part.is_empty()).then_some(part)
         })
         .take(BYTES_IN_FLIGHT / PART_BYTES)
-        .map(|part| publish_part(worker, batch, part))
+        .zip(parts + 1..)
+        .map(|(part, nth)| {
+            // The others would be sent away by whom they come to.
+            let wait = (nth > PARTS_AHEAD && may_wait).then(|| turns.next_return(length(&part)));
+            publish_part(worker, batch, part, wait)
+        })
         .collect();
         if publishing.is_empty() {
             return Ok(parts);
@@ -302,13 +337,18 @@ async fn publish(
     let (id, of) = (batch.batch_id(), batch.of());
     let body = Body::copy_of(document.get().as_bytes());
     let properties = |again: &Again<'_>| batch.job.batch_member(id, sequence, of, again);
-    batch.publish(worker, body, properties).await
+    batch.publish(worker, body, None, properties).await
+}
+
+fn length(documents: &[(usize, &RawValue)]) -> usize {
+    documents.iter().map(|(_, text)| text.get().len() + 1).sum()
 }
 
 async fn publish_part(
     worker: &Worker,
     batch: &Batch<'_>,
     documents: Vec<(usize, &RawValue)>,
+    wait: Option<Duration>,
 ) -> Result<(), carry::Lost> {
     let first = documents.first().map_or(1, |(sequence, _)| *sequence);
     let part = BatchPart {
@@ -317,13 +357,14 @@ async fn publish_part(
     };
     let id = batch.batch_id();
     let properties = |again: &Again<'_>| batch.job.batch_part(id, part, again);
-    batch.publish(worker, array(&documents), properties).await
+    batch
+        .publish(worker, array(&documents), wait, properties)
+        .await
 }
 
 /// An array of these documents, byte for byte as they are.
 fn array(documents: &[(usize, &RawValue)]) -> Body {
-    let length: usize = documents.iter().map(|(_, text)| text.get().len() + 1).sum();
-    let mut body = Vec::with_capacity(length + 1);
+    let mut body = Vec::with_capacity(length(documents) + 1);
     for (_, document) in documents {
         body.push(if body.is_empty() { b'[' } else { b',' });
         body.extend_from_slice(document.get().as_bytes());

@@ -35,6 +35,9 @@ pub(super) const DUPLICATE: &str = "2150";
 /// The portal's code for a payload that its schema does not know, or for a failure of its own.
 pub(super) const DOES_NOT_FIT: &str = "2140";
 
+/// The portal's codes for an e-way bill that is there already.
+const ISSUED_BEFORE: [&str; 2] = ["4002", "4026"];
+
 /// What an attempt ends with that failed because the portal was down.
 pub(super) const PORTAL_DOWN: &str = "portal_down";
 
@@ -340,6 +343,12 @@ impl Case {
     pub(super) fn session_was_refused_before(&self) -> bool {
         let before = self.job.last_error.as_deref();
         before.is_some_and(|code| SESSION_CODES.contains(&code))
+    }
+
+    /// Whether the portal has said that there is an e-way bill already.
+    pub(super) fn was_said_to_be_issued(&self) -> bool {
+        let before = self.job.last_error.as_deref();
+        before.is_some_and(|code| ISSUED_BEFORE.contains(&code))
     }
 
     /// Whether the attempt before this one failed because the portal was down.

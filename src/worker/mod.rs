@@ -329,10 +329,7 @@ impl Worker {
         };
         if job.operation == Operation::Generate && batch::is_batch(job.body.as_bytes()) {
             self.crash.at(Point::Decoded);
-            let turns = match job.class() {
-                Class::Bulk => &self.splitting,
-                Class::Urgent => &self.splitting_urgent,
-            };
+            let turns = self.turns_of(job.class());
             let turn = tokio::select! {
                 biased;
                 turn = turns.turn(job.body.as_bytes().len(), batch::is_in_doubt(&job)) => {
@@ -374,6 +371,13 @@ impl Worker {
                 let ending = ending.unwrap_or(refused);
                 self.settle_and_carry_out(case, ending).await;
             }
+        }
+    }
+
+    fn turns_of(&self, class: Class) -> &batch::Turns {
+        match class {
+            Class::Bulk => &self.splitting,
+            Class::Urgent => &self.splitting_urgent,
         }
     }
 

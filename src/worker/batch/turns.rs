@@ -84,7 +84,8 @@ impl Turns {
         self.turns.acquire().await.map_err(|_| SOONEST)
     }
 
-    fn next_return(&self, bytes: usize) -> Duration {
+    /// In how long one of this length that is not to wait here had best come.
+    pub(in crate::worker) fn next_return(&self, bytes: usize) -> Duration {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));

@@ -226,7 +226,7 @@ fn in_its_trace(case: &Case, properties: Properties) -> Properties {
 }
 
 /// A message's expiration is a text of milliseconds.
-fn millis_text(stay: Duration) -> String {
+pub(super) fn millis_text(stay: Duration) -> String {
     stay.as_millis().max(1).to_string()
 }
 
@@ -292,9 +292,6 @@ fn errors_of(ending: &Ending) -> &[ErrorEntry] {
     }
 }
 
-/// The portal's codes for an e-way bill that is there already.
-const ISSUED_BEFORE: [&str; 2] = ["4002", "4026"];
-
 /// The code for `x-irn-error` and the log: never a text of the portal's.
 fn code_of(case: &Case, ending: &Ending) -> String {
     // Once the portal has said so, no later trouble may hide it: it keeps the document from being sent again.
@@ -303,7 +300,7 @@ fn code_of(case: &Case, ending: &Ending) -> String {
     }
     // Nor may a wait hide that there is an e-way bill: the second time it settles the job.
     let before = case.job.last_error.as_deref();
-    let is_issued = before.filter(|code| case.in_doubt() && ISSUED_BEFORE.contains(code));
+    let is_issued = before.filter(|_| case.in_doubt() && case.was_said_to_be_issued());
     // What the attempt before has learnt decides about the next one, however long it waits in between.
     let waits = |why: &str| {
         let decides = before.filter(|code| case::decides_later(code));
