@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Worker;
 use super::accept::accept;
-use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials};
+use super::calls::{Calls, LookUp, budget_stopped, entries, label, no_credentials, unclassified};
 use super::case::{Case, DOES_NOT_FIT, SWEPT, Subject};
 use super::copies;
 use super::doubt::{self, adopt_duplicate, adopt_from_elsewhere, is_refused, too_old};
@@ -453,7 +453,7 @@ async fn refused(
         }),
         Disposition::RefuseAccount => Ok(calls.account_refused(error).await),
         Disposition::NotRegistered | Disposition::TooOld | Disposition::Park => {
-            Ok(calls.unclassified(&error))
+            Ok(unclassified(case, &error))
         }
         Disposition::Adopt
         | Disposition::Conflict
@@ -462,7 +462,7 @@ async fn refused(
             IrpError::Refused(refusal) => {
                 refusal_settled(worker, case, document, calls, refusal).await
             }
-            other => Ok(calls.unclassified(&other)),
+            other => Ok(unclassified(case, &other)),
         },
     }
 }

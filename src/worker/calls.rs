@@ -124,20 +124,6 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// An answer nobody has decided about: kept for a person, with an alarm.
-    pub(super) fn unclassified(&self, error: &IrpError) -> Ending {
-        let reason = if matches!(error, IrpError::Refused(_)) {
-            Reason::UnknownCode
-        } else {
-            Reason::Unintelligible
-        };
-        telemetry::unknown_code(self.case.about(), &label(error));
-        Ending::GaveUp {
-            reason,
-            errors: entries(error),
-        }
-    }
-
     /// A session and the right to call now.
     async fn ready(&mut self) -> Result<Arc<Session>, Box<Ending>> {
         let asked = Instant::now();
@@ -424,6 +410,20 @@ fn may_have_acted(refusal: &IrpError) -> bool {
         refusal.disposition(),
         Disposition::Retry { .. } | Disposition::Resolve | Disposition::Park
     )
+}
+
+/// An answer nobody has decided about: kept for a person, with an alarm.
+pub(super) fn unclassified(case: &Case, error: &IrpError) -> Ending {
+    let reason = if matches!(error, IrpError::Refused(_)) {
+        Reason::UnknownCode
+    } else {
+        Reason::Unintelligible
+    };
+    telemetry::unknown_code(case.about(), &label(error));
+    Ending::GaveUp {
+        reason,
+        errors: entries(error),
+    }
 }
 
 /// An error's code or kind, short and safe for `x-irn-error`: never the portal's text, wherever it put that.

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::support::amqp::Job;
 use crate::support::credentials::{Credentials, GSTINS};
 use crate::support::eventually;
-use crate::support::invoice::{invoice, irn};
+use crate::support::invoice::{invoice, irn, sold_through};
 use crate::support::proxy::TcpProxy;
 use crate::support::sandbox::{Calls, Sandbox};
 use crate::support::stack::Stack;
@@ -35,10 +35,14 @@ impl Pair {
 
     /// The second portal knows these users.
     async fn with(credentials: &Credentials) -> Result<Self> {
+        Self::of(Stack::start_with(0, Ok).await?, credentials).await
+    }
+
+    async fn of(stack: Stack, at_second: &Credentials) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         Ok(Self {
-            stack: Stack::start_with(0, Ok).await?,
-            second: Sandbox::start(credentials).await?,
+            stack,
+            second: Sandbox::start(at_second).await?,
             address: address.to_string(),
         })
     }
@@ -62,13 +66,10 @@ impl Pair {
     }
 
     /// Registers a document at the second portal, as another worker may have done.
-    async fn register_at_second(&self, number: &str) -> Result<()> {
+    async fn register_at_second(&self, job: Job) -> Result<()> {
         let config = WorkerConfig::between(&self.stack.broker.url(), &self.second)?;
         let mut worker = config.start("worker of the second portal").await?;
-        self.stack
-            .settle(job("before", number))
-            .await?
-            .assert_signed(false);
+        self.stack.settle(job).await?.assert_signed(false);
         worker.terminate(SOON).await?;
         Ok(())
     }
@@ -157,7 +158,7 @@ async fn document_whose_submit_left_for_the_first_portal_waits_for_it() -> Resul
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn what_the_first_portal_says_is_elsewhere_is_fetched_from_the_second() -> Result<()> {
     let pair = Pair::start().await?;
-    pair.register_at_second("X/1").await?;
+    pair.register_at_second(job("before", "X/1")).await?;
     let _up = pair.first_up().await?;
     let _worker = pair.config()?.start("worker").await?;
     let elsewhere = json!({"irn": irn(SELLER, "X/1"), "irp": "NIC102"});
@@ -187,7 +188,7 @@ async fn what_the_first_portal_says_is_elsewhere_is_fetched_from_the_second() ->
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn document_in_doubt_is_looked_up_where_it_may_be_and_only_there() -> Result<()> {
     let pair = Pair::start().await?;
-    pair.register_at_second("Y/1").await?;
+    pair.register_at_second(job("before", "Y/1")).await?;
     let _up = pair.first_up().await?;
     let _worker = pair.config()?.start("worker").await?;
     let in_doubt = |id: &str| job(id, "Y/1").text_header("x-irn-outcome", "unknown");
@@ -248,5 +249,26 @@ async fn account_that_the_second_portal_refuses_waits_for_the_first() -> Result<
     let (first, second) = pair.calls().await?;
     assert_eq!((first.registrations, second.registrations), (5, 0));
     assert_eq!(second.logins, 1, "a refused password is tried once");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn operator_that_names_no_seller_cancels_at_the_portal_that_has_the_registration()
+-> Result<()> {
+    let collector = "29AAACO1234K1C5";
+    let credentials = Credentials::of(&[SELLER, collector]);
+    let pair = Pair::of(Stack::of(&credentials, 0, Ok).await?, &credentials).await?;
+    let document = sold_through(collector, SELLER, "Z/1");
+    let job = Job::generate("before", document).text_header("x-irn-gstin", collector);
+    pair.register_at_second(job).await?;
+    let _up = pair.first_up().await?;
+    let _worker = pair.config()?.start("worker").await?;
+    let order = Job::cancel("c-1", collector, &irn(SELLER, "Z/1"));
+    let cancelled = pair.stack.settle(order).await?;
+    assert_eq!(cancelled.status(), "cancelled", "{}", cancelled.json);
+    let order = Job::cancel("c-2", collector, &irn(SELLER, "Z/2"));
+    let nothing = pair.stack.settle(order).await?;
+    assert_eq!(nothing.status(), "not_found", "{}", nothing.json);
     Ok(())
 }

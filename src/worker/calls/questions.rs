@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use super::{Answer, Calls, label};
+use super::{Answer, Calls, label, unclassified};
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
@@ -74,15 +74,6 @@ impl Calls<'_> {
         self.unrefused(answer)
     }
 
-    /// Fetches what has become of a registration; it may come without its signed data.
-    pub(in crate::worker) async fn fetch_standing(
-        &mut self,
-        irn: &Irn,
-    ) -> Result<LookUp, Box<Ending>> {
-        let answer = self.ask_for_standing(irn).await?;
-        self.unrefused(answer)
-    }
-
     /// As [`Calls::look_up`], where the answer may be that it is not for us to ask.
     pub(in crate::worker) async fn ask_for_document(
         &mut self,
@@ -107,7 +98,7 @@ impl Calls<'_> {
         Ok(self.understood(answer).await?.map(boxed))
     }
 
-    /// As [`Calls::fetch_standing`], where the answer may be that it is not for us to ask.
+    /// Fetches what has become of a registration; it may come without its signed data, or not be for us to ask.
     pub(in crate::worker) async fn ask_for_standing(
         &mut self,
         irn: &Irn,
@@ -140,7 +131,7 @@ impl Calls<'_> {
 
     /// Of a document that is its own, nobody is refused an answer: what it is worth, a person has to say.
     fn unrefused(&self, answer: Understood) -> Result<LookUp, Box<Ending>> {
-        answer.map_err(|refusal| Box::new(self.unclassified(&IrpError::Refused(refusal))))
+        answer.map_err(|refusal| Box::new(unclassified(self.case, &IrpError::Refused(refusal))))
     }
 
     /// A call that changes nothing.
@@ -249,7 +240,7 @@ impl Calls<'_> {
             | Disposition::Conflict
             | Disposition::NotRegistered
             | Disposition::TooOld
-            | Disposition::SyncGstin => self.unclassified(&error),
+            | Disposition::SyncGstin => unclassified(self.case, &error),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::request::Cancel;
 use crate::worker::Worker;
 use crate::worker::accept::no_longer_valid;
 use crate::worker::attempt::is_unreadable_success;
-use crate::worker::calls::{Calls, LookUp, label};
+use crate::worker::calls::{Calls, LookUp, label, unclassified};
 use crate::worker::case::Case;
 use crate::worker::doubt::{not_found_yet, unexplained};
 use crate::worker::settle::Ending;
@@ -47,19 +47,18 @@ pub(super) async fn run(
             return ask_the_portal(case, order, &mut calls).await;
         }
         Registered::TooOld(_) => return Ok(too_late()),
-        Registered::Nowhere(_) if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
-        // A cancellation names no seller, so that the portal may know it where a look-up without one does not.
-        Registered::Nowhere(Some(mut calls)) | Registered::Refused(mut calls, _)
-            if is_unnamed(account, order.seller) && !case.in_doubt() =>
+        Registered::Nowhere(calls) | Registered::Refused(calls, _)
+            if is_unnamed(account, order.seller) =>
         {
-            return submit(case, order, None, &mut calls).await;
+            return submit_unseen(worker, case, order, calls).await;
         }
+        Registered::Nowhere(_) if case.doubt_is_young() => return Ok(not_found_yet(worker, case)),
         Registered::Nowhere(_) => return Ok(Ending::NotFound),
-        Registered::Refused(calls, refusal) => return Ok(unseen(case, &calls, refusal)),
+        Registered::Refused(_, refusal) => return Ok(unseen(case, refusal)),
     };
     if registration.irn != order.irn {
         let why = "a look-up by IRN was answered with another one";
-        return Ok(calls.unclassified(&IrpError::Unintelligible { why }));
+        return Ok(unclassified(case, &IrpError::Unintelligible { why }));
     }
     match state_of(&registration, calls.portal_now()) {
         State::Cancelled => Ok(cancelled_before(case, Some(registration))),
@@ -133,13 +132,15 @@ async fn submit(
         Disposition::TooOld => Ok(too_late()),
         // Done, in words that we cannot read: with a fresh session it is seen.
         Disposition::Reauth | Disposition::Park if is_unreadable_success(&error) => {
-            match calls.fetch_standing(&order.irn).await? {
-                LookUp::Found(now) if now.status == Validity::Cancelled => {
+            match calls.ask_for_standing(&order.irn).await? {
+                Ok(LookUp::Found(now)) if now.status == Validity::Cancelled => {
                     Ok(cancelled_before(case, Some(now)))
                 }
-                LookUp::Found(_) | LookUp::Nothing | LookUp::TooOld => Ok(Ending::Unknown {
-                    code: label(&error),
-                }),
+                Ok(LookUp::Found(_) | LookUp::Nothing | LookUp::TooOld) | Err(_) => {
+                    Ok(Ending::Unknown {
+                        code: label(&error),
+                    })
+                }
             }
         }
         Disposition::Retry { .. }
@@ -155,7 +156,35 @@ async fn submit(
     }
 }
 
-/// In doubt, and too old to be looked up: only the portal's own 9999 or 2270 can say what became of the earlier request.
+/// By an operator that names no seller: its cancellation needs none, so that the portal may know the registration where a
+/// look-up shows nothing of it. Of these portals one may have it.
+async fn submit_unseen(
+    worker: &Worker,
+    case: &Case,
+    order: &Cancel,
+    at: Vec<Calls<'_>>,
+) -> Result<Ending, Box<Ending>> {
+    if case.doubt_is_young() {
+        return Ok(not_found_yet(worker, case));
+    }
+    if case.was_unexplained() {
+        return Ok(unexplained(case));
+    }
+    for mut calls in at {
+        let ended = if case.in_doubt() {
+            ask_the_portal(case, order, &mut calls).await
+        } else {
+            submit(case, order, None, &mut calls).await
+        };
+        match ended {
+            Ok(Ending::NotFound) => {}
+            ended => return ended,
+        }
+    }
+    Ok(Ending::NotFound)
+}
+
+/// In doubt, and not to be looked up: only the portal's own 9999 or 2270 can say what became of the earlier request.
 async fn ask_the_portal(
     case: &Case,
     order: &Cancel,

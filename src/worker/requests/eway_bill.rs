@@ -71,7 +71,7 @@ async fn look(
             Ok(LookUp::Nothing) => {}
             // That says nothing of a bill: if there is one, the portal refuses another (4002).
             Ok(LookUp::TooOld) => is_too_old = true,
-            Err(refusal) => return Ok(Some(unseen(case, &calls, refusal))),
+            Err(refusal) => return Ok(Some(unseen(case, refusal))),
         }
     }
     if case.doubt_is_young() {
@@ -109,8 +109,8 @@ async fn ask_each(
         match submit(worker, case, irn, &mut calls).await {
             Ok(Ending::NotFound) => {}
             Err(ending) if portals.len() > 1 && never_served(of, portal, &ending) => {}
-            // `expired` would say that nothing was sent.
-            Err(ending) if case.in_doubt() && matches!(*ending, Ending::Expired) => {
+            // `expired` would say that nothing was done.
+            Err(ending) if is_undecided(case) && matches!(*ending, Ending::Expired) => {
                 return Ok(undecided());
             }
             ending => return ending,
@@ -121,6 +121,11 @@ async fn ask_each(
     } else {
         Err(Box::new(one_is_down()))
     }
+}
+
+/// A look-up that finds no bill does not outweigh the portal's word that there is one.
+fn is_undecided(case: &Case) -> bool {
+    case.in_doubt() || case.was_said_to_be_issued()
 }
 
 fn calls<'w>(

@@ -10,7 +10,7 @@ mod get;
 use std::sync::Arc;
 
 use super::Worker;
-use super::calls::{Calls, LookUp, entries, label, no_credentials};
+use super::calls::{Calls, LookUp, entries, label, no_credentials, unclassified};
 use super::case::Case;
 use super::doubt::{never_served, one_is_down};
 use super::portal;
@@ -47,10 +47,10 @@ enum Registered<'w> {
     At(Box<Calls<'w>>, Box<Registration>),
     /// Registered, but too long ago to be fetched.
     TooOld(Box<Calls<'w>>),
-    /// With the calls that have found nothing, where there is one portal only.
-    Nowhere(Option<Box<Calls<'w>>>),
-    /// It is not for this account to ask.
-    Refused(Box<Calls<'w>>, Box<Refusal>),
+    /// With the calls of each portal that was asked.
+    Nowhere(Vec<Calls<'w>>),
+    /// It is not for this account to ask, one of them says.
+    Refused(Vec<Calls<'w>>, Box<Refusal>),
 }
 
 /// Whether an e-commerce operator asks under the GSTIN that it collects tax under, without saying for whom: the portal looks
@@ -61,7 +61,7 @@ fn is_unnamed(account: &Account, seller: Option<Gstin>) -> bool {
 
 /// Its deadline forbids to ask the one question that is left: a person has to.
 fn undecided() -> Ending {
-    let message = "its deadline has passed, and the registration is too old to be looked up";
+    let message = "its deadline has passed, and whether it was done cannot be looked up";
     Ending::GaveUp {
         reason: Reason::RetriesExhausted,
         errors: vec![ErrorEntry::worker(Reason::RetriesExhausted, message)],
@@ -84,7 +84,7 @@ async fn look<'w>(
     asked: &Asked<'_>,
     account: &Arc<Account>,
 ) -> Result<Registered<'w>, Box<Ending>> {
-    let mut said = Registered::Nowhere(None);
+    let (mut lost, mut refused, mut in_vain) = (None, None, Vec::new());
     let mut all_asked = true;
     let of = portals_of(worker, account)?;
     let portals = portals(of, case, account).await;
@@ -108,24 +108,28 @@ async fn look<'w>(
         match answer {
             Ok(LookUp::Found(registration)) => {
                 let has_lost = registration.has_lost();
-                said = Registered::At(Box::new(calls), registration);
+                let at = Registered::At(Box::new(calls), registration);
                 if !has_lost {
-                    return Ok(said);
+                    return Ok(at);
                 }
+                lost = Some(at);
             }
             Ok(LookUp::TooOld) => return Ok(Registered::TooOld(Box::new(calls))),
-            Ok(LookUp::Nothing) if portals.len() == 1 => {
-                said = Registered::Nowhere(Some(Box::new(calls)));
+            Ok(LookUp::Nothing) => in_vain.push(calls),
+            Err(refusal) => {
+                in_vain.push(calls);
+                refused = Some(refusal);
             }
-            Ok(LookUp::Nothing) => {}
-            Err(refusal) => said = Registered::Refused(Box::new(calls), refusal),
         }
     }
-    if all_asked {
-        Ok(said)
-    } else {
-        Err(Box::new(one_is_down()))
+    if !all_asked {
+        return Err(Box::new(one_is_down()));
     }
+    Ok(match (lost, refused) {
+        (Some(lost), _) => lost,
+        (None, Some(refusal)) => Registered::Refused(in_vain, refusal),
+        (None, None) => Registered::Nowhere(in_vain),
+    })
 }
 
 /// Where the registration may be: at the one portal that a request in doubt has left for, else at each.
@@ -165,9 +169,9 @@ fn worth_asking(
 }
 
 /// The portal has refused to look for what a request in doubt may have done: that is no answer to the request itself.
-fn unseen(case: &Case, calls: &Calls<'_>, refusal: Box<Refusal>) -> Ending {
+fn unseen(case: &Case, refusal: Box<Refusal>) -> Ending {
     if case.in_doubt() {
-        calls.unclassified(&IrpError::Refused(refusal))
+        unclassified(case, &IrpError::Refused(refusal))
     } else {
         rejected(&refusal)
     }
@@ -208,7 +212,7 @@ async fn failed(case: &Case, calls: &Calls<'_>, error: IrpError) -> Ending {
             errors: entries(&error),
             info: info_of(&error),
         },
-        Disposition::Adopt | Disposition::Park => calls.unclassified(&error),
+        Disposition::Adopt | Disposition::Park => unclassified(case, &error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! An e-commerce operator: what it has registered for a seller belongs to that seller, and is asked for under its name.
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::{SELLER, asked};
 use crate::support::amqp::Job;
@@ -10,6 +11,8 @@ use crate::support::outcome::Outcome;
 use crate::support::stack::Stack;
 
 const OPERATOR: &str = GSTINS[1];
+/// Nothing is sold under a GSTIN for collecting tax.
+const COLLECTOR: &str = "29AAACO1234K1C5";
 
 /// Registers an invoice of [`SELLER`] in the operator's name; its IRN.
 async fn registered(stack: &Stack, number: &str) -> Result<String> {
@@ -73,7 +76,6 @@ async fn operator_cancels_what_it_has_registered_and_has_an_eway_bill_issued_for
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn tax_collector_that_names_no_seller_cancels_by_irn_and_is_told_what_else_to_name()
 -> Result<()> {
-    const COLLECTOR: &str = "29AAACO1234K1C5";
     let credentials = Credentials::of(&[SELLER, COLLECTOR]);
     let stack = Stack::of(&credentials, 1, Ok).await?;
     let document = r#"{"Typ":"INV","No":"O/4","Dt":"05/09/2025"}"#;
@@ -94,6 +96,28 @@ async fn tax_collector_that_names_no_seller_cancels_by_irn_and_is_told_what_else
     let order = Job::cancel("o-3", COLLECTOR, &irn(SELLER, "O/6"));
     let nothing = stack.settle(order).await?;
     assert_eq!(nothing.status(), "not_found", "{}", nothing.json);
+    Ok(())
+}
+
+/// The look-up says nothing of such a registration, so the portal's own answer to the cancellation has to.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn cancellation_by_an_operator_that_names_no_seller_is_settled_though_its_answer_was_lost()
+-> Result<()> {
+    let credentials = Credentials::of(&[SELLER, COLLECTOR]);
+    for (when, sent) in [("after", 2), ("before", 2)] {
+        let stack = Stack::of(&credentials, 1, Ok).await?;
+        let job = Job::generate("g-1", sold_through(COLLECTOR, SELLER, "O/7"))
+            .text_header("x-irn-gstin", COLLECTOR);
+        stack.settle(job).await?.assert_signed(false);
+        let lost = json!([{"endpoint": "cancel", "kind": "drop", "when": when, "times": 1}]);
+        stack.sandbox.faults(1, lost).await?;
+        let order = Job::cancel("c-1", COLLECTOR, &irn(SELLER, "O/7"));
+        let cancelled = stack.settle(order).await?;
+        assert_eq!(cancelled.status(), "cancelled", "{}", cancelled.json);
+        assert_eq!(cancelled.json["recovered"], when == "after", "{when}");
+        assert_eq!(stack.sandbox.stats().await?.requests("cancel"), sent);
+    }
     Ok(())
 }
 
