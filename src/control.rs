@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use notice::{Deed, Notice, Progress, Word};
+pub use notice::{Deed, LoggedIn, Notice, Progress, Word};
 pub use pause::{BadLength, BadReason, LONGEST_PAUSE, Pause, Pauses, Reason, Whom};
 pub use paused::{Changes, Paused};
 

@@ -226,7 +226,7 @@ impl Sessions {
     }
 
     /// These GSTINs have other accounts now, or none: what is known of the old ones is of no use. New credentials may be
-    /// tried at once, whatever was sent before them. The rest is done beside whoever asks, because a login under way has
+    /// tried at once, whatever this replica has sent before them. The rest is done beside whoever asks, because a login under way has
     /// to end first; those that wait for it with the old account are told ([`NoSession::Replaced`]).
     pub fn replace(&self, accounts: impl IntoIterator<Item = (Gstin, Option<Arc<Account>>)>) {
         for (gstin, account) in accounts {
@@ -495,10 +495,16 @@ impl Portal {
         }
     }
 
-    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate, nor what it
-    /// had taken of it. Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
+    /// Waits for the breaker, then for the rate, then for the breaker again: what is taken of the rate is told to the others, and
+    /// not to be had back. So room in the error budget is made before.
     async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
         self.unless_down().await?;
+        let room = match self.limits.reserve_error(account) {
+            Allowance::Granted(room) => room,
+            Allowance::Busy | Allowance::Stopped(_) => {
+                return Err(NoSession::Limited(LOGIN_PATIENCE));
+            }
+        };
         if let Admission::Wait(wait) = self
             .limits
             .admit_login(&account.gstin, LOGIN_PATIENCE)
@@ -506,14 +512,8 @@ impl Portal {
         {
             return Err(NoSession::Limited(wait));
         }
-        let room = match self.unless_down().await {
-            Ok(()) => match self.limits.reserve_error(account) {
-                Allowance::Granted(room) => Ok(room),
-                Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
-            },
-            Err(down) => Err(down),
-        };
-        room.inspect_err(|_| self.limits.give_login_back(&account.gstin))
+        self.unless_down().await?;
+        Ok(room)
     }
 
     async fn unless_down(&self) -> Result<(), NoSession> {

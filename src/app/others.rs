@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
-use crate::control::{Deed, Notice, Progress, Whom, Word};
+use crate::control::{Deed, LoggedIn, Notice, Progress, Whom, Word};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::worker::{Told, Worker};
@@ -120,7 +120,9 @@ impl Others {
                 self.greeted.notify_one();
             }
             Notice::Of(gstin, Word::Returns) if is_own => limits.heard_own_return(*gstin),
-            Notice::Of(gstin, Word::Login) if is_own => limits.heard_own_login(*gstin),
+            Notice::Of(gstin, Word::Login(login)) if is_own => {
+                limits.heard_own_login(*gstin, *login);
+            }
             Notice::Asks | Notice::Of(..) | Notice::Errors(..) | Notice::Deeds(..) if is_own => {}
             Notice::Asks => {
                 limits.heard_asking(from);
@@ -128,7 +130,7 @@ impl Others {
                 self.greeted.notify_one();
             }
             Notice::Of(gstin, word) if is_known(gstin) => match word {
-                Word::Login => limits.heard_login(from, *gstin),
+                Word::Login(login) => limits.heard_login(from, *gstin, *login),
                 Word::Idle => limits.heard_idle(from, *gstin),
                 Word::Returns => limits.heard_return(from, *gstin),
             },
@@ -179,22 +181,25 @@ impl Others {
     async fn tell_logins(&self) -> Infallible {
         loop {
             self.logins_asked.notified().await;
-            for gstin in self.limits.own_logins_of_late() {
-                self.say(&Notice::Of(gstin, Word::Login));
+            let of_late = self.limits.logins_of_late();
+            for (_, gstin, login) in of_late.iter().filter(|(other, ..)| other.is_none()) {
+                self.say(&Notice::Of(*gstin, Word::Login(*login)));
             }
             if self.limits.is_one_of_first(TELLERS) {
-                self.tell_logins_of_the_gone();
+                self.tell_logins_of_others(of_late);
             }
             // Those that come meanwhile are told together.
             sleep(LOGINS_TOLD_EVERY).await;
         }
     }
 
-    /// In their names: they are counted once, however many tell of them.
-    fn tell_logins_of_the_gone(&self) {
-        for (replica, gstin) in self.limits.logins_of_the_gone() {
-            if self.words.capacity() > MOST_WORDS / 2 {
-                say(&self.words, &replica, &Notice::Of(gstin, Word::Login));
+    /// Who has just died cannot tell of them. In their names: they are counted once, however many tell of them.
+    fn tell_logins_of_others(&self, of_late: Vec<(Option<Arc<str>>, Gstin, LoggedIn)>) {
+        for (other, gstin, login) in of_late {
+            if let Some(other) = other
+                && self.words.capacity() > MOST_WORDS / 2
+            {
+                say(&self.words, &other, &Notice::Of(gstin, Word::Login(login)));
             }
         }
     }

@@ -11,8 +11,9 @@ use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,
 };
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ pub enum Heard<'a> {
     Lost,
     /// No words can be heard: the broker does not permit it, or has no such exchange. Told once.
     NoWords(&'a BrokerError),
-    /// None of ours can be said: the broker does not permit it. Told once; it is tried again now and then.
+    /// None of ours can be said: the broker does not permit it. It is tried again now and then.
     Mute(&'a BrokerError),
     /// The log of orders is read from its beginning.
     LogBegins,
@@ -84,7 +85,6 @@ pub async fn listen(
         tell,
         heed,
         mute_until: None,
-        is_known_mute: false,
         deaf: false,
         log: LogWatch::default(),
     };
@@ -108,7 +108,6 @@ struct Listening<'a, H> {
     heed: H,
     /// Whoever may not write to the exchange loses the channel with the first word, and only listens for a while.
     mute_until: Option<Instant>,
-    is_known_mute: bool,
     deaf: bool,
     log: LogWatch,
 }
@@ -132,11 +131,13 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
             tokio::select! {
                 delivery = next_word(&mut words) => match delivery {
                     Some(Ok(delivery)) => (self.heed)(Heard::Word(&delivery.data)),
-                    Some(Err(error)) if error.is_amqp_soft_error() => {
-                        self.is_refused(&refused(error));
+                    Some(Err(error)) => {
+                        if is_forbidden(&error) {
+                            self.is_refused(&refused(error));
+                        }
                         return;
                     }
-                    Some(Err(_)) | None => return,
+                    None => return,
                 },
                 Some(word) = self.tell.words.recv() => if let Some((channel, _)) = words.as_ref().filter(|_| !self.is_mute()) {
                     say(channel, CONTROL_EXCHANGE, &word, Properties::default()).await;
@@ -165,10 +166,7 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
     /// A channel ends in words of the broker's for what was said on it.
     fn is_refused(&mut self, error: &BrokerError) {
         self.mute_until = Some(Instant::now() + MUTE_FOR);
-        if !self.is_known_mute {
-            self.is_known_mute = true;
-            (self.heed)(Heard::Mute(error));
-        }
+        (self.heed)(Heard::Mute(error));
     }
 
     fn is_mute(&self) -> bool {
@@ -208,6 +206,13 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
             ) => Err(()),
         }
     }
+}
+
+/// Whether a channel ended because the user may not do what was done on it. One that ended because the exchange was deleted
+/// is of use again once there is another.
+fn is_forbidden(error: &lapin::Error) -> bool {
+    const FORBIDDEN: AMQPErrorKind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == FORBIDDEN)
 }
 
 async fn speaks_again(mute_until: Option<Instant>) {

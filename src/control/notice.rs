@@ -18,28 +18,23 @@ use crate::job::Operation;
 /// What has been done, and to which document.
 pub type Deed = (Operation, Irn);
 
+/// One login of a replica. However often and by whomever it is told, it is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The replica counts its logins. An earlier version does not tell.
+    pub number: u32,
+    pub ago: Duration,
+}
+
 /// What a replica does for a GSTIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// It logs in now.
-    Login,
+    /// It logs in now, or has done so of late.
+    Login(LoggedIn),
     /// It makes no calls until it says so.
     Idle,
     /// It makes calls again.
     Returns,
-}
-
-impl Word {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Login, Self::Idle, Self::Returns];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Idle => "idle",
-            Self::Returns => "returns",
-        }
-    }
 }
 
 /// How far a deed is.
@@ -93,6 +88,12 @@ struct Wire<'a> {
     replica: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     gstin: Option<&'a str>,
+    /// Of a login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    /// How long ago that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ago_ms: Option<u64>,
     // A name may have characters that JSON escapes.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<Cow<'a, str>>,
@@ -127,6 +128,8 @@ impl Notice {
             action: "",
             replica,
             gstin: None,
+            number: None,
+            ago_ms: None,
             client: None,
             errors: None,
             deeds: None,
@@ -137,8 +140,16 @@ impl Notice {
             Self::Who => wire.action = "who",
             Self::Asks => wire.action = "asks",
             Self::Of(gstin, word) => {
-                wire.action = word.as_str();
                 wire.gstin = Some(gstin.as_str());
+                wire.action = match word {
+                    Word::Login(login) => {
+                        wire.number = Some(login.number);
+                        wire.ago_ms = u64::try_from(login.ago.as_millis()).ok();
+                        "login"
+                    }
+                    Word::Idle => "idle",
+                    Word::Returns => "returns",
+                };
             }
             Self::Errors(whom, errors) => {
                 wire.action = "errors";
@@ -177,8 +188,15 @@ impl Wire<'_> {
             ("who", None, None, None, None) => Notice::Who,
             ("asks", None, None, None, None) => Notice::Asks,
             (action, Some(gstin), None, None, None) => {
-                let mut all = Word::ALL.into_iter();
-                let word = all.find(|word| word.as_str() == action)?;
+                let word = match action {
+                    "login" => Word::Login(LoggedIn {
+                        number: self.number.unwrap_or_default(),
+                        ago: Duration::from_millis(self.ago_ms.unwrap_or_default()),
+                    }),
+                    "idle" => Word::Idle,
+                    "returns" => Word::Returns,
+                    _ => return None,
+                };
                 Notice::Of(gstin.parse().ok()?, word)
             }
             ("errors", gstin, client, Some(errors), None) => {
@@ -227,13 +245,18 @@ mod tests {
     fn notice_is_read_as_it_was_written_and_is_no_order() {
         let gstin: Gstin = "29AAGCE4783K1Z1".parse().unwrap();
         let irn: Irn = "a5".repeat(32).parse().unwrap();
+        let login = LoggedIn {
+            number: u32::MAX,
+            ago: Duration::from_millis(59_999),
+        };
         let errors = || vec![(Duration::from_secs(86_400), 7), (Duration::ZERO, u32::MAX)];
         for notice in [
             Notice::Hello,
             Notice::Here,
             Notice::Who,
             Notice::Asks,
-            Notice::Of(gstin, Word::Login),
+            Notice::Of(gstin, Word::Login(LoggedIn::default())),
+            Notice::Of(gstin, Word::Login(login)),
             Notice::Of(gstin, Word::Idle),
             Notice::Of(gstin, Word::Returns),
             Notice::Errors(Whom::Gstin(gstin), errors()),
@@ -252,6 +275,14 @@ mod tests {
             assert_eq!(Notice::read(message.as_bytes()), Some(("host-1", notice)));
             assert!(Order::read(message.as_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn login_that_an_earlier_version_tells_of_is_its_only_one_and_of_now() {
+        let message = r#"{"version":1,"action":"login","replica":"a","gstin":"29AAGCE4783K1Z1"}"#;
+        let login = Word::Login(LoggedIn::default());
+        let notice = Notice::Of("29AAGCE4783K1Z1".parse().unwrap(), login);
+        assert_eq!(Notice::read(message.as_bytes()), Some(("a", notice)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use super::paced::Paced;
 use super::share::Share;
 use crate::config::Rate;
-use crate::control::Word;
+use crate::control::{LoggedIn, Word};
 use crate::gstin::Gstin;
 use crate::job::Class;
 
@@ -53,8 +54,8 @@ pub type Announce = dyn Fn(Gstin, Word) + Send + Sync;
 pub(super) struct Logins {
     rate: Rate,
     own: Paced<Gstin>,
-    /// The same where nobody is heard.
-    own_apart: Paced<Gstin>,
+    /// So many were taken here.
+    taken: AtomicU32,
     fleet: DashMap<Gstin, VecDeque<Login>>,
     us: OnceLock<Us>,
     hearing: watch::Sender<Hearing>,
@@ -76,23 +77,21 @@ struct Us {
 
 #[derive(Clone, Debug)]
 struct Login {
-    /// When it was heard of; of this replica's own, when it was taken.
+    /// When it was heard of, or was said to have been; of this replica's own, when it was taken.
     at: Instant,
     /// None: this one.
     replica: Option<Arc<str>>,
+    /// The replica counts them.
+    number: u32,
     /// When the others have heard of this replica's own, as it has come back.
     came_back: Option<Instant>,
-    /// Whether another's was heard from itself.
-    first_hand: bool,
 }
 
 impl Login {
-    fn of(replica: Option<Arc<str>>) -> Self {
-        Self {
-            at: Instant::now(),
-            replica,
-            came_back: None,
-            first_hand: true,
+    fn told(&self) -> LoggedIn {
+        LoggedIn {
+            number: self.number,
+            ago: self.at.elapsed(),
         }
     }
 }
@@ -108,7 +107,7 @@ impl Logins {
         Self {
             rate,
             own: Paced::new(rate),
-            own_apart: Paced::new(rate).apart(),
+            taken: AtomicU32::new(0),
             fleet: DashMap::new(),
             us: OnceLock::new(),
             hearing: watch::Sender::new(Hearing::NotYet),
@@ -124,6 +123,7 @@ impl Logins {
 
     /// What the other replicas say is heard from now on, or never.
     pub(super) fn hears(&self, others: bool) {
+        self.own.begin_apart(!others);
         self.hearing.send_replace(if others {
             Hearing::Since(Instant::now())
         } else {
@@ -156,53 +156,46 @@ impl Logins {
         tokio::time::sleep_until(since + HEARD_WITHIN).await;
     }
 
-    /// Another replica logs in, or is said to have logged in by others. Told again, it is the same login: where the others
-    /// matter, nobody's share allows two in a period.
-    pub(super) fn heard(&self, replica: &str, gstin: Gstin, first_hand: bool) {
-        let mut logins = self.fleet.entry(gstin).or_default();
-        logins.retain(|login| self.is_recent(login));
-        let known = |login: &Login| login.replica.as_deref() == Some(replica);
-        // More than that change nothing, whoever sends them.
-        if logins.len() > 2 * self.most() || logins.iter().any(known) {
+    /// Another replica logs in, or is said to have logged in.
+    pub(super) fn heard(&self, replica: &str, gstin: Gstin, told: LoggedIn) {
+        let now = Instant::now();
+        let login = Login {
+            at: now.checked_sub(told.ago).unwrap_or(now),
+            replica: Some(replica.into()),
+            number: told.number,
+            came_back: None,
+        };
+        if !self.is_recent(&login) {
             return;
         }
-        logins.push_back(Login {
-            first_hand,
-            ..Login::of(Some(replica.into()))
-        });
+        let mut logins = self.fleet.entry(gstin).or_default();
+        logins.retain(|login| self.is_recent(login));
+        let is_known = |known: &Login| {
+            known.number == told.number && known.replica.as_deref() == Some(replica)
+        };
+        // More than that change nothing, whoever sends them.
+        if logins.len() <= 2 * self.most() && !logins.iter().any(is_known) {
+            logins.push_back(login);
+        }
     }
 
-    /// What this replica has told of its own login has come back.
-    pub(super) fn heard_own(&self, gstin: Gstin) {
+    /// What was told of a login of this replica's has come back.
+    pub(super) fn heard_own(&self, gstin: Gstin, told: LoggedIn) {
+        let is_it = |login: &&mut Login| login.replica.is_none() && login.number == told.number;
         if let Some(mut logins) = self.fleet.get_mut(&gstin)
-            && let Some(own) = logins.iter_mut().rfind(|login| login.replica.is_none())
+            && let Some(own) = logins.iter_mut().find(is_it)
         {
             own.came_back.get_or_insert_with(Instant::now);
             self.own_heard.notify_waiters();
         }
     }
 
-    /// The GSTINs for which this replica has logged in within the period.
-    pub(super) fn own_of_late(&self) -> Vec<Gstin> {
-        let is_own = |login: &Login| login.replica.is_none() && self.is_recent(login);
-        let of_late = self.fleet.iter().filter(|of| of.iter().any(is_own));
-        of_late.map(|of| *of.key()).collect()
-    }
-
-    /// The logins within the period that were heard from replicas of which this holds now. What others told of them is not
-    /// told on: nobody would know how long ago it was.
-    pub(super) fn of_late_by(&self, holds: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Gstin)> {
+    /// The logins within the period: who has logged in, where it was not this replica.
+    pub(super) fn of_late(&self) -> Vec<(Option<Arc<str>>, Gstin, LoggedIn)> {
         let mut of_late = Vec::new();
         for of in &self.fleet {
-            let heard = of
-                .iter()
-                .filter(|login| login.first_hand && self.is_recent(login));
-            let names = heard.filter_map(|login| login.replica.clone());
-            of_late.extend(
-                names
-                    .filter(|name| holds(name))
-                    .map(|name| (name, *of.key())),
-            );
+            let recent = of.iter().filter(|login| self.is_recent(login));
+            of_late.extend(recent.map(|login| (login.replica.clone(), *of.key(), login.told())));
         }
         of_late
     }
@@ -249,8 +242,11 @@ impl Logins {
     fn used_up_for(&self, gstin: Gstin) -> Option<Duration> {
         let mut logins = self.fleet.entry(gstin).or_default();
         logins.retain(|login| self.is_recent(login));
-        let oldest = logins.front().filter(|_| logins.len() >= self.most())?;
-        Some(self.rate.period.saturating_sub(oldest.at.elapsed()))
+        if logins.len() < self.most() {
+            return None;
+        }
+        let oldest = logins.iter().map(|login| login.at).min()?;
+        Some(self.rate.period.saturating_sub(oldest.elapsed()))
     }
 
     /// Takes one login now, or says how long there will be none.
@@ -258,13 +254,19 @@ impl Logins {
         if let Some(wait) = self.used_up_for(gstin) {
             return Err(wait);
         }
-        {
+        let login = {
             let mut logins = self.fleet.entry(gstin).or_default();
-            self.own_share()
-                .take(gstin, Share::of(replicas), Class::Bulk)?;
-            logins.push_back(Login::of(None));
-        }
-        self.announce(gstin, Word::Login);
+            self.own.take(gstin, Share::of(replicas), Class::Bulk)?;
+            let login = Login {
+                at: Instant::now(),
+                replica: None,
+                number: self.taken.fetch_add(1, Ordering::Relaxed),
+                came_back: None,
+            };
+            logins.push_back(login.clone());
+            login
+        };
+        self.announce(gstin, Word::Login(login.told()));
         Ok(())
     }
 
@@ -297,7 +299,7 @@ impl Logins {
             return None;
         }
         logins.remove(own);
-        self.own_share().forget(gstin);
+        self.own.forget(gstin);
         Some(self.rate.period)
     }
 
@@ -339,35 +341,16 @@ impl Logins {
     /// The next login of this GSTIN need not wait for those of this replica before it.
     pub(super) fn forget_own(&self, gstin: &Gstin) {
         self.own.forget(gstin);
-        self.own_apart.forget(gstin);
         if let Some(mut logins) = self.fleet.get_mut(gstin) {
             logins.retain(|login| login.replica.is_some());
         }
     }
 
-    /// The one that was taken last is not sent after all.
-    pub(super) fn give_back(&self, gstin: &Gstin) {
-        self.own_share().forget(gstin);
-        if let Some(mut logins) = self.fleet.get_mut(gstin)
-            && let Some(own) = logins.iter().rposition(|login| login.replica.is_none())
-        {
-            logins.remove(own);
-        }
-    }
-
     pub(super) fn forget_the_quiet(&self) {
         self.own.forget_the_quiet();
-        self.own_apart.forget_the_quiet();
         self.fleet
             .retain(|_, logins| logins.iter().any(|login| self.is_recent(login)));
         self.fleet.shrink_to_fit();
-    }
-
-    fn own_share(&self) -> &Paced<Gstin> {
-        match *self.hearing.borrow() {
-            Hearing::NotYet | Hearing::Since(_) => &self.own,
-            Hearing::Never => &self.own_apart,
-        }
     }
 
     fn is_recent(&self, login: &Login) -> bool {
@@ -390,6 +373,14 @@ mod tests {
         "29AAGCE4783K1Z1".parse().unwrap()
     }
 
+    fn told(number: u32, ago: Duration) -> LoggedIn {
+        LoggedIn { number, ago }
+    }
+
+    fn now(number: u32) -> LoggedIn {
+        told(number, Duration::ZERO)
+    }
+
     fn replica(name: &str) -> Logins {
         let logins = Logins::new(Rate {
             count: NonZeroU32::new(2).unwrap(),
@@ -402,27 +393,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_log_in_than_the_rate_allows_all_replicas_together() {
         let logins = replica("b");
-        logins.heard("c", gstin(), true);
+        logins.heard("c", gstin(), now(0));
         tokio::time::advance(MINUTE / 2).await;
-        logins.heard("d", gstin(), true);
+        logins.heard("d", gstin(), now(0));
         assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE / 2));
         tokio::time::advance(MINUTE / 2).await;
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));
-        assert_eq!(logins.own_of_late(), [gstin()]);
+        // Half a minute ago the other's.
+        let ours = (None, gstin(), now(0));
+        let theirs = (Some("d".into()), gstin(), told(0, MINUTE / 2));
+        assert_eq!(logins.of_late(), [theirs, ours]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_those_that_log_in_at_the_same_moment_one_too_many_stands_back() {
         let (low, high) = (replica("a"), replica("d"));
         for logins in [&low, &high] {
-            logins.heard("b", gstin(), true);
+            logins.heard("b", gstin(), now(0));
             tokio::time::advance(Duration::from_secs(1)).await;
             assert_eq!(logins.take(gstin(), FOUR), Ok(()));
-            logins.heard("c", gstin(), true);
+            logins.heard("c", gstin(), now(0));
         }
         assert_eq!(low.stand_back(&gstin()).await, None);
         assert_eq!(high.stand_back(&gstin()).await, Some(MINUTE));
-        assert!(high.own_of_late().is_empty());
+        assert!(high.of_late().iter().all(|(other, ..)| other.is_some()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -431,16 +425,16 @@ mod tests {
         for (late, stands_back) in [(false, None), (true, Some(MINUTE))] {
             let logins = replica("a");
             logins.hears(true);
-            logins.heard("b", gstin(), true);
+            logins.heard("b", gstin(), now(0));
             assert_eq!(logins.take(gstin(), FOUR), Ok(()));
             let hearing = async {
                 if !late {
-                    logins.heard_own(gstin());
+                    logins.heard_own(gstin(), now(0));
                 }
                 tokio::time::sleep(second).await;
-                logins.heard("c", gstin(), true);
+                logins.heard("c", gstin(), now(0));
                 tokio::time::sleep(second).await;
-                logins.heard_own(gstin());
+                logins.heard_own(gstin(), now(0));
             };
             let gstin = gstin();
             let (ended, ()) = tokio::join!(logins.stand_back(&gstin), hearing);
@@ -455,7 +449,7 @@ mod tests {
             let hearing = async {
                 tokio::time::sleep(second).await;
                 for name in ["b", "c"].iter().take(others) {
-                    mute.heard(name, gstin, true);
+                    mute.heard(name, gstin, now(0));
                 }
             };
             let (ended, ()) = tokio::join!(mute.stand_back(&gstin), hearing);
@@ -467,7 +461,7 @@ mod tests {
     async fn notices_are_counted_once_each_and_new_credentials_need_not_wait_for_them() {
         let logins = replica("a");
         for name in ["b", "b", "c", "d", "e", "f", "g"] {
-            logins.heard(name, gstin(), true);
+            logins.heard(name, gstin(), now(0));
         }
         assert_eq!(logins.fleet.get(&gstin()).map(|known| known.len()), Some(5));
         assert!(logins.take(gstin(), FOUR).is_err());
@@ -476,29 +470,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn new_credentials_forget_what_this_replica_sent_and_what_was_not_sent_does_not_count() {
+    async fn new_credentials_forget_what_this_replica_sent_and_each_login_of_another_counts() {
         let logins = replica("a");
-        logins.heard("b", gstin(), true);
+        logins.heard("b", gstin(), now(0));
         assert_eq!(logins.take(gstin(), FOUR), Ok(()));
         assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
         logins.forget_own(&gstin());
         assert_eq!(logins.take(gstin(), FOUR), Ok(()), "the other's counts on");
-        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
-        logins.give_back(&gstin());
-        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
-        assert_eq!(logins.take(gstin(), FOUR), Err(MINUTE));
+        // With new credentials the other one may log in again within the period.
+        let other = replica("c");
+        other.heard("b", gstin(), now(0));
+        other.heard("b", gstin(), now(0));
+        assert_eq!(other.used_up_for(gstin()), None);
+        other.heard("b", gstin(), now(1));
+        assert_eq!(other.used_up_for(gstin()), Some(MINUTE));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_replica_that_is_gone_has_said_is_told_on_but_not_what_was_told_of_it() {
+    async fn login_that_is_told_again_is_as_old_as_it_was_whoever_tells_of_it() {
         let logins = replica("a");
-        logins.heard("gone", gstin(), true);
-        logins.heard("there", gstin(), true);
-        logins.heard("hearsay", gstin(), false);
-        let told = logins.of_late_by(|name| name != "there");
-        assert_eq!(told, [("gone".into(), gstin())]);
-        tokio::time::advance(MINUTE).await;
-        assert_eq!(logins.of_late_by(|_| true), []);
+        logins.heard("b", gstin(), now(3));
+        tokio::time::advance(MINUTE / 2).await;
+        let of_late = logins.of_late();
+        assert_eq!(of_late, [(Some("b".into()), gstin(), told(3, MINUTE / 2))]);
+        let newcomer = replica("c");
+        newcomer.heard("b", gstin(), of_late[0].2);
+        newcomer.heard("d", gstin(), now(0));
+        newcomer.heard("e", gstin(), told(0, MINUTE));
+        assert_eq!(newcomer.used_up_for(gstin()), Some(MINUTE / 2));
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(newcomer.used_up_for(gstin()), None);
+        // It is over; told once more, it does not begin again.
+        newcomer.heard("b", gstin(), told(3, MINUTE));
+        assert_eq!(newcomer.used_up_for(gstin()), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -540,7 +544,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_heard_long_ago_is_forgotten() {
         let logins = replica("a");
-        logins.heard("b", gstin(), true);
+        logins.heard("b", gstin(), now(0));
         logins.forget_the_quiet();
         assert_eq!(logins.fleet.len(), 1);
         tokio::time::advance(MINUTE).await;

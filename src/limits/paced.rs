@@ -8,6 +8,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -33,7 +34,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<M
 pub(super) struct Paced<K: Eq + Hash> {
     rate: Rate,
     /// Whether replicas that take turns begin at different times.
-    apart: bool,
+    apart: AtomicBool,
     paces: DashMap<K, Pace>,
 }
 
@@ -110,17 +111,20 @@ impl<K: Eq + Hash> Paced<K> {
     pub(super) fn new(rate: Rate) -> Self {
         Self {
             rate,
-            apart: false,
+            apart: AtomicBool::new(false),
             paces: DashMap::new(),
         }
     }
 
     /// Where there are more replicas than the rate has places in its period, each begins at another time.
     pub(super) fn apart(self) -> Self {
-        Self {
-            apart: true,
-            ..self
-        }
+        self.begin_apart(true);
+        self
+    }
+
+    /// From now on that is so, or no longer.
+    pub(super) fn begin_apart(&self, apart: bool) {
+        self.apart.store(apart, Ordering::Relaxed);
     }
 
     /// Takes one of this key now, or says how long there will be none.
@@ -179,7 +183,7 @@ impl<K: Eq + Hash> Paced<K> {
     /// How long until the first of a key, where not all may begin at once: until it is our turn, or for a part of the time
     /// between two, by chance.
     fn delay(&self, replicas: NonZeroU32, turns: Option<Places>) -> Duration {
-        if !self.apart || replicas <= self.rate.count {
+        if !self.apart.load(Ordering::Relaxed) || replicas <= self.rate.count {
             return Duration::ZERO;
         }
         let now = Instant::now();

@@ -18,7 +18,7 @@ use super::roll::{Roll, answered_within, told_every};
 use super::share::{Seat, Share};
 use crate::config::credentials::Account;
 use crate::config::{LimitsConfig, Rate};
-use crate::control::Word;
+use crate::control::{LoggedIn, Word};
 use crate::gstin::Gstin;
 use crate::job::Class;
 use crate::telemetry;
@@ -327,27 +327,19 @@ impl Limits {
         self.idle.forget_others();
     }
 
-    /// Another replica logs in for this GSTIN.
-    pub fn heard_login(&self, replica: &str, gstin: Gstin) {
-        let first_hand = self.roll().knew(replica, Instant::now());
-        self.logins.heard(replica, gstin, first_hand);
+    /// Another replica logs in for this GSTIN, or did so of late.
+    pub fn heard_login(&self, replica: &str, gstin: Gstin, login: LoggedIn) {
+        self.logins.heard(replica, gstin, login);
     }
 
-    /// What this replica has told of its own login has come back.
-    pub fn heard_own_login(&self, gstin: Gstin) {
-        self.logins.heard_own(gstin);
+    /// What was told of a login of this replica's has come back.
+    pub fn heard_own_login(&self, gstin: Gstin, login: LoggedIn) {
+        self.logins.heard_own(gstin, login);
     }
 
-    /// The logins of late of replicas that are gone and cannot tell of them.
-    pub fn logins_of_the_gone(&self) -> Vec<(Arc<str>, Gstin)> {
-        let roll = self.roll();
-        let now = Instant::now();
-        self.logins.of_late_by(|replica| !roll.knew(replica, now))
-    }
-
-    /// The GSTINs for which this replica has logged in of late, for those that have not heard of it.
-    pub fn own_logins_of_late(&self) -> Vec<Gstin> {
-        self.logins.own_of_late()
+    /// The logins of late, for those that have not heard of them: whose, where it is another's, and for which GSTIN.
+    pub fn logins_of_late(&self) -> Vec<(Option<Arc<str>>, Gstin, LoggedIn)> {
+        self.logins.of_late()
     }
 
     /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs: who has lost its
@@ -375,11 +367,6 @@ impl Limits {
     /// others may have been with the new ones.
     pub fn forget_own_logins(&self, gstin: &Gstin) {
         self.logins.forget_own(gstin);
-    }
-
-    /// The login that was admitted last for this GSTIN is not sent.
-    pub fn give_login_back(&self, gstin: &Gstin) {
-        self.logins.give_back(gstin);
     }
 
     /// The time between two calls of this account's GSTIN at the rate it has now.

@@ -137,6 +137,8 @@ impl<'a> Calls<'a> {
                 self.clock_ahead = session.clock_ahead();
                 break Ok(session);
             }
+            // A login wants room of its own.
+            self.room = None;
         };
         self.case.leaves_head();
         self.case.add_wait(asked.elapsed());

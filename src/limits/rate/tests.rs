@@ -365,7 +365,7 @@ async fn who_has_logged_in_of_late_can_do_the_jobs_while_it_is_there_and_has_its
     limits.share_among(NonZeroU32::new(2).unwrap());
     let can_be_done = || limits.is_logged_in_elsewhere(&gstin);
     assert!(!can_be_done());
-    limits.heard_login("b", gstin);
+    limits.heard_login("b", gstin, LoggedIn::default());
     assert!(!can_be_done(), "nobody has that name");
     limits.heard_name("b");
     assert!(can_be_done());

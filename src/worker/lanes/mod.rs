@@ -313,9 +313,9 @@ impl Lanes {
         }
     }
 
-    /// The lane is closed, which no sweep opens. Those within its share wait; the others go to the ladder one by one: for a
-    /// login only where somebody wants for work who may stand behind them, because another replica may have a session, and do
-    /// the work; for a rate also where nobody is seen.
+    /// The lane is closed, which no sweep opens. Those within its share wait; the others go to the ladder one by one, also where
+    /// nobody is seen who may stand behind them. But where another replica has logged in of late, only if somebody wants for
+    /// work: that one may have a session, and do theirs.
     fn waits_outside(
         &self,
         standing: &Standing,
