@@ -128,3 +128,38 @@ async fn replicas_that_may_not_log_in_yet_leave_the_queue_to_those_that_have() -
     assert!(deferred / without < 200.0, "{deferred} by {without}");
     Ok(())
 }
+
+/// Nobody has missed the one that died yet, so nobody thinks of telling the newcomer that it is gone.
+#[tokio::test]
+#[ignore = "needs RabbitMQ: scripts/test"]
+async fn replica_that_replaces_one_just_killed_is_told_of_the_login_of_that_one() -> Result<()> {
+    let seller = GSTINS[0];
+    let mut stack = Stack::start_with(2, rationed).await?;
+    let mut published = 0;
+    let mut settle_some = async |stack: &mut Stack| -> Result<()> {
+        published += JOBS;
+        let numbers = published - JOBS..published;
+        let job = |i| Job::generate(&format!("R/{i}"), invoice(seller, &format!("R/{i}")));
+        stack
+            .erp
+            .publish(&numbers.map(job).collect::<Vec<_>>())
+            .await?;
+        for outcome in stack.outcomes(JOBS, SOON).await?.values() {
+            assert_eq!(outcome.status(), "signed", "{}", outcome.json);
+        }
+        Ok(())
+    };
+    eventually(SOON, "both to have a session", async || {
+        settle_some(&mut stack).await?;
+        let logins = stack.sandbox.stats().await?.of(seller).authentications;
+        Ok((logins == PER_MINUTE).then_some(()))
+    })
+    .await?;
+    stack.workers.remove(0).kill().await?;
+    let newcomer = rationed(stack.config()?)?.start("the newcomer").await?;
+    stack.workers.push(newcomer);
+    settle_some(&mut stack).await?;
+    let logins = stack.sandbox.stats().await?.of(seller).authentications;
+    assert_eq!(logins, PER_MINUTE);
+    Ok(())
+}
