@@ -495,16 +495,10 @@ impl Portal {
         }
     }
 
-    /// Waits for the breaker, then for the rate, then for the breaker again: what is taken of the rate is told to the others, and
-    /// not to be had back. So room in the error budget is made before.
+    /// Waits for the breaker, then for the rate, then for the breaker again: a login that is not sent costs no rate, nor what it
+    /// had taken of it. Last, room in the error budget: whoever comes back when that is used up finds so before asking for a session.
     async fn admitted(&self, account: &Account) -> Result<Reservation, NoSession> {
         self.unless_down().await?;
-        let room = match self.limits.reserve_error(account) {
-            Allowance::Granted(room) => room,
-            Allowance::Busy | Allowance::Stopped(_) => {
-                return Err(NoSession::Limited(LOGIN_PATIENCE));
-            }
-        };
         if let Admission::Wait(wait) = self
             .limits
             .admit_login(&account.gstin, LOGIN_PATIENCE)
@@ -512,8 +506,14 @@ impl Portal {
         {
             return Err(NoSession::Limited(wait));
         }
-        self.unless_down().await?;
-        Ok(room)
+        let room = match self.unless_down().await {
+            Ok(()) => match self.limits.reserve_error(account) {
+                Allowance::Granted(room) => Ok(room),
+                Allowance::Busy | Allowance::Stopped(_) => Err(NoSession::Limited(LOGIN_PATIENCE)),
+            },
+            Err(down) => Err(down),
+        };
+        room.inspect_err(|_| self.limits.give_login_back(&account.gstin))
     }
 
     async fn unless_down(&self) -> Result<(), NoSession> {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
-use crate::control::{Deed, LoggedIn, Notice, Progress, Whom, Word};
+use crate::control::{Deed, Notice, Progress, Whom, Word};
 use crate::gstin::Gstin;
 use crate::limits::Limits;
 use crate::worker::{Told, Worker};
@@ -29,7 +29,7 @@ const DEEDS_PER_NAME: u32 = 100;
 /// So much at most is to be told while the broker does not take it.
 const MOST_WORDS: usize = 4096;
 
-/// So many of those that know tell a new one of errors and deeds.
+/// So many tell a new one of errors, deeds, and what others did.
 const TELLERS: usize = 3;
 
 /// Those that would have told may have been dead: a new one asks once more after this time.
@@ -131,6 +131,7 @@ impl Others {
             }
             Notice::Of(gstin, word) if is_known(gstin) => match word {
                 Word::Login(login) => limits.heard_login(from, *gstin, *login),
+                Word::Withdrawn(number) => limits.heard_withdrawn(from, *gstin, *number),
                 Word::Idle => limits.heard_idle(from, *gstin),
                 Word::Returns => limits.heard_return(from, *gstin),
             },
@@ -167,7 +168,9 @@ impl Others {
             if self.limits.tells_name() {
                 self.say(&Notice::Here);
             }
-            if self.asked.swap(false, Ordering::Relaxed) && self.limits.is_one_of_first(TELLERS) {
+            if self.asked.swap(false, Ordering::Relaxed)
+                && self.limits.is_one_of_first_that_know(TELLERS)
+            {
                 self.tell_errors();
                 self.say_deeds(worker.deeds_of_late());
             }
@@ -181,12 +184,11 @@ impl Others {
     async fn tell_logins(&self) -> Infallible {
         loop {
             self.logins_asked.notified().await;
-            let of_late = self.limits.logins_of_late();
-            for (_, gstin, login) in of_late.iter().filter(|(other, ..)| other.is_none()) {
-                self.say(&Notice::Of(*gstin, Word::Login(*login)));
+            for (gstin, login) in self.limits.own_logins_of_late() {
+                self.say(&Notice::Of(gstin, Word::Login(login)));
             }
             if self.limits.is_one_of_first(TELLERS) {
-                self.tell_logins_of_others(of_late);
+                self.tell_logins_of_others();
             }
             // Those that come meanwhile are told together.
             sleep(LOGINS_TOLD_EVERY).await;
@@ -194,11 +196,9 @@ impl Others {
     }
 
     /// Who has just died cannot tell of them. In their names: they are counted once, however many tell of them.
-    fn tell_logins_of_others(&self, of_late: Vec<(Option<Arc<str>>, Gstin, LoggedIn)>) {
-        for (other, gstin, login) in of_late {
-            if let Some(other) = other
-                && self.words.capacity() > MOST_WORDS / 2
-            {
+    fn tell_logins_of_others(&self) {
+        for (other, gstin, login) in self.limits.logins_of_others() {
+            if self.words.capacity() > MOST_WORDS / 2 {
                 say(&self.words, &other, &Notice::Of(gstin, Word::Login(login)));
             }
         }

@@ -208,8 +208,8 @@ impl<H: FnMut(Heard<'_>)> Listening<'_, H> {
     }
 }
 
-/// Whether a channel ended because the user may not do what was done on it. One that ended because the exchange was deleted
-/// is of use again once there is another.
+/// Whether a channel ended because the user may not do what was done on it. One that ended because the exchange was not there
+/// for a moment may be of use again.
 fn is_forbidden(error: &lapin::Error) -> bool {
     const FORBIDDEN: AMQPErrorKind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == FORBIDDEN)

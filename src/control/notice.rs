@@ -22,7 +22,7 @@ pub type Deed = (Operation, Irn);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoggedIn {
     /// The replica counts its logins. An earlier version does not tell.
-    pub number: u32,
+    pub number: Option<u32>,
     pub ago: Duration,
 }
 
@@ -31,6 +31,8 @@ pub struct LoggedIn {
 pub enum Word {
     /// It logs in now, or has done so of late.
     Login(LoggedIn),
+    /// The login of this number was not sent after all.
+    Withdrawn(u32),
     /// It makes no calls until it says so.
     Idle,
     /// It makes calls again.
@@ -143,9 +145,13 @@ impl Notice {
                 wire.gstin = Some(gstin.as_str());
                 wire.action = match word {
                     Word::Login(login) => {
-                        wire.number = Some(login.number);
+                        wire.number = login.number;
                         wire.ago_ms = u64::try_from(login.ago.as_millis()).ok();
                         "login"
+                    }
+                    Word::Withdrawn(number) => {
+                        wire.number = Some(*number);
+                        "withdrawn"
                     }
                     Word::Idle => "idle",
                     Word::Returns => "returns",
@@ -190,9 +196,10 @@ impl Wire<'_> {
             (action, Some(gstin), None, None, None) => {
                 let word = match action {
                     "login" => Word::Login(LoggedIn {
-                        number: self.number.unwrap_or_default(),
+                        number: self.number,
                         ago: Duration::from_millis(self.ago_ms.unwrap_or_default()),
                     }),
+                    "withdrawn" => Word::Withdrawn(self.number?),
                     "idle" => Word::Idle,
                     "returns" => Word::Returns,
                     _ => return None,
@@ -246,7 +253,7 @@ mod tests {
         let gstin: Gstin = "29AAGCE4783K1Z1".parse().unwrap();
         let irn: Irn = "a5".repeat(32).parse().unwrap();
         let login = LoggedIn {
-            number: u32::MAX,
+            number: Some(u32::MAX),
             ago: Duration::from_millis(59_999),
         };
         let errors = || vec![(Duration::from_secs(86_400), 7), (Duration::ZERO, u32::MAX)];
@@ -257,6 +264,7 @@ mod tests {
             Notice::Asks,
             Notice::Of(gstin, Word::Login(LoggedIn::default())),
             Notice::Of(gstin, Word::Login(login)),
+            Notice::Of(gstin, Word::Withdrawn(0)),
             Notice::Of(gstin, Word::Idle),
             Notice::Of(gstin, Word::Returns),
             Notice::Errors(Whom::Gstin(gstin), errors()),
@@ -308,6 +316,7 @@ mod tests {
             r#"{"version":2,"action":"hello","replica":"a"}"#,
             r#"{"version":1,"action":"login","replica":"a"}"#,
             r#"{"version":1,"action":"login","replica":"a","gstin":"all"}"#,
+            r#"{"version":1,"action":"withdrawn","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
             r#"{"version":1,"action":"here","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
             r#"{"version":1,"action":"errors","replica":"a","gstin":"29AAGCE4783K1Z1"}"#,
             r#"{"version":1,"action":"errors","replica":"a","errors":[[0,1]]}"#,

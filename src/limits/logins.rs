@@ -81,8 +81,8 @@ struct Login {
     at: Instant,
     /// None: this one.
     replica: Option<Arc<str>>,
-    /// The replica counts them.
-    number: u32,
+    /// The replica counts them, if it is not of an earlier version.
+    number: Option<u32>,
     /// When the others have heard of this replica's own, as it has come back.
     came_back: Option<Instant>,
 }
@@ -158,24 +158,35 @@ impl Logins {
 
     /// Another replica logs in, or is said to have logged in.
     pub(super) fn heard(&self, replica: &str, gstin: Gstin, told: LoggedIn) {
-        let now = Instant::now();
-        let login = Login {
-            at: now.checked_sub(told.ago).unwrap_or(now),
-            replica: Some(replica.into()),
-            number: told.number,
-            came_back: None,
-        };
-        if !self.is_recent(&login) {
+        let at = Instant::now().checked_sub(told.ago);
+        let Some(at) = at.filter(|_| told.ago < self.rate.period) else {
             return;
-        }
+        };
         let mut logins = self.fleet.entry(gstin).or_default();
         logins.retain(|login| self.is_recent(login));
+        // Who does not tell which one it is, of a replica that has logged in, does not count it once more.
         let is_known = |known: &Login| {
-            known.number == told.number && known.replica.as_deref() == Some(replica)
+            let is_same = told.number.is_none() || known.number == told.number;
+            is_same && known.replica.as_deref() == Some(replica)
         };
         // More than that change nothing, whoever sends them.
         if logins.len() <= 2 * self.most() && !logins.iter().any(is_known) {
-            logins.push_back(login);
+            logins.push_back(Login {
+                at,
+                replica: Some(replica.into()),
+                number: told.number,
+                came_back: None,
+            });
+        }
+    }
+
+    /// Another replica has told of one that it did not send.
+    pub(super) fn heard_withdrawn(&self, replica: &str, gstin: Gstin, number: u32) {
+        let is_it = |login: &Login| {
+            login.number == Some(number) && login.replica.as_deref() == Some(replica)
+        };
+        if let Some(mut logins) = self.fleet.get_mut(&gstin) {
+            logins.retain(|login| !is_it(login));
         }
     }
 
@@ -260,7 +271,7 @@ impl Logins {
             let login = Login {
                 at: Instant::now(),
                 replica: None,
-                number: self.taken.fetch_add(1, Ordering::Relaxed),
+                number: Some(self.taken.fetch_add(1, Ordering::Relaxed)),
                 came_back: None,
             };
             logins.push_back(login.clone());
@@ -283,7 +294,7 @@ impl Logins {
         let told = self.own_came_back(gstin).await;
         tokio::time::sleep_until(told + HEARD_WITHIN).await;
         let us = self.us.get()?;
-        let mut logins = self.fleet.get_mut(gstin)?;
+        let logins = self.fleet.get(gstin)?;
         let own = logins.iter().rposition(|login| login.replica.is_none())?;
         let is_ahead = |(place, login): &(usize, &Login)| {
             let apart = told.max(login.at) - told.min(login.at);
@@ -298,9 +309,23 @@ impl Logins {
         if ahead < self.most() {
             return None;
         }
-        logins.remove(own);
-        self.own.forget(gstin);
+        drop(logins);
+        self.give_back(gstin);
         Some(self.rate.period)
+    }
+
+    /// The one that was taken last is not sent after all.
+    pub(super) fn give_back(&self, gstin: &Gstin) {
+        self.own.forget(gstin);
+        let Some(mut logins) = self.fleet.get_mut(gstin) else {
+            return;
+        };
+        let own = logins.iter().rposition(|login| login.replica.is_none());
+        let own = own.and_then(|own| logins.remove(own));
+        drop(logins);
+        if let Some(number) = own.and_then(|own| own.number) {
+            self.announce(*gstin, Word::Withdrawn(number));
+        }
     }
 
     /// Waits until the last login of our own has come back, so that the others know of it: a machine that is busy is slow to
@@ -374,7 +399,10 @@ mod tests {
     }
 
     fn told(number: u32, ago: Duration) -> LoggedIn {
-        LoggedIn { number, ago }
+        LoggedIn {
+            number: Some(number),
+            ago,
+        }
     }
 
     fn now(number: u32) -> LoggedIn {
@@ -482,8 +510,37 @@ mod tests {
         other.heard("b", gstin(), now(0));
         other.heard("b", gstin(), now(0));
         assert_eq!(other.used_up_for(gstin()), None);
+        other.heard("b", gstin(), LoggedIn::default());
+        assert_eq!(
+            other.used_up_for(gstin()),
+            None,
+            "an earlier version tells of it"
+        );
         other.heard("b", gstin(), now(1));
         assert_eq!(other.used_up_for(gstin()), Some(MINUTE));
+        // Not sent after all.
+        other.heard_withdrawn("d", gstin(), 1);
+        assert_eq!(other.used_up_for(gstin()), Some(MINUTE));
+        other.heard_withdrawn("b", gstin(), 1);
+        assert_eq!(other.used_up_for(gstin()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn login_that_is_not_sent_is_withdrawn_and_may_be_taken_at_once() {
+        let logins = Logins::new(Rate {
+            count: NonZeroU32::new(2).unwrap(),
+            period: MINUTE,
+        });
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let words = Arc::clone(&told);
+        let tell = move |_, word| words.lock().unwrap().push(word);
+        logins.announce_as("a".into(), Box::new(tell));
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+        assert_eq!(logins.take(gstin(), FOUR), Err(2 * MINUTE));
+        logins.give_back(&gstin());
+        assert_eq!(logins.take(gstin(), FOUR), Ok(()));
+        let words = [Word::Login(now(0)), Word::Withdrawn(0), Word::Login(now(1))];
+        assert_eq!(*told.lock().unwrap(), words);
     }
 
     #[tokio::test(start_paused = true)]

@@ -122,9 +122,11 @@ impl<K: Eq + Hash> Paced<K> {
         self
     }
 
-    /// From now on that is so, or no longer.
+    /// From now on that is so, or no longer: then nobody waits any more for what it was to begin with.
     pub(super) fn begin_apart(&self, apart: bool) {
-        self.apart.store(apart, Ordering::Relaxed);
+        if self.apart.swap(apart, Ordering::Relaxed) && !apart {
+            self.paces.retain(|_, pace| pace.taken.is_some());
+        }
     }
 
     /// Takes one of this key now, or says how long there will be none.

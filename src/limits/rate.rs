@@ -153,9 +153,14 @@ impl Limits {
         self.roll().tells(Instant::now())
     }
 
-    /// Whether its name is one of the first so many of those that know something.
+    /// Whether its name is one of the first so many.
     pub fn is_one_of_first(&self, many: usize) -> bool {
-        self.roll().is_one_of_first(many, Instant::now())
+        self.roll().is_one_of_first(many)
+    }
+
+    /// Whether its name is one of the first so many of those that know something.
+    pub fn is_one_of_first_that_know(&self, many: usize) -> bool {
+        self.roll().is_one_of_first_that_know(many, Instant::now())
     }
 
     /// How soon it tells its name when it is asked.
@@ -337,9 +342,26 @@ impl Limits {
         self.logins.heard_own(gstin, login);
     }
 
-    /// The logins of late, for those that have not heard of them: whose, where it is another's, and for which GSTIN.
-    pub fn logins_of_late(&self) -> Vec<(Option<Arc<str>>, Gstin, LoggedIn)> {
-        self.logins.of_late()
+    /// Another replica has told of a login that it did not send.
+    pub fn heard_withdrawn(&self, replica: &str, gstin: Gstin, number: u32) {
+        self.logins.heard_withdrawn(replica, gstin, number);
+    }
+
+    /// This replica's logins of late, for those that have not heard of them.
+    pub fn own_logins_of_late(&self) -> Vec<(Gstin, LoggedIn)> {
+        let of_late = self.logins.of_late().into_iter();
+        let own = of_late.filter(|(other, ..)| other.is_none());
+        own.map(|(_, gstin, login)| (gstin, login)).collect()
+    }
+
+    /// The others' logins of late, first those of whom nothing was heard for the longest time: they may be gone.
+    pub fn logins_of_others(&self) -> Vec<(Arc<str>, Gstin, LoggedIn)> {
+        let of_late = self.logins.of_late().into_iter();
+        let others = of_late.filter_map(|(other, gstin, login)| Some((other?, gstin, login)));
+        let mut others: Vec<_> = others.collect();
+        let roll = self.roll();
+        others.sort_by_cached_key(|(other, ..)| roll.heard_at(other));
+        others
     }
 
     /// Whether a replica that is still there has logged in for this GSTIN of late, and can do its jobs: who has lost its
@@ -367,6 +389,11 @@ impl Limits {
     /// others may have been with the new ones.
     pub fn forget_own_logins(&self, gstin: &Gstin) {
         self.logins.forget_own(gstin);
+    }
+
+    /// The login that was admitted last for this GSTIN is not sent: the others are told.
+    pub fn give_login_back(&self, gstin: &Gstin) {
+        self.logins.give_back(gstin);
     }
 
     /// The time between two calls of this account's GSTIN at the rate it has now.

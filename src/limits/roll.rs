@@ -108,15 +108,32 @@ impl Roll {
         self.called = Some(now);
     }
 
-    /// Whether ours is one of the first so many names, but for those of replicas that have just asked.
-    pub(super) fn is_one_of_first(&self, many: usize, now: Instant) -> bool {
-        let knows = |other: &Other| {
+    /// When this replica was heard last; none if its name is not known, or no longer.
+    pub(super) fn heard_at(&self, replica: &str) -> Option<Instant> {
+        self.others.get(replica).map(|other| other.heard)
+    }
+
+    /// Whether ours is one of the first so many names.
+    pub(super) fn is_one_of_first(&self, many: usize) -> bool {
+        self.before_us().count() < many
+    }
+
+    /// The same, but for those of replicas that have just asked.
+    pub(super) fn is_one_of_first_that_know(&self, many: usize, now: Instant) -> bool {
+        let knows = |other: &&Other| {
             let asked = other.asked;
             asked.is_none_or(|asked| now.duration_since(asked) >= LEARNS_FOR)
         };
-        let others = self.others.iter().filter(|(_, other)| knows(other));
-        let before = others.filter(|(name, _)| Some(&***name) < self.us.as_deref());
-        before.count() < many
+        self.before_us().filter(knows).count() < many
+    }
+
+    fn before_us(&self) -> impl Iterator<Item = &Other> {
+        let us = self.us.as_deref();
+        let before = self
+            .others
+            .iter()
+            .filter(move |(name, _)| Some(&***name) < us);
+        before.map(|(_, other)| other)
     }
 
     /// Our place among so many, from 0; none unless all of them are known.
@@ -225,11 +242,11 @@ mod tests {
         for name in ["host-a", "host-b", "host-c", "host-e"] {
             roll.heard(name, now);
         }
-        assert!(!roll.is_one_of_first(3, now));
+        assert!(!roll.is_one_of_first_that_know(3, now));
         roll.heard_asking("host-b", now);
         roll.heard_asking("nobody", now);
-        assert!(roll.is_one_of_first(3, now));
-        assert!(!roll.is_one_of_first(3, now + LEARNS_FOR));
+        assert!(roll.is_one_of_first_that_know(3, now));
+        assert!(!roll.is_one_of_first_that_know(3, now + LEARNS_FOR));
     }
 
     #[tokio::test]

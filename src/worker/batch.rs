@@ -128,11 +128,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether its parts may be put behind others for a while. What is in doubt waits in any case, urgent ones not behind bulk,
-    /// and a priority does not outlive the ladder.
+    /// and a priority does not outlive the ladder. Where the time is over, what nobody had in hand costs no look-up.
     fn may_wait(&self) -> bool {
         let job = self.job;
         let is_certain = !job.redelivered && !is_in_doubt(job);
-        is_certain && job.class() == Class::Bulk && job.priority().is_none()
+        let is_over = job
+            .deadline
+            .is_some_and(|deadline| deadline < Timestamp::now());
+        is_certain && !is_over && job.class() == Class::Bulk && job.priority().is_none()
     }
 
     fn batch_id(&self) -> &'a str {

@@ -13,7 +13,7 @@ use crate::broker::Acknowledger;
 use crate::document::Document;
 use crate::gstin::Gstin;
 use crate::irn::Irn;
-use crate::job::{Again, Job, PriorOutcome};
+use crate::job::{Again, Job, Operation, PriorOutcome};
 use crate::limits::Slot;
 use crate::request::Request;
 use crate::telemetry::{About, JobSpan, Traces};
@@ -315,6 +315,12 @@ impl Case {
         self.doubt.store(true, Ordering::Relaxed);
     }
 
+    /// It was in doubt before, at this portal or nobody knows where, and is so still.
+    pub(super) fn doubt_still(&self, at: Option<Arc<str>>) {
+        self.doubt_again();
+        self.pin(at);
+    }
+
     /// Whether the doubt arose just now, so that a look-up that finds nothing proves nothing yet.
     pub(super) fn doubt_is_young(&self) -> bool {
         self.in_doubt() && self.young.load(Ordering::Relaxed)
@@ -348,7 +354,8 @@ impl Case {
     /// Whether the portal has said that there is an e-way bill already.
     pub(super) fn was_said_to_be_issued(&self) -> bool {
         let before = self.job.last_error.as_deref();
-        before.is_some_and(|code| ISSUED_BEFORE.contains(&code))
+        let is_said = before.is_some_and(|code| ISSUED_BEFORE.contains(&code));
+        is_said && self.job.operation == Operation::Ewb
     }
 
     /// Whether the attempt before this one failed because the portal was down.

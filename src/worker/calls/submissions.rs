@@ -98,6 +98,7 @@ impl Calls<'_> {
             unless_begun_elsewhere(self.worker, self.case, &self.account)?;
             self.worker.crash.at(Point::Submitting);
             self.worker.copies.begin(self.case);
+            let before = self.case.portal();
             self.case.doubt_at(&self.portal.name);
             let access = session.access();
             // Where they stay, here and elsewhere: a future that is handed over as it is lies in its task twice, and the
@@ -122,8 +123,9 @@ impl Calls<'_> {
                 | IrpError::Undecipherable
                 | IrpError::Unintelligible { .. } => {}
             }
+            // Where that one was sent, this one does not tell.
             if self.earlier_doubt {
-                self.case.doubt_again();
+                self.case.doubt_still(before);
             }
             match &error {
                 IrpError::NotSent(_) if self.wait_for_another_try(&error).await? => {}

@@ -298,16 +298,22 @@ fn code_of(case: &Case, ending: &Ending) -> String {
     if case.is_known_duplicate() {
         return DUPLICATE.to_owned();
     }
-    // Nor may a wait hide that there is an e-way bill: the second time it settles the job.
+    // Nor that there is an e-way bill, though no look-up finds it: the second time it settles the job.
     let before = case.job.last_error.as_deref();
-    let is_issued = before.filter(|_| case.in_doubt() && case.was_said_to_be_issued());
+    let is_issued = before.filter(|_| case.was_said_to_be_issued());
     // What the attempt before has learnt decides about the next one, however long it waits in between.
     let waits = |why: &str| {
         let decides = before.filter(|code| case::decides_later(code));
         decides.unwrap_or(why).to_owned()
     };
     match ending {
-        Ending::Deferred { .. } | Ending::NotFoundYet if is_issued.is_some() => {
+        Ending::Deferred { .. }
+        | Ending::PassedOn
+        | Ending::NotFoundYet
+        | Ending::Transient { .. }
+        | Ending::PortalDown { .. }
+            if is_issued.is_some() =>
+        {
             is_issued.unwrap_or_default().to_owned()
         }
         Ending::Transient { code, .. }
