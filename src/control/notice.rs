@@ -2,8 +2,9 @@
 //!
 //! One rule: notices only ever make a replica hold back. Who forges one makes others wait, pass jobs on, go at a quarter of their
 //! rate, or look before they send, at the cost of a part of the error budget that is kept for that; what is only heard stops nobody and
-//! fails no job. One notice lets others do more: a replica that leaves a GSTIN to them. It counts only from one that is known by
-//! name, and who may forge it could pause everybody as well.
+//! fails no job. Two let others do more: a replica leaves a GSTIN to them, or withdraws a login that it did not send. The first
+//! counts only from one that is known by name, the second only for a login that was told of; and who may forge them could pause
+//! everybody as well.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -129,7 +129,7 @@ async fn replicas_that_may_not_log_in_yet_leave_the_queue_to_those_that_have() -
     Ok(())
 }
 
-/// Nobody has missed the one that died yet, so nobody thinks of telling the newcomer that it is gone.
+/// Nobody has missed the one that died yet: its login is told of with those of the living.
 #[tokio::test]
 #[ignore = "needs RabbitMQ: scripts/test"]
 async fn replica_that_replaces_one_just_killed_is_told_of_the_login_of_that_one() -> Result<()> {

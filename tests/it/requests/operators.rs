@@ -105,7 +105,7 @@ async fn tax_collector_that_names_no_seller_cancels_by_irn_and_is_told_what_else
 async fn cancellation_by_an_operator_that_names_no_seller_is_settled_though_its_answer_was_lost()
 -> Result<()> {
     let credentials = Credentials::of(&[SELLER, COLLECTOR]);
-    for (when, sent) in [("after", 2), ("before", 2)] {
+    for when in ["after", "before"] {
         let stack = Stack::of(&credentials, 1, Ok).await?;
         let job = Job::generate("g-1", sold_through(COLLECTOR, SELLER, "O/7"))
             .text_header("x-irn-gstin", COLLECTOR);
@@ -116,7 +116,8 @@ async fn cancellation_by_an_operator_that_names_no_seller_is_settled_though_its_
         let cancelled = stack.settle(order).await?;
         assert_eq!(cancelled.status(), "cancelled", "{}", cancelled.json);
         assert_eq!(cancelled.json["recovered"], when == "after", "{when}");
-        assert_eq!(stack.sandbox.stats().await?.requests("cancel"), sent);
+        // The second one is answered with 9999, or does it.
+        assert_eq!(stack.sandbox.stats().await?.requests("cancel"), 2);
     }
     Ok(())
 }

@@ -178,8 +178,8 @@ impl Ledger {
             .filter(|job| !self.results.contains_key(*job))
     }
 
-    /// Every job has exactly one result, and it is `signed`. A broker that is busy may lose acknowledgements that were sent
-    /// just before their channel was closed: what it hands out again because of that was published once.
+    /// Every job has exactly one result, and it is `signed`. What the broker hands out again, because our acknowledgement
+    /// has not reached the queue before the channel was closed, was published once.
     pub(crate) fn ensure_each_signed_once(&self) -> Result<()> {
         self.ensure_each_signed()?;
         let published = |entries: &[Entry]| {
